@@ -1,0 +1,362 @@
+"""Which backward value is the adjoint of which forward value, judged line by line.
+
+A wrong line spoils all that follows it.  So each backward value is judged on what it was given: with
+the program's own adjoint of a later value v, the right adjoint of u is the derivative of
+<adjoint of v, v(u)>.  The pairing itself is found by trying; the right one makes the rest consistent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_doctor.gradients import STEP_RELATIVE, WRONG_ABOVE, Fit, Measurement, aligned, fit
+from backprop_doctor.program import Event
+from backprop_doctor.roles import Parameter, Quantity, Roles, is_array
+
+__all__ = ["Adjoint", "Judgement", "judge"]
+
+Array = NDArray[np.float64]
+Given = Literal["adjoint", "declared", "implied", "canonical", "none"]
+
+
+@dataclass(frozen=True)
+class Adjoint:
+    """``value`` claims to be the adjoint of ``of``.
+
+    ``given`` says what it was judged on: the adjoint ``upstream`` of a later value ``through``, the
+    loss the program declares, one it implies (``loss`` names it), or the canonical output - target.
+    """
+
+    value: Quantity
+    of: Quantity
+    fit: Fit
+    given: Given
+    upstream: Quantity | None = None
+    through: Quantity | None = None
+    loss: str = ""
+
+    @property
+    def right(self) -> bool:
+        """Whether the value is the adjoint, up to a constant factor."""
+        return self.fit.right
+
+
+@dataclass
+class Judgement:
+    """The verdicts on all backward values.
+
+    ``gradients`` has one entry a parameter (None: no value with its elements was found);
+    ``adjoints`` maps a backward object to the best that can be said of it; ``loss`` is the declared
+    loss event's quantity if it is the one descended.
+    """
+
+    gradients: dict[int, Adjoint | None] = field(default_factory=dict)
+    adjoints: dict[int, Adjoint] = field(default_factory=dict)
+    declared: Quantity | None = None
+    declared_fits: bool = False
+    implied: str = ""
+    target: Array | None = None
+    operands: dict[int, list[Quantity]] = field(default_factory=dict)
+
+
+def judge(measurement: Measurement) -> Judgement:
+    """Judge every backward value of the first step."""
+    return _Judge(measurement).run()
+
+
+class _Judge:
+    def __init__(self, measurement: Measurement) -> None:
+        self.m = measurement
+        self.roles: Roles = measurement.roles
+        self.program = measurement.program
+        self.result = Judgement()
+        first: dict[int, Event] = {}
+        for event in self.roles.trace.events[self.roles.step.start : self.roles.step.middle]:
+            if event.object != -1:
+                first.setdefault(event.object, event)
+        computed = [e for e in first.values() if self.program.sites[e.site].kind != "load"]
+        self.forward = [self._quantity(e) for e in computed if self._is_forward(e)]
+        self.backward = [self._quantity(e) for e in computed if self.roles.backward(e) and is_array(e.value)]
+        self.values = {q.object: self.m.value(q.birth) for q in [*self.forward, *self.backward]}
+        self.backward = [q for q in self.backward if is_array(self.values[q.object])]
+
+    def run(self) -> Judgement:
+        self.result.target = self.target = self._target()
+        self.losses = self._losses()
+        self.catalogue = self._catalogue()
+        for parameter in self.roles.parameters:
+            self.result.operands[parameter.object] = self._operands(parameter)
+            self.result.gradients[parameter.object] = self._gradient(parameter)
+        pending = [g for g in self.result.gradients.values() if g]
+        while pending:
+            link = pending.pop()
+            upstream, through = link.upstream, link.through
+            if upstream and through and upstream.object not in self.result.adjoints:
+                found = self._adjoint(upstream, through)
+                self.result.adjoints[upstream.object] = found
+                pending.append(found)
+        self._unused()
+        self._name_loss()
+        return self.result
+
+    # -- parameters ----------------------------------------------------------------------------------
+
+    def _gradient(self, parameter: Parameter) -> Adjoint | None:
+        """The value that serves as gradient of a parameter, with what can be said of it."""
+        direct = self.result.operands[parameter.object]
+        update = self.roles.trace.by_key[parameter.updates[-1]].index
+        others = [q for q in self.backward if q.index < update and q not in direct]
+        fits: list[Adjoint] = []
+        for candidate in [*direct, *others]:
+            if aligned(self.values[candidate.object], parameter.shape) is None:
+                continue
+            found = self._adjoint(candidate, parameter)
+            if found.right:
+                return self._earliest(found, parameter, direct)
+            if candidate in direct:
+                fits.append(found)
+        if fits:
+            return min(fits, key=lambda a: (not a.value.name.isidentifier(), a.fit.residual))
+        return None
+
+    def _earliest(self, found: Adjoint, parameter: Parameter, direct: list[Quantity]) -> Adjoint:
+        """Prefer the value the user gave a name to over a scaled copy of it."""
+        return found
+
+    def _operands(self, parameter: Parameter) -> list[Quantity]:
+        """Backward arrays read or computed in the statement that updates a parameter, reads first."""
+        events = self.roles.trace.events
+        update = self.roles.trace.by_key[parameter.updates[-1]]
+        statement = self.program.sites[update.site].statement
+        own = self.program.sites[update.site].node
+        found: dict[int, Quantity] = {}
+        known = {q.object: q for q in self.backward}
+        for event in reversed(events[self.roles.step.start : update.index + 1]):
+            site = self.program.sites[event.site]
+            if site.kind == "loop" and event.object == -1:
+                break
+            if site.statement is not statement or event.object in (parameter.object, parameter.successor):
+                continue
+            if event.object in known and site.node is not own:
+                found[event.object] = known[event.object]
+            if len(found) > 12:
+                break
+        reads = {
+            e.object
+            for e in events[self.roles.step.start : update.index + 1]
+            if self.program.sites[e.site].statement is statement and self.program.sites[e.site].kind == "load"
+        }
+        return sorted(found.values(), key=lambda q: (q.object not in reads, q.index))
+
+    # -- adjoints ------------------------------------------------------------------------------------
+
+    def _adjoint(self, value: Quantity, of: Quantity) -> Adjoint:
+        """The best that can be said of the claim that ``value`` is the adjoint of ``of``."""
+        best = self._on_upstream(value, of)
+        if best is None or not best.right:
+            other = self._on_loss(value, of)
+            if best is None or (other is not None and (other.right or other.fit.residual < best.fit.residual)):
+                best = other or best
+        return best or Adjoint(value, of, Fit(0.0, float("inf")), "none")
+
+    def _on_upstream(self, value: Quantity, of: Quantity, step: float = STEP_RELATIVE) -> Adjoint | None:
+        tangents = self.m.tangents(of.birth, step)
+        analytic = self._projections(value, of.shape, [t.direction for t in tangents])
+        if analytic is None:
+            return None
+        right: list[Adjoint] = []
+        best: Adjoint | None = None
+        for upstream in self.backward:
+            if upstream.index >= value.index or upstream.object == of.object:
+                continue
+            for through in self.forward:
+                if through.index <= of.index or through.object == of.object:
+                    continue
+                adjoint = aligned(self.values[upstream.object], np.shape(self.values[through.object]))
+                if adjoint is None or any(through.birth not in t.derivatives for t in tangents):
+                    continue
+                numeric = np.array([float(np.sum(adjoint * t.derivatives[through.birth])) for t in tangents])
+                found = Adjoint(value, of, fit(analytic, numeric), "adjoint", upstream, through)
+                if found.right:
+                    right.append(found)
+                if best is None or found.fit.residual < best.fit.residual:
+                    best = found
+        if right:
+            # The nearest step says most about this line; among equals a value with a name reads better.
+            nearest = max(a.upstream.index for a in right if a.upstream)
+            near = [a for a in right if a.upstream and a.upstream.index == nearest]
+            return min(near, key=lambda a: (not _is_named(a.through), a.through.index if a.through else 0))
+        if best and step == STEP_RELATIVE and best.fit.residual < 0.05 and len(analytic) > 1:
+            # A kink crossed between the two evaluations looks like a small error: shorten the step.
+            return self._on_upstream(value, of, STEP_RELATIVE / 50)
+        return best
+
+    def _on_loss(self, value: Quantity, of: Quantity) -> Adjoint | None:
+        best: Adjoint | None = None
+        for step in (STEP_RELATIVE, STEP_RELATIVE / 50):
+            tangents = self.m.tangents(of.birth, step)
+            analytic = self._projections(value, of.shape, [t.direction for t in tangents])
+            if analytic is None:
+                return None
+            for given, name, numeric in self._loss_derivatives(tangents):
+                found = Adjoint(value, of, fit(analytic, numeric), given, loss=name)
+                if found.right:
+                    return found
+                if best is None or found.fit.residual < best.fit.residual:
+                    best = found
+            if best is None or best.fit.residual > 0.05:
+                break
+        canonical = self._canonical(value, of)
+        return canonical if canonical is not None else best
+
+    def _loss_derivatives(self, tangents: list) -> Iterator[tuple[Given, str, Array]]:  # type: ignore[type-arg]
+        for loss in self.losses:
+            if all(loss.birth in t.derivatives for t in tangents):
+                yield "declared", loss.name, np.array([float(np.sum(t.derivatives[loss.birth])) for t in tangents])
+        output = self.roles.output
+        if output is None:
+            return
+        for name, slope in self.catalogue:
+            if all(output.birth in t.derivatives for t in tangents):
+                yield "implied", name, np.array(
+                    [float(np.sum(slope * t.derivatives[output.birth])) for t in tangents]
+                )
+
+    def _canonical(self, value: Quantity, of: Quantity) -> Adjoint | None:
+        """output - target, the adjoint of the pre-activation for the matching loss."""
+        output, target = self.roles.output, self.target
+        if output is None or target is None:
+            return None
+        prediction = np.asarray(self.values[output.object], np.float64)
+        array = aligned(self.values[value.object], prediction.shape)
+        if array is None or aligned(np.empty(of.shape), prediction.shape) is None:
+            return None
+        found = fit(array.ravel(), (prediction - target).ravel())
+        return Adjoint(value, of, found, "canonical", loss="cross-entropy") if found.right else None
+
+    def _projections(self, value: Quantity, shape: tuple[int, ...], directions: list[Array]) -> Array | None:
+        array = aligned(self.values[value.object], shape)
+        return None if array is None else np.array([float(np.sum(array * d)) for d in directions])
+
+    def _unused(self) -> None:
+        """Say what named backward values are that no gradient was traced through."""
+        for value in self.backward:
+            if value.object in self.result.adjoints or not _is_named(value):
+                continue
+            for of in self.forward:
+                if not _is_named(of) or aligned(self.values[value.object], of.shape) is None:
+                    continue
+                found = self._adjoint(value, of)
+                if found.right and found.given != "canonical":
+                    self.result.adjoints[value.object] = found
+                    break
+
+    # -- losses and targets --------------------------------------------------------------------------
+
+    def _losses(self) -> list[Quantity]:
+        """Numbers that depend smoothly on parameters and labels, the last named one first."""
+        roles = self.roles
+        seen: dict[int, Event] = {}
+        for event in roles.trace.events[roles.step.start : roles.step.end]:
+            if event.object != -1 and roles.backward(event) and np.size(event.value) == 1:
+                seen.setdefault(event.object, event)
+        names = [self._quantity(e) for e in seen.values() if np.asarray(e.value).dtype.kind == "f"]
+        slopes = []
+        if roles.parameters:
+            tangent = self.m.tangents(roles.parameters[-1].birth)[0]
+            slopes = [q for q in names if np.any(tangent.derivatives.get(q.birth, 0.0))]
+        return sorted(slopes, key=lambda q: (not _is_named(q), -q.index))[:6]
+
+    def _target(self) -> Array | None:
+        """The labels in the shape of the output: as they are, transposed, or one-hot."""
+        roles, output = self.roles, self.roles.output
+        if output is None:
+            return None
+        shape = np.shape(self.values.get(output.object, self.m.value(output.birth)))
+        best: Array | None = None
+        for event in roles.trace.events[roles.step.start : roles.step.middle]:
+            if not roles.on_labels[event.index] or roles.on_parameters[event.index] or event.value is None:
+                continue
+            found = as_target(event.value, shape)
+            if found is not None:
+                if np.shape(event.value) == shape:
+                    return found
+                best = found
+        for labels in roles.labels:
+            if best is None and roles.trace.value(labels.birth) is not None:
+                best = as_target(roles.trace.value(labels.birth), shape)
+        return best
+
+    def _catalogue(self) -> list[tuple[str, Array]]:
+        """Derivatives of the usual losses with respect to the output, summed over the samples."""
+        output, target = self.roles.output, self.target
+        if output is None or target is None:
+            return []
+        p = np.asarray(self.values.get(output.object), np.float64)
+        losses = [("squared error", 2 * (p - target))]
+        if np.all(p > 0) and np.all((target >= 0) & (target <= 1)):
+            losses.insert(0, ("cross-entropy", -target / p))
+            if np.all(p < 1):
+                losses.insert(1, ("binary cross-entropy", (1 - target) / (1 - p) - target / p))
+        return losses
+
+    def _name_loss(self) -> None:
+        links = [*self.result.adjoints.values(), *(g for g in self.result.gradients.values() if g)]
+        declared = [a.loss for a in links if a.right and a.given == "declared"]
+        implied = [a.loss for a in links if a.right and a.given in ("implied", "canonical")]
+        if self.losses:
+            by_name = {q.name: q for q in reversed(self.losses)}
+            self.result.declared = by_name[declared[0]] if declared else self.losses[0]
+        self.result.declared_fits = bool(declared)
+        self.result.implied = implied[0] if implied else ""
+
+    # -- small things --------------------------------------------------------------------------------
+
+    def _is_forward(self, event: Event) -> bool:
+        return self.roles.forward(event) and is_array(event.value) and bool(self.roles.on_inputs[event.index])
+
+    def _quantity(self, event: Event) -> Quantity:
+        site = self.program.sites[event.site]
+        name = self.roles.names.get(event.object) or self.program.source.segment(site.node)
+        return Quantity(event.object, event.key, event.index, name, site.line, np.shape(event.value))
+
+
+def as_target(labels: object, shape: tuple[int, ...]) -> Array | None:
+    """Labels as an array of the output's shape: taken as they are, transposed, or made one-hot.
+
+    Integer labels of shape (N,), (N, 1) or (1, N) become one-hot rows for (N, C), columns for (C, N).
+    """
+    array = np.asarray(labels)
+    if array.dtype.kind not in "fiub":
+        return None
+    if array.shape == shape:
+        return array.astype(np.float64)
+    same = aligned(array, shape) if array.size == int(np.prod(shape)) else None
+    if same is not None:
+        return same
+    if array.ndim == 2 and array.T.shape == shape:
+        return array.T.astype(np.float64)
+    flat = array.reshape(-1)
+    if len(shape) != 2 or (flat.dtype.kind == "f" and not np.array_equal(flat, np.round(flat))):
+        return None
+    flat = flat.astype(np.int64)
+    for axis in (0, 1):
+        classes = shape[1 - axis]
+        if flat.size == shape[axis] and flat.min(initial=0) >= 0 and flat.max(initial=0) < classes and classes > 1:
+            rows = np.eye(classes)[flat]
+            return rows if axis == 0 else rows.T
+    return None
+
+
+def _is_named(quantity: Quantity | None) -> bool:
+    return quantity is not None and not any(c in quantity.name for c in "(+-*/@ ")
+
+
+def is_wrong(adjoint: Adjoint) -> bool:
+    """Whether a claim is clearly false (and not merely doubtful)."""
+    return not adjoint.right and adjoint.fit.residual > WRONG_ABOVE

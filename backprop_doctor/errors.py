@@ -1,0 +1,36 @@
+"""Exceptions, each knowing its exit code.
+
+::
+
+    DoctorError            2
+    ├── UsageError         2   wrong use: what was given, what is accepted
+    └── CannotCheckError   3   the program could not be checked, and why
+        ├── SourceError    3   the file cannot be read or parsed
+        └── ProgramError   3   the program ended, hung or trained nothing
+"""
+
+from __future__ import annotations
+
+
+class DoctorError(Exception):
+    """Base of all errors this package raises on purpose; ``exit_code`` is for the command line."""
+
+    exit_code = 2
+
+
+class UsageError(DoctorError):
+    """The tool was used wrongly."""
+
+
+class CannotCheckError(DoctorError):
+    """A program could not be checked."""
+
+    exit_code = 3
+
+
+class SourceError(CannotCheckError):
+    """The file cannot be read or parsed."""
+
+
+class ProgramError(CannotCheckError):
+    """The program ended, hung, or trained nothing."""

@@ -1,0 +1,254 @@
+"""Is the derivative right?  Numeric derivatives, and the matching of the program's values to them.
+
+A value ``u`` of the forward pass is pushed along random directions; central differences tell how every
+later value moves.  From these tangents any hypothesis "B is the adjoint of u, given that C is the
+adjoint of v" is tested without further runs: the projections of B on the directions must be
+proportional to <C, dv>.  The constant of proportion is the factor; it gets a name (1/N, 2, -1 ...).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_doctor.program import Key, Probe, Program, Trace
+from backprop_doctor.roles import Parameter, Roles, is_array
+
+__all__ = ["Fit", "Measurement", "Tangent", "aligned", "fit", "name_factor"]
+
+Array = NDArray[np.float64]
+
+DIRECTIONS = 3
+STEP_RELATIVE = 1e-5
+RIGHT_BELOW = 1e-5  # residuals of right gradients are 1e-7 and smaller
+WRONG_ABOVE = 1e-3
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well projections agree: ``analytic = factor * numeric`` with a relative ``residual``."""
+
+    factor: float
+    residual: float
+
+    @property
+    def right(self) -> bool:
+        """Whether the two are proportional."""
+        return self.residual < RIGHT_BELOW and self.factor != 0.0 and bool(np.isfinite(self.factor))
+
+
+@dataclass(frozen=True)
+class Tangent:
+    """Derivative of every watched event along one direction at one event."""
+
+    direction: Array
+    derivatives: dict[Key, Any]
+
+
+def fit(analytic: Array, numeric: Array, noise: float = 0.0) -> Fit:
+    """Least-squares factor between two vectors of projections, and what remains.
+
+    Parameters
+    ----------
+    analytic, numeric : ndarray of float64, shape (K,)
+        Projections of the program's value and of the numeric derivative on K directions.
+    noise : float
+        Absolute error of ``numeric`` to be expected; below it both count as zero.
+
+    Returns
+    -------
+    Fit
+        ``residual`` is ||analytic - factor * numeric|| / ||analytic||; infinite when one side is zero.
+    """
+    size, norm = float(np.linalg.norm(analytic)), float(np.linalg.norm(numeric))
+    if not np.isfinite(size + norm) or size == 0.0 or norm <= noise:
+        return Fit(0.0, float("inf"))
+    factor = float(analytic @ numeric) / norm**2
+    return Fit(factor, float(np.linalg.norm(analytic - factor * numeric)) / size)
+
+
+def aligned(value: Any, shape: tuple[int, ...]) -> Array | None:
+    """``value`` brought to ``shape`` when it differs by unit axes only, else None."""
+    array = np.asarray(value, dtype=np.float64)
+    if array.shape == shape:
+        return array
+    if tuple(n for n in array.shape if n != 1) == tuple(n for n in shape if n != 1):
+        return array.reshape(shape)
+    return None
+
+
+class Measurement:
+    """Numeric derivatives of one program at one point.
+
+    Parameters
+    ----------
+    program, roles, probe
+        What to run, who is who in it, and the set-up it runs in.
+    scale : float or None
+        Parameters are replaced by random ones, weights of that size over the square root of their
+        longer side and biases away from zero; None leaves the program's own initial values.
+    frozen : bool
+        Whether updates hand back the old value, so that all of the run is evaluated at one point.
+    """
+
+    def __init__(
+        self, program: Program, roles: Roles, probe: Probe, *, scale: float | None = 1.0, frozen: bool = True
+    ) -> None:
+        self.program = program
+        self.roles = roles
+        self.scale = scale
+        self._probe = probe
+        self._actions = self._point(scale)
+        if frozen:
+            self._actions |= self._freeze()
+        self._last = min(roles.step.end, len(roles.trace.events)) - 1
+        self._tangents: dict[tuple[Key, float], list[Tangent]] = {}
+        self.trace: Trace = program.run(replace(probe, actions=self._actions, last=self._last))
+        self.watch: frozenset[Key] = frozenset(self._watched())
+        self._last = max((e.index for e in self.trace.events if e.key in self.watch), default=self._last)
+
+    def value(self, key: Key) -> Any:
+        """The value at an event, at this point."""
+        return self.trace.value(key)
+
+    def tangents(self, key: Key, step: float = STEP_RELATIVE) -> list[Tangent]:
+        """Derivatives of all watched events along a few directions at ``key``; cached."""
+        known = self._tangents.get((key, step))
+        if known is None:
+            known = self._tangents[key, step] = [self.along(key, d, step) for d in self._directions(key)]
+        return known
+
+    def along(self, key: Key, direction: Array, step: float = STEP_RELATIVE) -> Tangent:
+        """Central difference along one direction (two runs, truncation of order ``step`` squared)."""
+        value = np.asarray(self.value(key), dtype=np.float64)
+        size = float(np.sqrt(np.mean(np.square(value)))) or 1.0
+        h = step * size
+        ahead = self._shifted(key, h * direction)
+        behind = self._shifted(key, -h * direction)
+        derivatives = {}
+        for watched in self.watch:
+            a, b = ahead.value(watched), behind.value(watched)
+            if a is not None and b is not None and np.shape(a) == np.shape(b):
+                derivatives[watched] = (np.asarray(a, np.float64) - b) / (2 * h)
+        return Tangent(direction, derivatives)
+
+    def run(self, actions: dict[Key, Callable[[Any], Any]], *, keep: frozenset[Key] | None = None) -> Trace:
+        """Another run at this point, with more actions."""
+        return self.program.run(
+            replace(self._probe, actions={**self._actions, **actions}, keep=keep, last=self._last)
+        )
+
+    def _shifted(self, key: Key, shift: Array) -> Trace:
+        before = self._actions.get(key)
+
+        def move(value: Any) -> Any:
+            value = before(value) if before else value
+            return np.asarray(value, np.float64) + shift
+
+        return self.run({key: move}, keep=self.watch)
+
+    def _directions(self, key: Key) -> list[Array]:
+        value = np.asarray(self.value(key))
+        generator = np.random.default_rng([key[0], key[1], 11])
+        if value.size <= DIRECTIONS:
+            return [np.eye(value.size)[i].reshape(value.shape) for i in range(value.size)]
+        return [generator.standard_normal(value.shape) for _ in range(DIRECTIONS)]
+
+    def _watched(self) -> Iterable[Key]:
+        roles = self.roles
+        seen: set[int] = set()
+        for event in self.roles.trace.events[roles.step.start : roles.step.middle]:
+            if event.object == -1 or event.object in seen or not roles.on_parameters[event.index]:
+                continue
+            seen.add(event.object)
+            if roles.forward(event) and is_array(event.value):
+                yield event.key
+            elif roles.backward(event) and np.size(event.value) == 1 and not isinstance(event.value, (bool, int)):
+                yield event.key
+
+    def _point(self, scale: float | None) -> dict[Key, Callable[[Any], Any]]:
+        if scale is None:
+            return {}
+        actions: dict[Key, Callable[[Any], Any]] = {}
+        for i, parameter in enumerate([*self.roles.parameters, *self.roles.constants]):
+            actions[parameter.birth] = _Constant(_generic(parameter.shape, scale, i))
+        return actions
+
+    def _freeze(self) -> dict[Key, Callable[[Any], Any]]:
+        actions: dict[Key, Callable[[Any], Any]] = {}
+        for parameter in self.roles.parameters:
+            remember = _Remember(self._actions.get(parameter.birth))
+            self._actions[parameter.birth] = remember
+            actions |= dict.fromkeys(parameter.updates, remember.recall)
+        return actions
+
+
+class _Constant:
+    def __init__(self, value: Array) -> None:
+        self._value = value
+
+    def __call__(self, value: Any) -> Any:
+        return self._value.copy()
+
+
+class _Remember:
+    """Remembers the value of a parameter at its birth and hands it back at its updates."""
+
+    def __init__(self, before: Callable[[Any], Any] | None) -> None:
+        self._before = before
+        self._value: Any = None
+
+    def __call__(self, value: Any) -> Any:
+        value = self._before(value) if self._before else value
+        self._value = np.array(value)
+        return value
+
+    def recall(self, value: Any) -> Any:
+        return self._value.copy()
+
+
+def _generic(shape: tuple[int, ...], scale: float, number: int) -> Array:
+    generator = np.random.default_rng([number, 3])
+    vector = sum(n > 1 for n in shape) <= 1
+    size = 0.3 if vector else 1.0 / np.sqrt(max(shape))
+    return scale * size * generator.standard_normal(shape)
+
+
+# -- names for factors -----------------------------------------------------------------------------------
+
+
+def name_factor(factor: float, sizes: dict[str, int], *, tolerance: float = 1e-4) -> str:
+    """Say a factor as a formula of sizes: ``1``, ``1/N``, ``-2``, ``N/D``; else three digits.
+
+    Parameters
+    ----------
+    factor : float
+    sizes : dict of str to int
+        Letters for the axes, for instance ``{"N": 97, "D": 784}``; sizes below 2 are ignored.
+    """
+    letters = [(name, n) for name, n in sizes.items() if n > 1]
+    best: tuple[int, str] | None = None
+    for number in (Fraction(1), Fraction(2), Fraction(1, 2), Fraction(4), Fraction(1, 4), Fraction(3)):
+        for powers in product((0, 1, -1), repeat=min(len(letters), 4)):
+            value = float(number) * np.prod([float(n) ** p for (_, n), p in zip(letters, powers, strict=False)])
+            if abs(abs(factor) / value - 1) > tolerance:
+                continue
+            above = [name for (name, _), p in zip(letters, powers, strict=False) if p == 1]
+            below = [name for (name, _), p in zip(letters, powers, strict=False) if p == -1]
+            weight = 2 * len(above) + 2 * len(below) + (number != 1)
+            over = [str(number.numerator)] * (number.numerator != 1) + above
+            under = [str(number.denominator)] * (number.denominator != 1) + below
+            text = "·".join(over) or "1"
+            if under:
+                text += "/" + (under[0] if len(under) == 1 else "(" + "·".join(under) + ")")
+            if best is None or weight < best[0]:
+                best = (weight, text)
+    if best is None:
+        return f"{factor:.3g}"
+    return ("-" if factor < 0 else "") + best[1]

@@ -1,0 +1,301 @@
+"""Rewrite a program so that every value it computes, reads or stores passes through a probe.
+
+The rewritten tree does what the original does: each expression ``e`` becomes ``probe(site, e)``, each
+in-place store is followed by a probe of what was stored into, each loop body begins with a tick.
+Line numbers stay, so that tracebacks point at the user's own lines.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import Literal
+
+from backprop_doctor.source import Source
+
+__all__ = ["PROBE", "TICK", "Instrumented", "Site", "instrument"]
+
+# One leading underscore: two would be mangled inside classes.
+PROBE = "_backprop_doctor_probe"
+TICK = "_backprop_doctor_tick"
+
+Kind = Literal["load", "operation", "call", "store", "loop"]
+
+
+@dataclass(slots=True)
+class Site:
+    """A place in the program through which values pass.
+
+    ``kind`` tells how the value comes about: read (``load``), computed (``operation``, ``call``),
+    changed in place (``store``); a ``loop`` has ticks instead of values.  ``target`` is the text the
+    value is bound to, ``statement`` the enclosing simple statement (or loop header), ``parent`` the
+    enclosing expression's site.
+    """
+
+    id: int
+    kind: Kind
+    node: ast.AST
+    statement: ast.stmt
+    scope: str
+    target: str | None = None
+    parent: int | None = None
+    children: list[int] = field(default_factory=list)
+
+    @property
+    def line(self) -> int:
+        """First line of the expression."""
+        return int(self.node.lineno)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Instrumented:
+    """A program ready to run under a probe."""
+
+    source: Source
+    sites: list[Site]
+    code: CodeType
+
+
+def instrument(source: Source) -> Instrumented:
+    """Put a probe at every site of a program.
+
+    Raises
+    ------
+    SourceError
+        If the file does not parse.
+    """
+    # Sites keep nodes of the pristine tree; the rewriting happens on a second one.
+    pristine = source.tree
+    rewriter = _Rewriter()
+    tree = ast.parse(source.text, filename=source.path)
+    rewriter.pair(pristine, tree)
+    tree = ast.fix_missing_locations(rewriter.visit(tree))
+    return Instrumented(source, rewriter.sites, compile(tree, source.path, "exec"))
+
+
+class _Rewriter(ast.NodeTransformer):
+    def __init__(self) -> None:
+        self.sites: list[Site] = []
+        self._originals: dict[int, ast.AST] = {}
+        self._modules: set[str] = set()
+        self._scope: list[str] = []
+        self._statement: ast.stmt = ast.Pass()
+        self._parents: list[Site] = []
+
+    def pair(self, pristine: ast.AST, copy: ast.AST) -> None:
+        for original, twin in zip(ast.walk(pristine), ast.walk(copy), strict=True):
+            self._originals[id(twin)] = original
+            if isinstance(original, ast.Import):
+                self._modules |= {(a.asname or a.name).split(".")[0] for a in original.names}
+        self._keepalive = copy
+
+    # -- sites -------------------------------------------------------------------------------------
+
+    def _site(self, node: ast.AST, kind: Kind, target: str | None = None) -> Site:
+        parent = self._parents[-1] if self._parents else None
+        site = Site(
+            len(self.sites),
+            kind,
+            self._originals.get(id(node), node),
+            self._statement,
+            ".".join(self._scope),
+            target,
+            parent.id if parent else None,
+        )
+        self.sites.append(site)
+        if parent:
+            parent.children.append(site.id)
+        return site
+
+    def _probed(self, node: ast.expr, kind: Kind, inside: list[ast.AST] | None = None) -> ast.expr:
+        """Visit the operands of an expression, then wrap it."""
+        site = self._site(node, kind)
+        self._parents.append(site)
+        self.generic_visit(node)
+        self._parents.pop()
+        return self._wrap(site, node)
+
+    def _wrap(self, site: Site, node: ast.expr) -> ast.expr:
+        call = ast.Call(ast.Name(PROBE, ast.Load()), [ast.Constant(site.id), node], [])
+        return ast.copy_location(call, node)
+
+    # -- expressions -------------------------------------------------------------------------------
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        if not isinstance(node.ctx, ast.Load) or node.id in self._modules or node.id == "__name__":
+            return node
+        return self._wrap(self._site(node, "load"), node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        if not isinstance(node.ctx, ast.Load):
+            return node
+        if _root(node) in self._modules:
+            return self._wrap(self._site(node, "load"), node)
+        return self._probed(node, "load")
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
+        return self._probed(node, "load") if isinstance(node.ctx, ast.Load) else node
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        site = self._site(node, "call")
+        self._parents.append(site)
+        if isinstance(node.func, ast.Attribute):
+            if _root(node.func) not in self._modules:
+                node.func.value = self.visit(node.func.value)
+        elif not isinstance(node.func, ast.Name):
+            node.func = self.visit(node.func)
+        node.args = [self.visit(arg) for arg in node.args]
+        for keyword in node.keywords:
+            keyword.value = self.visit(keyword.value)
+        self._parents.pop()
+        return self._wrap(site, node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        return self._probed(node, "operation")
+
+    visit_UnaryOp = visit_BoolOp = visit_Compare = visit_IfExp = visit_BinOp  # type: ignore[assignment]
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        return node
+
+    def visit_Slice(self, node: ast.Slice) -> ast.expr:
+        return node
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.expr:
+        node.body = self.visit(node.body)
+        return node
+
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.expr:
+        node.value = self._bound(node.value, [node.target])
+        return node
+
+    # -- statements --------------------------------------------------------------------------------
+
+    def visit(self, node: ast.AST) -> ast.AST:  # type: ignore[override]
+        if isinstance(node, ast.stmt):
+            outer, self._statement = self._statement, self._originals.get(id(node), node)  # type: ignore[assignment]
+            parents, self._parents = self._parents, []
+            result = super().visit(node)
+            self._statement, self._parents = outer, parents
+            return result  # type: ignore[no-any-return]
+        return super().visit(node)  # type: ignore[no-any-return]
+
+    def _bound(self, value: ast.expr, targets: list[ast.expr]) -> ast.expr:
+        """Visit a value and note what it is bound to; tuples are matched element by element."""
+        if isinstance(value, ast.Tuple) and len(targets) == 1 and isinstance(targets[0], (ast.Tuple, ast.List)):
+            names = targets[0].elts
+            if len(names) == len(value.elts) and not any(isinstance(e, ast.Starred) for e in [*names, *value.elts]):
+                value.elts = [self._bound(v, [t]) for v, t in zip(value.elts, names, strict=True)]
+                return value
+        first = len(self.sites)
+        result: ast.expr = self.visit(value)
+        if len(self.sites) > first and self.sites[first].node is self._originals.get(id(value)):
+            self.sites[first].target = ast.unparse(targets[-1])
+        return result
+
+    def visit_Assign(self, node: ast.Assign) -> list[ast.stmt]:
+        node.value = self._bound(node.value, node.targets)
+        return [node, *(s for t in node.targets for s in self._stored(t))]
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        if node.value is not None:
+            node.value = self._bound(node.value, [node.target])
+        return node
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> list[ast.stmt]:
+        node.value = self.visit(node.value)
+        if not _is_pure(node.target):
+            return [node]
+        site = self._site(node.target, "store", ast.unparse(node.target))
+        read = ast.parse(ast.unparse(node.target), mode="eval").body
+        after = ast.Assign([_stored_copy(node.target)], self._wrap(site, ast.copy_location(read, node)))
+        return [node, ast.copy_location(after, node), *self._stored(node.target)]
+
+    def _stored(self, target: ast.expr) -> list[ast.stmt]:
+        """Probe an array after an element or a slice of it was assigned."""
+        if not isinstance(target, ast.Subscript) or not _is_pure(target.value):
+            return []
+        site = self._site(target.value, "store", ast.unparse(target.value))
+        read = ast.parse(ast.unparse(target.value), mode="eval").body
+        return [ast.copy_location(ast.Expr(self._wrap(site, ast.copy_location(read, target))), target)]
+
+    def visit_For(self, node: ast.For) -> list[ast.stmt]:
+        node.iter = self.visit(node.iter)
+        return self._loop(node)
+
+    def visit_While(self, node: ast.While) -> list[ast.stmt]:
+        node.test = self.visit(node.test)
+        return self._loop(node)
+
+    def _loop(self, node: ast.For | ast.While) -> list[ast.stmt]:
+        site = self._site(node, "loop")
+        node.body = [_tick(site.id, node, 0), *self._block(node.body)]
+        node.orelse = self._block(node.orelse)
+        return [node, _tick(site.id, node, 1)]
+
+    def _block(self, body: list[ast.stmt]) -> list[ast.stmt]:
+        result: list[ast.stmt] = []
+        for statement in body:
+            new = self.visit(statement)
+            result += new if isinstance(new, list) else [new]
+        return result
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        self._scope.append(node.name)
+        node.body = self._block(node.body)
+        self._scope.pop()
+        return node
+
+    visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        self._scope.append(node.name)
+        node.body = self._block(node.body)
+        self._scope.pop()
+        return node
+
+    def visit_Import(self, node: ast.Import) -> ast.AST:
+        return node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        return node
+
+    def visit_Delete(self, node: ast.Delete) -> ast.AST:
+        return node
+
+    def visit_Match(self, node: ast.Match) -> ast.AST:
+        node.subject = self.visit(node.subject)
+        for case in node.cases:
+            case.body = self._block(case.body)
+        return node
+
+
+def _tick(site: int, node: ast.stmt, end: int) -> ast.stmt:
+    call = ast.Call(ast.Name(TICK, ast.Load()), [ast.Constant(site), ast.Constant(end)], [])
+    return ast.copy_location(ast.Expr(call), node)
+
+
+def _root(node: ast.expr) -> str | None:
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _is_pure(node: ast.AST) -> bool:
+    """Whether reading the expression a second time has no side effects."""
+    plain = (ast.Name, ast.Attribute, ast.Subscript, ast.Constant, ast.Tuple, ast.Slice, ast.BinOp, ast.UnaryOp)
+    contexts = (ast.expr_context, ast.operator, ast.unaryop)
+    # str(...) builds keys such as params["W" + str(l)] and is safe to repeat.
+    return all(
+        isinstance(n, plain + contexts)
+        or (isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id in {"str", "len", "int"})
+        or isinstance(n, (ast.JoinedStr, ast.FormattedValue))
+        for n in ast.walk(node)
+    )
+
+
+def _stored_copy(target: ast.expr) -> ast.expr:
+    copy = ast.parse(f"{ast.unparse(target)} = 0").body[0]
+    assert isinstance(copy, ast.Assign)
+    return copy.targets[0]

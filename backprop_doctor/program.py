@@ -1,0 +1,307 @@
+"""Run an instrumented program under a probe and collect the events.
+
+One run is one fresh execution of the user's module with frozen randomness.  A probe may look at
+values (record), change them on their way (perturb, replace, freeze) and end the run early (stop).
+"""
+
+from __future__ import annotations
+
+import builtins
+import random
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from backprop_doctor.instrument import PROBE, TICK, Instrumented, Site
+
+__all__ = ["Event", "Key", "Probe", "Program", "Trace"]
+
+Key = tuple[int, int]
+Action = Callable[[Any], Any]
+
+_SCALARS = (float, int, bool, np.floating, np.integer, np.bool_)
+_NARROW = (np.dtype(np.float32), np.dtype(np.float16))
+RECORD_BYTES = 600_000_000
+
+
+class _Stop(BaseException):
+    """Ends a run; not an Exception, so that the user's handlers let it through."""
+
+
+@dataclass(slots=True)
+class Event:
+    """One value passing one site, or one tick of a loop (``value`` None and ``object`` -1).
+
+    ``object`` identifies the array or number across the events of one run; ``value`` is a copy.
+    """
+
+    index: int
+    site: int
+    occurrence: int
+    object: int
+    value: Any
+
+    @property
+    def key(self) -> Key:
+        """What identifies the event in other runs of the same program."""
+        return (self.site, self.occurrence)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What to do in a run.
+
+    Parameters
+    ----------
+    actions : mapping of Key to function
+        Called with the value passing at that event; what it returns takes the value's place, for
+        every later use of the same object too.  At a ``store`` the array is changed in place.
+    keep : set of Key, optional
+        Events whose values are copied; all by default.
+    last : int, optional
+        Index of the event after which the run stops.
+    limit : int
+        Number of events after which the run stops in any case.
+    train, test : int
+        How many images stand-ins serve.
+    """
+
+    actions: Mapping[Key, Action] = field(default_factory=dict)
+    keep: frozenset[Key] | None = None
+    last: int | None = None
+    limit: int = 1_000_000
+    train: int = 97
+    test: int = 83
+
+
+@dataclass
+class Trace:
+    """The events of one run, in order, and how the run ended."""
+
+    events: list[Event]
+    ended: str  # "stopped", "finished", or the exception as one line
+    traceback: str | None = None
+
+    def __post_init__(self) -> None:
+        self.by_key: dict[Key, Event] = {event.key: event for event in self.events}
+
+    @property
+    def failed(self) -> bool:
+        """Whether the program raised."""
+        return self.ended not in ("stopped", "finished")
+
+    def value(self, key: Key) -> Any:
+        """The value at an event, or None if the run did not come there."""
+        event = self.by_key.get(key)
+        return None if event is None else event.value
+
+
+class Program:
+    """An instrumented program and the surroundings it runs in.
+
+    Parameters
+    ----------
+    instrumented : Instrumented
+    surroundings : function of (train, test) returning a context manager, optional
+        Entered around each run: guards, captured output, stand-ins serving that many images.
+    seed : int
+        Where all unseeded randomness starts.
+    """
+
+    def __init__(
+        self,
+        instrumented: Instrumented,
+        surroundings: Callable[[int, int], AbstractContextManager[object]] | None = None,
+        *,
+        seed: int = 0,
+    ) -> None:
+        self.source = instrumented.source
+        self.sites: list[Site] = instrumented.sites
+        self.runs = 0
+        self._code = instrumented.code
+        self._surroundings = surroundings or (lambda train, test: nullcontext())
+        self._seed = seed
+
+    def run(self, probe: Probe) -> Trace:
+        """Execute the program from its first line under a probe."""
+        self.runs += 1
+        run = _Run(self.sites, probe)
+        ended, text = "finished", None
+        builtins.__dict__[PROBE] = run.probe
+        builtins.__dict__[TICK] = run.tick
+        modules = set(sys.modules)
+        try:
+            with self._surroundings(probe.train, probe.test), _frozen_randomness(self._seed), np.errstate(all="ignore"):
+                try:
+                    exec(self._code, self._namespace())
+                except _Stop:
+                    ended = "stopped"
+                except SystemExit:
+                    ended = "finished" if not run.stopping else "stopped"
+                except BaseException as error:
+                    # Guards end a run with exceptions of their own; all are outcomes, none is ours.
+                    ended = "stopped" if run.stopping else f"{type(error).__name__}: {error}"
+                    text = _users_traceback(error, self.source.path)
+        finally:
+            for name in set(sys.modules) - modules:
+                if _is_users(sys.modules[name], self.source.path):
+                    del sys.modules[name]
+        return Trace(run.events, ended, text)
+
+    def _namespace(self) -> dict[str, Any]:
+        return {"__name__": "__main__", "__file__": self.source.path, "__builtins__": builtins, "__doc__": None}
+
+
+class _Run:
+    """The state of one execution; ``probe`` is the function every value passes."""
+
+    def __init__(self, sites: list[Site], probe: Probe) -> None:
+        self.events: list[Event] = []
+        self.stopping = False
+        self._sites = sites
+        self._actions = probe.actions
+        self._keep = probe.keep
+        self._end = probe.limit if probe.last is None else min(probe.last, probe.limit)
+        self._counts = [0] * len(sites)
+        self._index = -1
+        self._bytes = 0
+        # An object that was promoted or replaced stands for the original wherever that is read again.
+        # The original is kept, so that its id is not given to another object.
+        self._substitutes: dict[int, tuple[Any, Any]] = {}
+        self._objects: dict[int, tuple[int, Any]] = {}
+        self._last_copy: dict[int, Any] = {}
+
+    def probe(self, site: int, value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            if value.dtype.kind not in "fiub":
+                return value
+            known = self._substitutes.get(id(value))
+            if known is not None:
+                value = known[1]
+            elif value.dtype in _NARROW:
+                value = self._substitute(value, value.astype(np.float64))
+        elif isinstance(value, _SCALARS):
+            if isinstance(value, (np.float32, np.float16)):
+                value = np.float64(value)
+        else:
+            return value
+        self._index += 1
+        occurrence = self._counts[site]
+        self._counts[site] = occurrence + 1
+        if self._actions:
+            action = self._actions.get((site, occurrence))
+            if action is not None:
+                value = self._act(action, site, value)
+        if self._keep is None or (site, occurrence) in self._keep:
+            self._record(site, occurrence, value)
+        if self._index >= self._end:
+            self._stop()
+        return value
+
+    def tick(self, site: int, end: int) -> None:
+        if self._index >= self._end:
+            self._stop()
+        self._index += 1
+        if self._keep is None:
+            occurrence = -1 - self._counts[site] if end else self._counts[site]
+            self.events.append(Event(self._index, site, occurrence, -1, None))
+        if not end:
+            self._counts[site] += 1
+
+    def _stop(self) -> None:
+        # The user may catch everything: every further event stops again.
+        self.stopping = True
+        raise _Stop
+
+    def _substitute(self, old: Any, new: Any) -> Any:
+        self._substitutes[id(old)] = (old, new)
+        if isinstance(new, np.ndarray):
+            self._substitutes[id(new)] = (new, new)
+        return new
+
+    def _act(self, action: Action, site: int, value: Any) -> Any:
+        new = action(value)
+        if not isinstance(value, np.ndarray):
+            return new
+        if self._sites[site].kind == "store" and np.shape(new) == value.shape:
+            value[...] = new
+            return value
+        return self._substitute(value, np.asarray(new))
+
+    def _record(self, site: int, occurrence: int, value: Any) -> None:
+        known = self._objects.get(id(value))
+        if known is None:
+            known = (len(self._objects), value)
+            self._objects[id(value)] = known
+        number = known[0]
+        if isinstance(value, np.ndarray):
+            copy = self._last_copy.get(number)
+            if copy is None or copy.shape != value.shape or not np.array_equal(copy, value):
+                self._bytes += value.nbytes
+                if self._bytes > RECORD_BYTES:
+                    self._stop()
+                copy = value.copy()
+                self._last_copy[number] = copy
+            value = copy
+        elif isinstance(value, np.generic):
+            value = value.item()
+        self.events.append(Event(self._index, site, occurrence, number, value))
+
+
+@contextmanager
+def _frozen_randomness(seed: int) -> Iterator[None]:
+    """Make unseeded generators start at ``seed``; seeds the program sets itself stay in force."""
+    state, numpy_state = random.getstate(), np.random.get_state()
+    saved = {name: getattr(np.random, name) for name in ("default_rng", "RandomState", "seed")}
+    made = 0
+
+    def fresh(first: Any) -> Any:
+        nonlocal made
+        made += 1
+        return seed + made - 1 if first is None else first
+
+    def default_rng(start: Any = None) -> Any:
+        return saved["default_rng"](fresh(start))
+
+    class RandomState(np.random.RandomState):
+        def __init__(self, start: Any = None) -> None:
+            super().__init__(fresh(start))
+
+    def reseed(start: Any = None) -> None:
+        saved["seed"](fresh(start))
+
+    np.random.default_rng = default_rng
+    np.random.RandomState = RandomState  # type: ignore[misc]
+    np.random.seed = reseed
+    random.seed(seed)
+    saved["seed"](seed)
+    try:
+        yield
+    finally:
+        for name, function in saved.items():
+            setattr(np.random, name, function)
+        random.setstate(state)
+        np.random.set_state(numpy_state)
+
+
+def _is_users(module: Any, path: str) -> bool:
+    """Whether a module was imported from the user's folder, and so must run afresh each time."""
+    from pathlib import Path
+
+    where = getattr(module, "__file__", None)
+    return bool(where) and Path(path).resolve().parent in Path(where).resolve().parents and (
+        "site-packages" not in where
+    )
+
+
+def _users_traceback(error: BaseException, path: str) -> str:
+    """The traceback from the user's first frame on, without our own."""
+    frames = traceback.extract_tb(error.__traceback__)
+    first = next((i for i, frame in enumerate(frames) if frame.filename == path), len(frames))
+    lines = traceback.format_list(frames[first:]) + traceback.format_exception_only(type(error), error)
+    return "".join(lines).rstrip()

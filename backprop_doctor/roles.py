@@ -1,0 +1,406 @@
+"""Who is who: parameters, inputs, labels and output, found by running and never by name.
+
+The base trace tells which arrays a loop carries from one iteration to the next.  Differential runs
+(change one source a little, see which events change) tell what every event depends on.  A parameter is
+a carried array, independent of the data, that meets the inputs before any label does, and whose next
+value depends on the labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_doctor.errors import ProgramError
+from backprop_doctor.program import Event, Key, Probe, Program, Trace
+
+__all__ = ["Iteration", "Parameter", "Quantity", "Roles", "assign_roles", "is_array", "object_names"]
+
+Mask = NDArray[np.bool_]
+SOURCES_LIMIT = 60
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """An object of the run: the event at which it is first seen, and the name the user gave it."""
+
+    object: int
+    birth: Key
+    index: int
+    name: str
+    line: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Parameter(Quantity):
+    """A quantity that training changes.
+
+    ``updates`` are the events at which its next value appears, ``successor`` the object holding that
+    value (the same one when the update is in place).
+    """
+
+    updates: tuple[Key, ...] = ()
+    successor: int = -1
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """Two consecutive turns of a loop as event indices: the first is [start, middle), the second [middle, end)."""
+
+    loop: int
+    start: int
+    middle: int
+    end: int
+
+
+@dataclass
+class Roles:
+    """What was found in one program.
+
+    ``on_parameters``, ``on_inputs`` and ``on_labels`` say for each event of ``trace`` (by index)
+    whether it depends on any of these; ``reach`` has one such mask per source.
+    """
+
+    trace: Trace
+    step: Iteration
+    training: Iteration
+    parameters: list[Parameter]
+    constants: list[Quantity]
+    inputs: list[Quantity]
+    labels: list[Quantity]
+    output: Quantity | None
+    on_parameters: Mask
+    on_inputs: Mask
+    on_labels: Mask
+    names: dict[int, str]
+    reach: dict[int, Mask] = field(default_factory=dict)
+
+    def forward(self, event: Event) -> bool:
+        """Whether an event belongs to the forward pass."""
+        i = event.index
+        return bool(self.on_parameters[i] and not self.on_labels[i])
+
+    def backward(self, event: Event) -> bool:
+        """Whether an event depends on labels and parameters jointly: loss, gradients, metrics."""
+        i = event.index
+        return bool(self.on_parameters[i] and self.on_labels[i])
+
+
+def is_array(value: object, *, least: int = 1) -> bool:
+    """Whether a value is an array of at least ``least`` elements."""
+    return isinstance(value, np.ndarray) and value.size >= least
+
+
+def assign_roles(program: Program, trace: Trace, probe: Probe) -> Roles:
+    """Find the roles in a recorded run.
+
+    Raises
+    ------
+    ProgramError
+        If no loop trains anything.
+    """
+    first_seen = _first_seen(trace)
+    for outer in _loops(program, trace):
+        if not _carried(program, trace, outer, first_seen):
+            continue
+        found = _roles_in(program, trace, probe, outer, outer, first_seen)
+        if found is None:
+            continue
+        carried = {p.object for p in found.parameters}
+        for inner in reversed(_loops(program, trace)):
+            inside = outer.start < inner.start and inner.end <= outer.middle
+            if inside and carried <= set(_carried(program, trace, inner, first_seen)):
+                return _roles_in(program, trace, probe, inner, outer, first_seen) or found
+        return found
+    raise ProgramError("no training was found: no array is changed from one pass of a loop to the next "
+                       "by values that depend on both data and labels")
+
+
+# -- loops and what they carry -------------------------------------------------------------------------
+
+
+def _loops(program: Program, trace: Trace) -> list[Iteration]:
+    """Loops with at least two turns, in order of first tick (outer ones before inner ones)."""
+    stack: list[tuple[int, list[int]]] = []
+    found: list[Iteration] = []
+
+    def close(ticks: tuple[int, list[int]], end: int) -> None:
+        starts = ticks[1]
+        if len(starts) >= 2:
+            found.append(Iteration(ticks[0], starts[0], starts[1], starts[2] if len(starts) > 2 else end))
+
+    for event in trace.events:
+        if event.object != -1:
+            continue
+        is_end = event.occurrence < 0
+        open_loops = [site for site, _ in stack]
+        if event.site in open_loops:
+            while stack[-1][0] != event.site:
+                close(stack.pop(), event.index)
+            if is_end:
+                close(stack.pop(), event.index)
+            else:
+                stack[-1][1].append(event.index)
+        elif not is_end:
+            stack.append((event.site, [event.index]))
+    while stack:
+        close(stack.pop(), len(trace.events))
+    return sorted(found, key=lambda loop: (loop.start, -loop.end))
+
+
+def _first_seen(trace: Trace) -> dict[int, Event]:
+    seen: dict[int, Event] = {}
+    for event in trace.events:
+        seen.setdefault(event.object, event)
+    return seen
+
+
+def _loads(program: Program, trace: Trace, start: int, end: int) -> Iterator[tuple[Key, Event]]:
+    """Events that read an array, with their place in the turn: (site, how many times so far)."""
+    counts: dict[int, int] = {}
+    for event in trace.events[start:end]:
+        if event.object == -1 or program.sites[event.site].kind != "load":
+            continue
+        nth = counts[event.site] = counts.get(event.site, -1) + 1
+        if is_array(event.value):
+            yield (event.site, nth), event
+
+
+def _carried(program: Program, trace: Trace, loop: Iteration, first_seen: dict[int, Event]) -> dict[int, Event]:
+    """Objects read in the first turn whose place another value has taken in the second.
+
+    Returns, for each such object, the event of the second turn that reads the new value.
+    """
+    second = dict(_loads(program, trace, loop.middle, loop.end))
+    carried: dict[int, Event] = {}
+    for place, event in _loads(program, trace, loop.start, loop.middle):
+        later = second.get(place)
+        if later is None or event.object in carried or first_seen[event.object].index >= loop.start:
+            continue
+        if later.object == event.object:
+            if later.value is not event.value and not _same(later.value, event.value):
+                carried[event.object] = later
+        elif loop.start <= first_seen[later.object].index < loop.middle:
+            carried[event.object] = later
+    return carried
+
+
+def _same(a: object, b: object) -> bool:
+    if a is b:
+        return True
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        if np.shape(a) != np.shape(b):
+            return False
+        # NaN is rare and comparing for it costs four passes over the array.
+        return bool(np.array_equal(a, b)) or bool(np.array_equal(a, b, equal_nan=True))  # type: ignore[arg-type]
+    return bool(a == b) or (a != a and b != b)
+
+
+# -- differential runs -------------------------------------------------------------------------------------
+
+
+def disturbed(value: NDArray[np.generic]) -> NDArray[np.generic]:
+    """A slightly different array: noise for real numbers, exchanged samples for integers."""
+    if value.dtype.kind == "f":
+        noise = np.random.default_rng(7).standard_normal(value.shape)
+        size = float(np.sqrt(np.mean(np.square(value, dtype=np.float64)))) or 0.1
+        return value + 1e-3 * size * noise
+    axis = int(np.argmax(value.shape))
+    rolled = np.roll(value, 1, axis=axis)
+    return rolled if not np.array_equal(rolled, value) else value[::-1].copy()
+
+
+def reach(program: Program, trace: Trace, probe: Probe, key: Key, last: int) -> Mask:
+    """Which events of a trace change when the value at ``key`` is disturbed."""
+    changed = program.run(replace(probe, actions={**probe.actions, key: disturbed}, last=last))
+    mask = np.zeros(len(trace.events), bool)
+    for event in trace.events[: last + 1]:
+        if event.object == -1:
+            continue
+        other = changed.by_key.get(event.key)
+        mask[event.index] = other is None or not _same(event.value, other.value)
+    return mask
+
+
+def _roles_in(
+    program: Program,
+    trace: Trace,
+    probe: Probe,
+    loop: Iteration,
+    training: Iteration,
+    first_seen: dict[int, Event],
+) -> Roles | None:
+    carried = _carried(program, trace, loop, first_seen)
+    sources: list[Event] = []
+    for _, event in _loads(program, trace, loop.start, loop.middle):
+        birth = first_seen[event.object]
+        external = birth is event and program.sites[event.site].kind == "load" and not program.sites[event.site].children
+        if (birth.index < loop.start or external) and birth not in sources and is_array(birth.value, least=2):
+            sources.append(birth)
+    if len(sources) < 2:
+        return None
+    if not carried:
+        return None
+    last = max(event.index for event in carried.values())
+    masks = {e.object: reach(program, trace, probe, e.key, last) for e in sources[:SOURCES_LIMIT]}
+    turn = np.zeros(len(trace.events), bool)
+    turn[loop.start : loop.middle] = True
+
+    def params_of(x: int, y: int) -> list[int]:
+        return [
+            p
+            for p in masks
+            if p in carried
+            and p not in (x, y)
+            and masks[y][carried[p].index]
+            and not masks[y][first_seen[p].index]
+            and not masks[x][first_seen[p].index]
+            and (masks[p] & masks[x] & ~masks[y] & turn).any()
+        ]
+
+    best: tuple[tuple[int, int, int], int, int, list[int]] | None = None
+    for x in masks:
+        for y in masks:
+            if x == y or y in carried:
+                continue
+            params = params_of(x, y)
+            if not params:
+                continue
+            meet = [masks[p] for p in params]
+            together = np.logical_or.reduce(meet) & turn
+            only_x, only_y = int((together & masks[x]).sum()), int((together & masks[y]).sum())
+            if (together & masks[y] & ~masks[x]).any() or only_y >= only_x:
+                continue
+            rank = (len(params), x not in carried, only_x - only_y)
+            if best is None or rank > best[0]:
+                best = (rank, x, y, params)
+    if best is None:
+        return None
+    _, x, y, params = best
+    names = object_names(program, trace)
+    parameters = [_parameter(program, trace, first_seen, p, carried[p], loop, names) for p in params]
+    parameters.sort(key=lambda p: next(e.index for e in trace.events[loop.start :] if e.object == p.object))
+    on_parameters = np.logical_or.reduce([masks[p] for p in params])
+    constants = [
+        _quantity(program, first_seen[o], names)
+        for o, mask in masks.items()
+        if o not in params
+        and o not in (x, y)
+        and o not in carried
+        and first_seen[o].value.dtype.kind == "f"
+        and not masks[x][first_seen[o].index]
+        and (mask & masks[x] & ~masks[y] & turn).any()
+        and (mask & masks[y] & turn).any()
+    ]
+    for constant in constants:
+        on_parameters = on_parameters | masks[constant.object]
+    roles = Roles(
+        trace=trace,
+        step=loop,
+        training=training,
+        parameters=parameters,
+        constants=constants,
+        inputs=[_quantity(program, first_seen[x], names)],
+        labels=[_quantity(program, first_seen[y], names)],
+        output=None,
+        on_parameters=on_parameters,
+        on_inputs=masks[x],
+        on_labels=masks[y],
+        names=names,
+        reach=masks,
+    )
+    roles.output = _output(program, roles, first_seen)
+    return roles
+
+
+def _parameter(
+    program: Program,
+    trace: Trace,
+    first_seen: dict[int, Event],
+    number: int,
+    later: Event,
+    loop: Iteration,
+    names: dict[int, str],
+) -> Parameter:
+    quantity = _quantity(program, first_seen[number], names)
+    if later.object != number:
+        updates: tuple[Key, ...] = (first_seen[later.object].key,)
+    else:
+        stores = [
+            e.key
+            for e in trace.events[loop.start : loop.middle]
+            if e.object == number and program.sites[e.site].kind == "store"
+        ]
+        updates = tuple(stores) or (_first_changed(trace, number, loop).key,)
+    return Parameter(
+        quantity.object, quantity.birth, quantity.index, quantity.name, quantity.line, quantity.shape,
+        updates, later.object,
+    )
+
+
+def _first_changed(trace: Trace, number: int, loop: Iteration) -> Event:
+    """The first event that shows another content of an object changed in place."""
+    seen = [e for e in trace.events[loop.start : loop.end + 1] if e.object == number]
+    return next((e for e in seen if e.value is not seen[0].value), seen[-1])
+
+
+def _quantity(program: Program, birth: Event, names: dict[int, str]) -> Quantity:
+    site = program.sites[birth.site]
+    return Quantity(
+        birth.object, birth.key, birth.index, names.get(birth.object, "?"), site.line, np.shape(birth.value)
+    )
+
+
+def object_names(program: Program, trace: Trace) -> dict[int, str]:
+    """For each object the name it is bound to, the outermost binding winning, else the first name it is read by."""
+    bound: dict[int, str] = {}
+    read: dict[int, str] = {}
+    for event in trace.events:
+        site = program.sites[event.site]
+        if event.object == -1:
+            continue
+        if site.target and "(" not in site.target:
+            bound[event.object] = site.target
+        elif site.kind == "load" and event.object not in read:
+            read[event.object] = program.source.segment(site.node)
+    return {**read, **bound}
+
+
+def _output(program: Program, roles: Roles, first_seen: dict[int, Event]) -> Quantity | None:
+    """The last forward object that meets the labels in one expression."""
+    trace, loop = roles.trace, roles.step
+    latest: dict[int, Event] = {}
+    meetings: dict[int, int] = {}
+    for event in trace.events[loop.start : loop.middle]:
+        if event.object == -1:
+            continue
+        if roles.backward(event):
+            operands = [latest[c] for c in program.sites[event.site].children if c in latest]
+            labels = [o for o in operands if roles.on_labels[o.index] and not roles.on_parameters[o.index]]
+            if labels:
+                for operand in operands:
+                    if roles.forward(operand) and roles.on_inputs[operand.index]:
+                        for o in _named_inside(program, operand, latest):
+                            if roles.forward(o) and roles.on_inputs[o.index] and is_array(o.value):
+                                meetings[o.object] = meetings.get(o.object, 0) + 1
+        latest[event.site] = event
+    if not meetings:
+        return None
+    chosen = max(meetings, key=lambda o: first_seen[o].index)
+    return _quantity(program, first_seen[chosen], roles.names)
+
+
+def _named_inside(program: Program, event: Event, latest: dict[int, Event]) -> list[Event]:
+    """The objects read inside an expression: itself when it is a plain read or has no named operand."""
+    site = program.sites[event.site]
+    if site.kind == "load" and not site.children:
+        return [event]
+    named: list[Event] = []
+    for child in site.children:
+        if child in latest and latest[child].index < event.index:
+            named += _named_inside(program, latest[child], latest)
+    return [n for n in named if n.object != -1] or [event]
