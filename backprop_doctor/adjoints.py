@@ -7,7 +7,7 @@ the program's own adjoint of a later value v, the right adjoint of u is the deri
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -50,7 +50,8 @@ class Adjoint:
 class Judgement:
     """The verdicts on all backward values.
 
-    ``gradients`` has one entry a parameter (None: no value with its elements was found);
+    ``forward`` and ``backward`` are the arrays computed in the step, in order; ``claim(value, of)`` judges
+    the claim that one of them is the adjoint of a forward value or parameter.  ``gradients`` has one entry a parameter (None: no value with its elements was found);
     ``adjoints`` maps a backward object to the best that can be said of it; ``loss`` is the declared
     loss event's quantity if it is the one descended.
     """
@@ -62,6 +63,13 @@ class Judgement:
     implied: str = ""
     target: Array | None = None
     operands: dict[int, list[Quantity]] = field(default_factory=dict)
+    forward: list[Quantity] = field(default_factory=list)
+    backward: list[Quantity] = field(default_factory=list)
+    claim: Callable[[Quantity, Quantity], Adjoint] = field(default=lambda value, of: NO_CLAIM)
+    losses: list[Quantity] = field(default_factory=list)
+
+
+NO_CLAIM = Adjoint(Quantity(-1, (-1, -1), -1, "", 0, ()), Quantity(-1, (-1, -1), -1, "", 0, ()), Fit(0.0, np.inf), "none")
 
 
 def judge(measurement: Measurement) -> Judgement:
@@ -87,7 +95,9 @@ class _Judge:
 
     def run(self) -> Judgement:
         self.result.target = self.target = self._target()
-        self.losses = self._losses()
+        self.result.losses = self.losses = self._losses()
+        self.result.forward, self.result.backward = self.forward, self.backward
+        self.result.claim = self._adjoint
         self.catalogue = self._catalogue()
         for parameter in self.roles.parameters:
             self.result.operands[parameter.object] = self._operands(parameter)
@@ -110,23 +120,19 @@ class _Judge:
         """The value that serves as gradient of a parameter, with what can be said of it."""
         direct = self.result.operands[parameter.object]
         update = self.roles.trace.by_key[parameter.updates[-1]].index
-        others = [q for q in self.backward if q.index < update and q not in direct]
+        # Only where the update statement reads no backward array at all (an in-place library call,
+        # say) may any other array of the right size be the gradient.
+        candidates = direct or [q for q in self.backward if q.index < update]
         fits: list[Adjoint] = []
-        for candidate in [*direct, *others]:
+        for candidate in candidates:
             if aligned(self.values[candidate.object], parameter.shape) is None:
                 continue
             found = self._adjoint(candidate, parameter)
             if found.right:
-                return self._earliest(found, parameter, direct)
-            if candidate in direct:
+                return found
+            if direct:
                 fits.append(found)
-        if fits:
-            return min(fits, key=lambda a: (not a.value.name.isidentifier(), a.fit.residual))
-        return None
-
-    def _earliest(self, found: Adjoint, parameter: Parameter, direct: list[Quantity]) -> Adjoint:
-        """Prefer the value the user gave a name to over a scaled copy of it."""
-        return found
+        return fits[0] if fits else None
 
     def _operands(self, parameter: Parameter) -> list[Quantity]:
         """Backward arrays read or computed in the statement that updates a parameter, reads first."""
@@ -268,7 +274,7 @@ class _Judge:
         names = [self._quantity(e) for e in seen.values() if np.asarray(e.value).dtype.kind == "f"]
         slopes = []
         if roles.parameters:
-            tangent = self.m.tangents(roles.parameters[-1].birth)[0]
+            tangent = self.m.tangents(roles.parameters[0].birth)[0]
             slopes = [q for q in names if np.any(tangent.derivatives.get(q.birth, 0.0))]
         return sorted(slopes, key=lambda q: (not _is_named(q), -q.index))[:6]
 

@@ -95,18 +95,20 @@ class Measurement:
         longer side and biases away from zero; None leaves the program's own initial values.
     frozen : bool
         Whether updates hand back the old value, so that all of the run is evaluated at one point.
+    hold : iterable of Parameter
+        When not ``frozen``, the parameters whose updates alone are held back.
     """
 
     def __init__(
-        self, program: Program, roles: Roles, probe: Probe, *, scale: float | None = 1.0, frozen: bool = True
+        self, program: Program, roles: Roles, probe: Probe, *, scale: float | None = 1.0, frozen: bool = True,
+        hold: Iterable[Parameter] = (),
     ) -> None:
         self.program = program
         self.roles = roles
         self.scale = scale
         self._probe = probe
         self._actions = self._point(scale)
-        if frozen:
-            self._actions |= self._freeze()
+        self._actions |= self._freeze(roles.parameters if frozen else hold)
         self._last = min(roles.step.end, len(roles.trace.events)) - 1
         self._tangents: dict[tuple[Key, float], list[Tangent]] = {}
         self.trace: Trace = program.run(replace(probe, actions=self._actions, last=self._last))
@@ -180,9 +182,9 @@ class Measurement:
             actions[parameter.birth] = _Constant(_generic(parameter.shape, scale, i))
         return actions
 
-    def _freeze(self) -> dict[Key, Callable[[Any], Any]]:
+    def _freeze(self, parameters: Iterable[Parameter]) -> dict[Key, Callable[[Any], Any]]:
         actions: dict[Key, Callable[[Any], Any]] = {}
-        for parameter in self.roles.parameters:
+        for parameter in parameters:
             remember = _Remember(self._actions.get(parameter.birth))
             self._actions[parameter.birth] = remember
             actions |= dict.fromkeys(parameter.updates, remember.recall)

@@ -1,7 +1,8 @@
 """Rewrite a program so that every value it computes, reads or stores passes through a probe.
 
 The rewritten tree does what the original does: each expression ``e`` becomes ``probe(site, e)``, each
-in-place store is followed by a probe of what was stored into, each loop body begins with a tick.
+in-place store is followed by a probe of what was stored into, each loop body begins with a tick, at
+which a probe may also end the loop.
 Line numbers stay, so that tracebacks point at the user's own lines.
 """
 
@@ -230,7 +231,7 @@ class _Rewriter(ast.NodeTransformer):
 
     def _loop(self, node: ast.For | ast.While) -> list[ast.stmt]:
         site = self._site(node, "loop")
-        node.body = [_tick(site.id, node, 0), *self._block(node.body)]
+        node.body = [_tick_or_break(site.id, node), *self._block(node.body)]
         node.orelse = self._block(node.orelse)
         return [node, _tick(site.id, node, 1)]
 
@@ -274,6 +275,13 @@ class _Rewriter(ast.NodeTransformer):
 def _tick(site: int, node: ast.stmt, end: int) -> ast.stmt:
     call = ast.Call(ast.Name(TICK, ast.Load()), [ast.Constant(site), ast.Constant(end)], [])
     return ast.copy_location(ast.Expr(call), node)
+
+
+def _tick_or_break(site: int, node: ast.stmt) -> ast.stmt:
+    """The tick that opens a turn; a probe may answer that there have been turns enough."""
+    tick = _tick(site, node, 0)
+    assert isinstance(tick, ast.Expr)
+    return ast.copy_location(ast.If(tick.value, [ast.copy_location(ast.Break(), node)], []), node)
 
 
 def _root(node: ast.expr) -> str | None:

@@ -67,6 +67,9 @@ class Probe:
         Index of the event after which the run stops.
     limit : int
         Number of events after which the run stops in any case.
+    turns : mapping of int to int
+        For loop sites, the number of turns after which the loop is left: training cut short, so that
+        what follows it can be seen.
     train, test : int
         How many images stand-ins serve.
     """
@@ -75,6 +78,7 @@ class Probe:
     keep: frozenset[Key] | None = None
     last: int | None = None
     limit: int = 1_000_000
+    turns: Mapping[int, int] = field(default_factory=dict)
     train: int = 97
     test: int = 83
 
@@ -166,6 +170,7 @@ class _Run:
         self._sites = sites
         self._actions = probe.actions
         self._keep = probe.keep
+        self._turns = probe.turns
         self._end = probe.limit if probe.last is None else min(probe.last, probe.limit)
         self._counts = [0] * len(sites)
         self._index = -1
@@ -203,15 +208,18 @@ class _Run:
             self._stop()
         return value
 
-    def tick(self, site: int, end: int) -> None:
+    def tick(self, site: int, end: int) -> bool:
         if self._index >= self._end:
             self._stop()
+        if not end and self._counts[site] >= self._turns.get(site, self._end + 1):
+            return True
         self._index += 1
         if self._keep is None:
             occurrence = -1 - self._counts[site] if end else self._counts[site]
             self.events.append(Event(self._index, site, occurrence, -1, None))
         if not end:
             self._counts[site] += 1
+        return False
 
     def _stop(self) -> None:
         # The user may catch everything: every further event stops again.

@@ -1,0 +1,330 @@
+"""One program under examination: everything the rules may ask about it.
+
+A rule is given a `Case` and yields sightings.  It asks for values, shapes, nodes of the syntax tree and
+further runs; it never runs the program by itself.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_doctor.adjoints import Adjoint, Judgement
+from backprop_doctor.axes import Axes
+from backprop_doctor.gradients import Measurement, aligned, fit, name_factor
+from backprop_doctor.instrument import Site
+from backprop_doctor.program import Event, Key, Probe, Program, Trace
+from backprop_doctor.records import Edit, Evidence, Position, Severity, Status
+from backprop_doctor.roles import Parameter, Quantity, Roles
+from backprop_doctor.source import Source
+
+if TYPE_CHECKING:
+    from backprop_doctor.oracles.accuracy import Accuracy
+
+__all__ = ["Case", "Reduction", "Sighting"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What a rule saw: the place, the numbers, and the edit it proposes.
+
+    ``objects`` are the values whose verdict becomes *wrong* in the chart.
+    """
+
+    node: ast.AST
+    message: str
+    label: str = ""
+    why: str = ""
+    evidence: tuple[Evidence, ...] = ()
+    fix: str = ""
+    edits: tuple[Edit, ...] = ()
+    severity: Severity | None = None
+    status: Status = "confirmed"
+    symptoms: tuple[str, ...] = ()
+    objects: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A call or method that sums (or averages, or maximises) one array over some of its axes."""
+
+    event: Event
+    node: ast.Call
+    operand: Event
+    axes: tuple[int, ...]
+
+
+@dataclass
+class Case:
+    """A program with its roles, numeric derivatives and verdicts."""
+
+    program: Program
+    probe: Probe
+    trace: Trace
+    roles: Roles
+    measurement: Measurement
+    judgement: Judgement
+    axes: Axes
+
+    # -- places ----------------------------------------------------------------------------------------
+
+    @property
+    def source(self) -> Source:
+        """The user's file."""
+        return self.program.source
+
+    def site(self, key: Key) -> Site:
+        """The site of an event."""
+        return self.program.sites[key[0]]
+
+    def text(self, node: ast.AST) -> str:
+        """Source text of a node."""
+        return self.source.segment(node)
+
+    def edit(self, node: ast.AST, replacement: str) -> Edit:
+        """Replace one node's text."""
+        return Edit(self.source.position(node), replacement)
+
+    def insertion(self, line: int, column: int, text: str) -> Edit:
+        """Insert text before a 1-based line and column."""
+        return Edit(Position(self.source.path, line, column, line, column), text)
+
+    @cached_property
+    def binding(self) -> dict[int, Site]:
+        """For each object the outermost site that binds it to a name."""
+        found: dict[int, Site] = {}
+        for event in self.trace.events:
+            site = self.program.sites[event.site]
+            if event.object != -1 and site.target:
+                found[event.object] = site
+        return found
+
+    def home(self, quantity: Quantity) -> ast.AST:
+        """The expression that made a value."""
+        return self.site(quantity.birth).node
+
+    def statement(self, quantity: Quantity) -> ast.stmt:
+        """The statement that made a value."""
+        return self.site(quantity.birth).statement
+
+    @cached_property
+    def step_events(self) -> list[Event]:
+        """Value events of the first step, in order."""
+        return [e for e in self.trace.events[self.roles.step.start : self.roles.step.middle] if e.object != -1]
+
+    def events_in(self, statement: ast.stmt) -> list[Event]:
+        """Value events of the first step that belong to a statement."""
+        return [e for e in self.step_events if self.program.sites[e.site].statement is statement]
+
+    def children(self, event: Event) -> list[Event]:
+        """The operands of an expression: the latest events of its child sites before it."""
+        result = []
+        for child in self.program.sites[event.site].children:
+            before = [e for e in self.trace.events[max(0, event.index - 4000) : event.index] if e.site == child]
+            if before:
+                result.append(before[-1])
+        return result
+
+    # -- values ------------------------------------------------------------------------------------------
+
+    def value(self, quantity: Quantity | Key) -> Any:
+        """A value of the first step at the point where derivatives were measured."""
+        return self.measurement.value(quantity if isinstance(quantity, tuple) else quantity.birth)
+
+    @cached_property
+    def live(self) -> Trace:
+        """The run from the same point with updates in force."""
+        return Measurement(
+            self.program, self.roles, self.probe, scale=self.measurement.scale, frozen=False
+        ).trace
+
+    @cached_property
+    def accuracy(self) -> Accuracy | None:
+        """The metric the program reports, put to the test."""
+        from backprop_doctor.oracles.accuracy import examine_accuracy
+
+        return examine_accuracy(self)
+
+    def run_updating_all_but(self, parameter: Parameter) -> Trace:
+        """The run from the same point with one parameter's update held back and all others in force."""
+        held = Measurement(
+            self.program, self.roles, self.probe, scale=self.measurement.scale, frozen=False,
+            hold=(parameter,),
+        )
+        return held.trace
+
+    def run(self, actions: dict[Key, Callable[[Any], Any]], **changes: Any) -> Trace:
+        """A run from the program's own initial values with other actions."""
+        return self.program.run(replace(self.probe, actions=actions, **changes))
+
+    @property
+    def samples(self) -> int:
+        """Samples in the first step."""
+        return self.axes.samples
+
+    def factor(self, value: float) -> str:
+        """A factor as a formula of N, D, H and C."""
+        return name_factor(value, self.axes.letters)
+
+    def describe(self, shape: tuple[int, ...]) -> str:
+        """A shape with named axes."""
+        return self.axes.describe(shape)
+
+    # -- verdicts ----------------------------------------------------------------------------------------
+
+    def gradient(self, parameter: Parameter) -> Adjoint | None:
+        """The gradient found for a parameter."""
+        return self.judgement.gradients.get(parameter.object)
+
+    def chain(self, adjoint: Adjoint) -> list[Adjoint]:
+        """The claims an adjoint rests on, itself first, the loss last."""
+        links = [adjoint]
+        while links[-1].upstream is not None:
+            following = self.judgement.adjoints.get(links[-1].upstream.object)
+            if following is None or following in links:
+                break
+            links.append(following)
+        return links
+
+    def total_factor(self, adjoint: Adjoint) -> float | None:
+        """Gradient over derivative of the summed loss; None where the chain has a wrong link."""
+        links = self.chain(adjoint)
+        if not all(link.right for link in links) or links[-1].given == "adjoint":
+            return None
+        return float(np.prod([link.fit.factor for link in links]))
+
+    @cached_property
+    def wrong_adjoints(self) -> list[Adjoint]:
+        """Values used as adjoints that are not, in the order of the backward pass."""
+        wrong = [a for a in self.judgement.adjoints.values() if not a.right]
+        return sorted(wrong, key=lambda a: a.value.index)
+
+    @cached_property
+    def wrong_gradients(self) -> list[tuple[Parameter, Adjoint]]:
+        """Parameters whose gradient has the right shape and the wrong direction."""
+        pairs = [(p, self.gradient(p)) for p in self.roles.parameters]
+        return [(p, g) for p, g in pairs if g is not None and not g.right]
+
+    def operand_quantities(self, statement: ast.stmt) -> list[Quantity]:
+        """Arrays computed earlier that a statement reads, in reading order."""
+        seen: dict[int, Quantity] = {}
+        births = {e.object: e for e in reversed(self.trace.events) if e.object != -1}
+        for event in self.events_in(statement):
+            site = self.program.sites[event.site]
+            if site.kind == "load" and not site.children and np.ndim(event.value) > 0:
+                birth = births[event.object]
+                name = self.roles.names.get(event.object, self.text(site.node))
+                seen.setdefault(
+                    event.object,
+                    Quantity(event.object, birth.key, birth.index, name, site.line, np.shape(event.value)),
+                )
+        return list(seen.values())
+
+    def reductions(self, events: list[Event] | None = None) -> Iterator[Reduction]:
+        """Calls among the events that reduce an array over some axes, found by the shapes they saw."""
+        for event in self.step_events if events is None else events:
+            node = self.program.sites[event.site].node
+            if not isinstance(node, ast.Call):
+                continue
+            for operand in self.children(event):
+                if np.ndim(operand.value) == 0 or np.size(operand.value) <= np.size(event.value):
+                    continue
+                axes = reduced_axes(np.shape(operand.value), np.shape(event.value), node)
+                if axes is not None:
+                    yield Reduction(event, node, operand, axes)
+                    break
+
+    def biased(self, parameter: Parameter, axis: tuple[int, ...], upstream: Quantity) -> tuple[float, float] | None:
+        """Factor and residual of ``upstream`` summed over ``axis`` as gradient of a parameter, or None."""
+        value = np.asarray(self.value(upstream), np.float64)
+        summed = aligned(value.sum(axis=axis, keepdims=True), parameter.shape)
+        if summed is None:
+            return None
+        tangents = self.measurement.tangents(parameter.birth)
+        analytic = np.array([float(np.sum(summed * t.direction)) for t in tangents])
+        best: tuple[float, float] | None = None
+        shape = value.shape
+        for key in self.measurement.watch:
+            if any(key not in t.derivatives or np.shape(t.derivatives[key]) != shape for t in tangents):
+                continue
+            numeric = np.array([float(np.sum(value * t.derivatives[key])) for t in tangents])
+            found = fit(analytic, numeric)
+            if best is None or found.residual < best[1]:
+                best = (found.factor, found.residual)
+        return best
+
+
+def reduced_axes(before: tuple[int, ...], after: tuple[int, ...], node: ast.Call) -> tuple[int, ...] | None:
+    """The axes a reduction took away, judged by shapes; the ``axis`` argument settles ambiguities."""
+    if after == () or all(n == 1 for n in after):
+        return tuple(range(len(before))) if before else None
+    stated = stated_axis(node)
+    options = []
+    for axis in range(len(before)):
+        dropped = before[:axis] + before[axis + 1 :]
+        kept = (*before[:axis], 1, *before[axis + 1 :])
+        if after in (dropped, kept) and before[axis] > 1:
+            options.append((axis,))
+    if len(options) > 1 and stated is not None:
+        options = [o for o in options if o[0] == stated % len(before)] or options
+    return options[0] if options else None
+
+
+def axis_argument(node: ast.Call) -> ast.expr | None:
+    """The expression given for ``axis`` in ``np.sum(a, axis=1)``, ``a.sum(1)``, ``np.sum(a, 1)``."""
+    for keyword in node.keywords:
+        if keyword.arg in ("axis", "dim"):
+            return keyword.value
+    position = 1
+    if isinstance(node.func, ast.Attribute) and not (
+        isinstance(node.func.value, ast.Name) and node.func.value.id in ("np", "numpy")
+    ):
+        position = 0 if not node.args or len(node.args) == 1 and _is_axis(node.args[0]) else 1
+    return node.args[position] if len(node.args) > position and _is_axis(node.args[position]) else None
+
+
+def stated_axis(node: ast.Call) -> int | None:
+    """The number given for ``axis``, if it is a plain number."""
+    argument = axis_argument(node)
+    if argument is None:
+        return None
+    try:
+        value = ast.literal_eval(argument)
+    except ValueError:
+        return None
+    return value if isinstance(value, int) else None
+
+
+def _is_axis(node: ast.expr) -> bool:
+    try:
+        return isinstance(ast.literal_eval(node), int)
+    except ValueError:
+        return False
+
+
+def axis_edits(case: Case, node: ast.Call, axis: int, *, keepdims: bool) -> tuple[Edit, ...]:
+    """Edits that make a reduction run over ``axis``, in the author's spacing.
+
+    ``keepdims=True`` is appended when it is wanted and not there already.
+    """
+    argument = axis_argument(node)
+    text = case.text(node)
+    spaced = " = " if "axis = " in text or "keepdims = " in text else "="
+    end = case.source.position(node)
+    has_keepdims = any(k.arg == "keepdims" for k in node.keywords)
+    tail = f", keepdims{spaced}True" if keepdims and not has_keepdims else ""
+    closing = case.insertion(end.end_line, end.end_column - 1, "")
+    if argument is None:
+        return (replace(closing, replacement=f", axis{spaced}{axis}{tail}"),)
+    edits = [case.edit(argument, str(axis))] if stated_axis(node) != axis else []
+    if tail:
+        edits.append(replace(closing, replacement=tail))
+    return tuple(edits)

@@ -1,0 +1,201 @@
+"""From a file to a report: the only module that knows the order of the stages.
+
+    source -> program -> events -> roles -> adjoints -> findings -> report
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import ModuleType
+from typing import Any
+
+
+from backprop_doctor import adjoints, axes, chart, rules
+from backprop_doctor.case import Case, Sighting
+from backprop_doctor.errors import CannotCheckError, ProgramError
+from backprop_doctor.gradients import Measurement
+from backprop_doctor.instrument import instrument
+from backprop_doctor.program import Probe, Program, Trace
+from backprop_doctor.records import FileReport, Finding, Fix, Unchecked
+from backprop_doctor.roles import Roles, assign_roles
+from backprop_doctor.source import Source, read
+
+__all__ = ["diagnose", "examine", "open_case"]
+
+Surroundings = Callable[[int, int], AbstractContextManager[object]]
+
+# Numbers of images that collide with no usual width; then more, for programs that need more.
+SIZES = ((97, 83), (1201, 1009), (60000, 10000))
+EVENTS = (2_000, 16_000, 130_000)
+
+
+def diagnose(
+    path: str,
+    surroundings: Surroundings | None = None,
+    *,
+    seed: int = 0,
+    select: tuple[str, ...] = (),
+    ignore: tuple[str, ...] = (),
+) -> FileReport:
+    """Check one file.
+
+    Parameters
+    ----------
+    path : str
+    surroundings : function of (train, test) returning a context manager, optional
+        What each run of the program is confined to.
+    seed : int
+        Start of all randomness the program leaves unseeded.
+    select, ignore : tuple of str
+        Codes or prefixes of the rules to apply or to leave out.
+
+    Raises
+    ------
+    CannotCheckError
+        If the file cannot be parsed or run, or trains nothing.
+    """
+    started = time.perf_counter()
+    case = open_case(read(path), surroundings, seed=seed)
+    findings, wrong, unchecked = examine(case, select=select, ignore=ignore)
+    report = chart.describe(case, findings, wrong)
+    judged = [p for p in report.parameters if p.verdict != "unknown"]
+    errors = any(f.severity == "error" for f in findings)
+    unchecked += [Unchecked(f"gradient of {p.name}", p.reason) for p in report.parameters if p.verdict == "unknown"]
+    return FileReport(
+        path=path,
+        verdict="faulty" if errors else "healthy" if judged else "unknown",
+        ran=True,
+        seconds=time.perf_counter() - started,
+        network=report,
+        lines=chart.lines(case, findings, wrong),
+        findings=tuple(findings),
+        unchecked=tuple(unchecked),
+    )
+
+
+def open_case(source: Source, surroundings: Surroundings | None = None, *, seed: int = 0) -> Case:
+    """Run a program, find its roles and judge its derivatives."""
+    program = Program(instrument(source), surroundings, seed=seed)
+    trace, roles, probe = _recorded(program)
+    measurement = Measurement(program, roles, probe)
+    return Case(
+        program=program,
+        probe=probe,
+        trace=trace,
+        roles=roles,
+        measurement=measurement,
+        judgement=adjoints.judge(measurement),
+        axes=axes.name_axes(measurement),
+    )
+
+
+def _recorded(program: Program) -> tuple[Trace, Roles, Probe]:
+    """The shortest recorded run in which training shows."""
+    failure: CannotCheckError | None = None
+    for train, test in SIZES:
+        for limit in EVENTS:
+            probe = Probe(train=train, test=test, limit=limit)
+            trace = program.run(probe)
+            try:
+                return trace, assign_roles(program, trace, Probe(train=train, test=test)), probe
+            except ProgramError as error:
+                # A crash says more than the lack of training that it causes.
+                failure = _failure(trace, program) if trace.failed else failure or error
+            if trace.ended != "stopped":
+                break
+        if trace.ended == "stopped":
+            break
+    assert failure is not None
+    raise failure
+
+
+def _failure(trace: Trace, program: Program) -> ProgramError:
+    where = ""
+    for line in (trace.traceback or "").splitlines():
+        if line.strip().startswith(f'File "{program.source.path}"'):
+            where = line.split("line ")[1].split(",")[0]
+    place = f"{program.source.path}:{where}: " if where else f"{program.source.path}: "
+    return ProgramError(f"{place}the program stopped with {trace.ended}")
+
+
+def examine(
+    case: Case, *, select: tuple[str, ...] = (), ignore: tuple[str, ...] = ()
+) -> tuple[list[Finding], dict[int, str], list[Unchecked]]:
+    """Apply the rules; the precise ones first, those that only say *wrong* to what is left.
+
+    Returns
+    -------
+    findings : list of Finding
+    wrong : dict of int to str
+        Code of the finding that explains each wrong object.
+    unchecked : list of Unchecked
+        Rules that failed: faults of this tool.
+    """
+    findings: list[Finding] = []
+    wrong: dict[int, str] = {}
+    unchecked: list[Unchecked] = []
+    loaded = sorted(rules.load(), key=lambda r: (getattr(r, "LAST_RESORT", False), rules.info(r).code))
+    for rule in loaded:
+        info = rules.info(rule)
+        try:
+            sightings = list(rule.examine(case))
+        except Exception as error:  # a rule that fails must not hide the others
+            unchecked.append(
+                Unchecked(f"{info.code} {info.name}", f"a fault of this tool: {type(error).__name__}: {error}")
+            )
+            continue
+        for sighting in sightings:
+            if getattr(rule, "LAST_RESORT", False) and any(o in wrong for o in sighting.objects):
+                continue
+            finding = _finding(case, rule, sighting)
+            if finding.severity == "error":
+                wrong.update(dict.fromkeys(sighting.objects, finding.code))
+            if _wanted(finding.code, select, ignore):
+                findings.append(finding)
+    order = {"error": 0, "warning": 1, "note": 2}
+    findings.sort(key=lambda f: (order[f.severity], f.position.line, f.position.column))
+    return findings, wrong, unchecked
+
+
+def _wanted(code: str, select: tuple[str, ...], ignore: tuple[str, ...]) -> bool:
+    def matches(prefixes: tuple[str, ...]) -> bool:
+        return any(code.startswith(p.upper()) for p in prefixes)
+
+    return (not select or matches(select)) and not matches(ignore)
+
+
+def _finding(case: Case, rule: ModuleType, sighting: Sighting) -> Finding:
+    info = rules.info(rule)
+    fix = Fix()
+    if sighting.fix or sighting.edits:
+        fix = Fix("offered" if sighting.edits else "none", sighting.fix, tuple(sighting.edits))
+    return Finding(
+        code=info.code,
+        name=info.name,
+        severity=sighting.severity or info.severity,
+        status=sighting.status,
+        position=case.source.position(sighting.node),
+        message=sighting.message,
+        label=sighting.label,
+        why=sighting.why,
+        evidence=sighting.evidence,
+        fix=fix,
+        symptoms=sighting.symptoms,
+    )
+
+
+def run_task(task: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Entry of the child process: do one task and answer with plain data."""
+    from backprop_doctor import confinement, serialise
+
+    with confinement.for_path(request["path"]) as surroundings:
+        report = diagnose(
+            request["path"],
+            surroundings,
+            seed=int(request.get("seed") or 0),
+            select=tuple(request.get("select") or ()),
+            ignore=tuple(request.get("ignore") or ()),
+        )
+    return {"report": serialise.file_to_json(report)}

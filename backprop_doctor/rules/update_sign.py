@@ -1,0 +1,129 @@
+"""BD402 update-sign: a step goes up the loss instead of down."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import numpy as np
+
+from backprop_doctor.case import Case, Sighting
+from backprop_doctor.gradients import aligned
+from backprop_doctor.records import Edit, Evidence
+from backprop_doctor.roles import Parameter
+
+SEVERITY = "error"
+
+
+def examine(case: Case) -> Iterator[Sighting]:
+    """Slope of the loss along each step, the step taken from the run and the loss from output and labels."""
+    slopes = {p.object: _slope(case, p) for p in case.roles.parameters}
+    uphill = [p for p in case.roles.parameters if (slopes[p.object] or 0.0) > 1e-6]
+    if not uphill:
+        return
+    judged = [p for p in case.roles.parameters if slopes[p.object] is not None]
+    roots = {id(r): r for p in uphill if (g := case.gradient(p)) and g.right for r in case.chain(g)[-1:]}
+    all_subtract = all((_step_sign(case, p) or 0) < 0 for p in uphill)
+    if len(uphill) == len(judged) and len(roots) == 1 and all_subtract:
+        root = next(iter(roots.values())).value
+        node = case.home(root)
+        yield Sighting(
+            node=node,
+            message=f"{root.name} has the wrong sign: every parameter moves up the loss",
+            label="sign",
+            why="subtracting lr * gradient goes downhill when the delta is output - target",
+            evidence=tuple(_evidence(p, slopes[p.object] or 0.0) for p in uphill[:3]),
+            fix=_negated(node, case)[0],
+            edits=_negated(node, case)[1],
+            objects=(root.object,),
+        )
+        return
+    for parameter in uphill:
+        site = case.site(parameter.updates[-1])
+        node = site.statement if site.kind == "store" else site.node
+        text, edits = _flipped(node, case)
+        yield Sighting(
+            node=node,
+            message=f"{parameter.name} moves up the loss: the sign of its update is wrong",
+            label="sign",
+            why="a small step along -gradient lowers the loss; this one raises it",
+            evidence=(_evidence(parameter, slopes[parameter.object] or 0.0),),
+            fix=text,
+            edits=edits,
+            objects=(parameter.successor,),
+        )
+
+
+def _evidence(parameter: Parameter, slope: float) -> Evidence:
+    return Evidence(f"cosine between the step of {parameter.name} and the gradient", f"{slope:+.2f}", "below 0")
+
+
+def _slope(case: Case, parameter: Parameter) -> float | None:
+    """Cosine between the step and the gradient of the loss; None where no gradient is known to be right."""
+    gradient = case.gradient(parameter)
+    total = case.total_factor(gradient) if gradient and gradient.right else None
+    step = _step(case, parameter)
+    if gradient is None or total is None or step is None:
+        return None
+    if case.chain(gradient)[-1].given == "declared" and not _is_cost(case):
+        return None
+    value = aligned(case.live.value(gradient.value.birth), parameter.shape)
+    if value is None or not np.any(step) or not np.any(value):
+        return None
+    return float(np.sign(total) * np.sum(step * value) / (np.linalg.norm(step) * np.linalg.norm(value)))
+
+
+def _is_cost(case: Case) -> bool:
+    """Whether the declared loss falls as the output approaches the labels (a likelihood would rise)."""
+    output, target, declared = case.roles.output, case.judgement.target, case.judgement.declared
+    if output is None or target is None or declared is None:
+        return False
+    p = np.asarray(case.value(output), np.float64)
+    towards = p + 1e-3 * (target - p)
+    moved = case.measurement.run({output.birth: lambda v: towards}, keep=frozenset({declared.birth}))
+    before, after = case.value(declared), moved.value(declared.birth)
+    return after is not None and float(np.sum(after)) < float(np.sum(before))
+
+
+def _step(case: Case, parameter: Parameter) -> np.ndarray | None:  # type: ignore[type-arg]
+    after, before = case.live.value(parameter.updates[-1]), case.live.value(parameter.birth)
+    if after is None or np.shape(after) != np.shape(before):
+        return None
+    return np.asarray(after, np.float64) - before
+
+
+def _step_sign(case: Case, parameter: Parameter) -> int | None:
+    """Sign of the step relative to the program's own gradient."""
+    gradient, step = case.gradient(parameter), _step(case, parameter)
+    value = aligned(case.live.value(gradient.value.birth), parameter.shape) if gradient else None
+    return None if value is None or step is None else int(np.sign(np.sum(step * value)))
+
+
+def _negated(node: ast.AST, case: Case) -> tuple[str, tuple[Edit, ...]]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub):
+        left, right = case.text(node.left), case.text(node.right)
+        return f"{right} - {left}", (case.edit(node.left, right), case.edit(node.right, left))
+    return "change the sign", (case.edit(node, f"-({case.text(node)})"),)
+
+
+def _flipped(node: ast.AST, case: Case) -> tuple[str, tuple[Edit, ...]]:
+    """``+`` for ``-`` in ``W = W + step`` and ``W += step``, and the reverse."""
+    position = case.source.position(node)
+    if isinstance(node, ast.AugAssign) and isinstance(node.op, (ast.Add, ast.Sub)):
+        first, second, old = node.target, node.value, "+" if isinstance(node.op, ast.Add) else "-"
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
+        first, second, old = node.left, node.right, "+" if isinstance(node.op, ast.Add) else "-"
+    else:
+        return "change the sign", ()
+    start = case.source.position(first)
+    line = case.source.line(start.end_line)
+    column = line.find(old, start.end_column - 1)
+    if column < 0 or case.source.position(second).line != start.end_line:
+        return "change the sign", ()
+    new = "-" if old == "+" else "+"
+    where = case.insertion(start.end_line, column + 1, "").position
+    from dataclasses import replace
+
+    end = replace(where, end_column=column + 2)
+    del position
+    return f"{new} instead of {old}", (Edit(end, new),)
