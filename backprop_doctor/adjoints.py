@@ -94,13 +94,14 @@ class _Judge:
         self.backward = [q for q in self.backward if is_array(self.values[q.object])]
 
     def run(self) -> Judgement:
+        for parameter in self.roles.parameters:
+            self.result.operands[parameter.object] = self._operands(parameter)
         self.result.target = self.target = self._target()
         self.result.losses = self.losses = self._losses()
         self.result.forward, self.result.backward = self.forward, self.backward
         self.result.claim = self._adjoint
         self.catalogue = self._catalogue()
         for parameter in self.roles.parameters:
-            self.result.operands[parameter.object] = self._operands(parameter)
             self.result.gradients[parameter.object] = self._gradient(parameter)
         pending = [g for g in self.result.gradients.values() if g]
         while pending:
@@ -271,7 +272,12 @@ class _Judge:
         for event in roles.trace.events[roles.step.start : roles.step.end]:
             if event.object != -1 and roles.backward(event) and np.size(event.value) == 1:
                 seen.setdefault(event.object, event)
-        names = [self._quantity(e) for e in seen.values() if np.asarray(e.value).dtype.kind == "f"]
+        steps = {q.object for operands in self.result.operands.values() for q in operands}
+        names = [
+            self._quantity(e)
+            for e in seen.values()
+            if np.asarray(e.value).dtype.kind == "f" and e.object not in steps
+        ]
         slopes = []
         if roles.parameters:
             tangent = self.m.tangents(roles.parameters[0].birth)[0]

@@ -65,7 +65,7 @@ class Axes:
 def name_axes(measurement: Measurement) -> Axes:
     """Find the sample axes by dependence and name the rest by size."""
     roles = measurement.roles
-    inputs, output = roles.inputs[0].shape, roles.output.shape if roles.output else ()
+    inputs, output = roles.batch.shape, roles.output.shape if roles.output else ()
     pair = _sample_axes(measurement) if roles.output else None
     sizes: dict[str, int] = {}
     if pair is not None:
@@ -93,7 +93,7 @@ def _sample_axes(measurement: Measurement) -> tuple[int, int] | None:
     output = roles.output
     assert output is not None
     before = np.asarray(measurement.value(output.birth), np.float64)
-    inputs = roles.inputs[0]
+    inputs = roles.batch
     shape = np.shape(measurement.value(inputs.birth))
     candidates = [
         (i, o)

@@ -197,6 +197,7 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_Assign(self, node: ast.Assign) -> list[ast.stmt]:
         node.value = self._bound(node.value, node.targets)
+        self._visit_indices(node.targets)
         return [node, *(s for t in node.targets for s in self._stored(t))]
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
@@ -206,12 +207,31 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_AugAssign(self, node: ast.AugAssign) -> list[ast.stmt]:
         node.value = self.visit(node.value)
-        if not _is_pure(node.target):
-            return [node]
-        site = self._site(node.target, "store", ast.unparse(node.target))
-        read = ast.parse(ast.unparse(node.target), mode="eval").body
-        after = ast.Assign([_stored_copy(node.target)], self._wrap(site, ast.copy_location(read, node)))
-        return [node, ast.copy_location(after, node), *self._stored(node.target)]
+        pristine = node.target
+        node.target = ast.parse(f"{ast.unparse(pristine)} += 0").body[0].target  # type: ignore[attr-defined]
+        for twin, original in zip(ast.walk(node.target), ast.walk(pristine), strict=True):
+            self._originals[id(twin)] = self._originals.get(id(original), original)
+            if isinstance(original, ast.expr):
+                ast.copy_location(twin, original)
+        self._visit_indices([node.target])
+        if not _is_pure(pristine):
+            return [node, *self._stored(pristine)]
+        return [node, *self._restored(pristine, node)]
+
+    def _visit_indices(self, targets: list[ast.expr]) -> None:
+        """Labels often enter as an index on the left: ``delta[range(n), y] -= 1``."""
+        for target in targets:
+            if isinstance(target, (ast.Tuple, ast.List)):
+                self._visit_indices(target.elts)
+            elif isinstance(target, ast.Subscript):
+                target.slice = self.visit(target.slice)
+
+    def _restored(self, target: ast.expr, node: ast.stmt) -> list[ast.stmt]:
+        """Probe what an in-place operator left at its target, and put the answer there."""
+        site = self._site(target, "store", ast.unparse(target))
+        read = ast.parse(ast.unparse(target), mode="eval").body
+        after = ast.Assign([_stored_copy(target)], self._wrap(site, ast.copy_location(read, node)))
+        return [ast.copy_location(after, node), *self._stored(target)]
 
     def _stored(self, target: ast.expr) -> list[ast.stmt]:
         """Probe an array after an element or a slice of it was assigned."""

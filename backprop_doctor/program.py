@@ -37,7 +37,8 @@ class _Stop(BaseException):
 class Event:
     """One value passing one site, or one tick of a loop (``value`` None and ``object`` -1).
 
-    ``object`` identifies the array or number across the events of one run; ``value`` is a copy.
+    ``object`` identifies the array or number across the events of one run; an array changed in place
+    counts as another object in the same ``storage``.  ``value`` is a copy.
     """
 
     index: int
@@ -45,6 +46,7 @@ class Event:
     occurrence: int
     object: int
     value: Any
+    storage: int = -1
 
     @property
     def key(self) -> Key:
@@ -178,8 +180,8 @@ class _Run:
         # An object that was promoted or replaced stands for the original wherever that is read again.
         # The original is kept, so that its id is not given to another object.
         self._substitutes: dict[int, tuple[Any, Any]] = {}
-        self._objects: dict[int, tuple[int, Any]] = {}
-        self._last_copy: dict[int, Any] = {}
+        self._objects: dict[int, _Known] = {}
+        self._made = -1
 
     def probe(self, site: int, value: Any) -> Any:
         if isinstance(value, np.ndarray):
@@ -244,21 +246,36 @@ class _Run:
     def _record(self, site: int, occurrence: int, value: Any) -> None:
         known = self._objects.get(id(value))
         if known is None:
-            known = (len(self._objects), value)
-            self._objects[id(value)] = known
-        number = known[0]
+            known = self._objects[id(value)] = _Known(len(self._objects), value)
+            known.object = self._next_object()
+        copy: Any = known.copy
         if isinstance(value, np.ndarray):
-            copy = self._last_copy.get(number)
             if copy is None or copy.shape != value.shape or not np.array_equal(copy, value):
                 self._bytes += value.nbytes
                 if self._bytes > RECORD_BYTES:
                     self._stop()
-                copy = value.copy()
-                self._last_copy[number] = copy
-            value = copy
-        elif isinstance(value, np.generic):
-            value = value.item()
-        self.events.append(Event(self._index, site, occurrence, number, value))
+                if copy is not None and not np.array_equal(copy, value, equal_nan=True):
+                    known.object = self._next_object()
+                copy = known.copy = value.copy()
+        else:
+            copy = value.item() if isinstance(value, np.generic) else value
+        self.events.append(Event(self._index, site, occurrence, known.object, copy, known.storage))
+
+    def _next_object(self) -> int:
+        self._made += 1
+        return self._made
+
+
+class _Known:
+    """An object seen in a run; holding it keeps its id from being given to another."""
+
+    __slots__ = ("copy", "object", "original", "storage")
+
+    def __init__(self, storage: int, original: Any) -> None:
+        self.storage = storage
+        self.original = original
+        self.object = -1
+        self.copy: Any = None
 
 
 @contextmanager

@@ -61,7 +61,7 @@ class Iteration:
 class Roles:
     """What was found in one program.
 
-    ``on_parameters``, ``on_inputs`` and ``on_labels`` say for each event of ``trace`` (by index)
+    ``batch`` is the part of the inputs that the first step uses.  ``on_parameters``, ``on_inputs`` and ``on_labels`` say for each event of ``trace`` (by index)
     whether it depends on any of these; ``reach`` has one such mask per source.
     """
 
@@ -72,6 +72,7 @@ class Roles:
     constants: list[Quantity]
     inputs: list[Quantity]
     labels: list[Quantity]
+    batch: Quantity
     output: Quantity | None
     on_parameters: Mask
     on_inputs: Mask
@@ -181,10 +182,7 @@ def _carried(program: Program, trace: Trace, loop: Iteration, first_seen: dict[i
         later = second.get(place)
         if later is None or event.object in carried or first_seen[event.object].index >= loop.start:
             continue
-        if later.object == event.object:
-            if later.value is not event.value and not _same(later.value, event.value):
-                carried[event.object] = later
-        elif loop.start <= first_seen[later.object].index < loop.middle:
+        if later.object != event.object and loop.start <= first_seen[later.object].index < loop.middle:
             carried[event.object] = later
     return carried
 
@@ -239,7 +237,7 @@ def _roles_in(
     for _, event in _loads(program, trace, loop.start, loop.middle):
         birth = first_seen[event.object]
         external = birth is event and program.sites[event.site].kind == "load" and not program.sites[event.site].children
-        if (birth.index < loop.start or external) and birth not in sources and is_array(birth.value, least=2):
+        if (birth.index < loop.start or external) and birth not in sources and is_array(birth.value):
             sources.append(birth)
     if len(sources) < 2:
         return None
@@ -273,7 +271,9 @@ def _roles_in(
             meet = [masks[p] for p in params]
             together = np.logical_or.reduce(meet) & turn
             only_x, only_y = int((together & masks[x]).sum()), int((together & masks[y]).sum())
-            if (together & masks[y] & ~masks[x]).any() or only_y >= only_x:
+            # A permutation or an index moves inputs and labels alike; inputs leave the labels alone.
+            apart = masks[x] & masks[y] & turn & ~together
+            if (together & masks[y] & ~masks[x]).any() or only_y >= only_x or apart.any():
                 continue
             rank = (len(params), x not in carried, only_x - only_y)
             if best is None or rank > best[0]:
@@ -306,6 +306,7 @@ def _roles_in(
         constants=constants,
         inputs=[_quantity(program, first_seen[x], names)],
         labels=[_quantity(program, first_seen[y], names)],
+        batch=_batch(program, trace, first_seen, names, masks[x], on_parameters, loop),
         output=None,
         on_parameters=on_parameters,
         on_inputs=masks[x],
@@ -327,25 +328,42 @@ def _parameter(
     names: dict[int, str],
 ) -> Parameter:
     quantity = _quantity(program, first_seen[number], names)
-    if later.object != number:
-        updates: tuple[Key, ...] = (first_seen[later.object].key,)
-    else:
+    updates: tuple[Key, ...] = (first_seen[later.object].key,)
+    if later.storage == first_seen[number].storage:
+        # Changed in place, perhaps piece by piece: every store counts.
         stores = [
             e.key
             for e in trace.events[loop.start : loop.middle]
-            if e.object == number and program.sites[e.site].kind == "store"
+            if e.storage == later.storage and program.sites[e.site].kind == "store"
         ]
-        updates = tuple(stores) or (_first_changed(trace, number, loop).key,)
+        updates = tuple(stores) or updates
     return Parameter(
         quantity.object, quantity.birth, quantity.index, quantity.name, quantity.line, quantity.shape,
         updates, later.object,
     )
 
 
-def _first_changed(trace: Trace, number: int, loop: Iteration) -> Event:
-    """The first event that shows another content of an object changed in place."""
-    seen = [e for e in trace.events[loop.start : loop.end + 1] if e.object == number]
-    return next((e for e in seen if e.value is not seen[0].value), seen[-1])
+def _batch(
+    program: Program,
+    trace: Trace,
+    first_seen: dict[int, Event],
+    names: dict[int, str],
+    on_inputs: Mask,
+    on_parameters: Mask,
+    loop: Iteration,
+) -> Quantity:
+    """The inputs as the first step uses them: the last array of inputs alone before a parameter joins."""
+    last: Event | None = None
+    for event in trace.events[loop.start : loop.middle]:
+        if event.object == -1 or not on_inputs[event.index]:
+            continue
+        if on_parameters[event.index]:
+            break
+        if is_array(event.value):
+            last = event
+    if last is None:
+        last = next(e for e in trace.events if e.object != -1 and on_inputs[e.index] and is_array(e.value))
+    return _quantity(program, first_seen[last.object], names)
 
 
 def _quantity(program: Program, birth: Event, names: dict[int, str]) -> Quantity:
@@ -371,27 +389,38 @@ def object_names(program: Program, trace: Trace) -> dict[int, str]:
 
 
 def _output(program: Program, roles: Roles, first_seen: dict[int, Event]) -> Quantity | None:
-    """The last forward object that meets the labels in one expression."""
+    """The last forward object that meets the labels in one expression or one store."""
     trace, loop = roles.trace, roles.step
     latest: dict[int, Event] = {}
-    meetings: dict[int, int] = {}
+    stored: dict[int, Event] = {}
+    met: set[int] = set()
+
+    def is_output(event: Event) -> bool:
+        return roles.forward(event) and bool(roles.on_inputs[event.index]) and is_array(event.value)
+
     for event in trace.events[loop.start : loop.middle]:
         if event.object == -1:
             continue
+        site = program.sites[event.site]
         if roles.backward(event):
-            operands = [latest[c] for c in program.sites[event.site].children if c in latest]
-            labels = [o for o in operands if roles.on_labels[o.index] and not roles.on_parameters[o.index]]
-            if labels:
-                for operand in operands:
-                    if roles.forward(operand) and roles.on_inputs[operand.index]:
-                        for o in _named_inside(program, operand, latest):
-                            if roles.forward(o) and roles.on_inputs[o.index] and is_array(o.value):
-                                meetings[o.object] = meetings.get(o.object, 0) + 1
+            operands = [latest[c] for c in site.children if c in latest]
+            if any(roles.on_labels[o.index] and not roles.on_parameters[o.index] for o in operands):
+                named = [n for o in operands if is_output(o) for n in _named_inside(program, o, latest)]
+                met |= {n.object for n in named if is_output(n)}
+            before = stored.get(event.storage)
+            if site.kind == "store" and before is not None and is_output(before):
+                met.add(before.object)
         latest[event.site] = event
-    if not meetings:
+        stored[event.storage] = event
+    if not met:
         return None
-    chosen = max(meetings, key=lambda o: first_seen[o].index)
-    return _quantity(program, first_seen[chosen], roles.names)
+    chosen = first_seen[max(met, key=lambda o: first_seen[o].index)]
+    # A copy of the output (to subtract the labels from) is the output.
+    for event in trace.events[loop.start : chosen.index]:
+        if is_output(event) and event is first_seen[event.object] and _same(event.value, chosen.value):
+            chosen = event
+            break
+    return _quantity(program, chosen, roles.names)
 
 
 def _named_inside(program: Program, event: Event, latest: dict[int, Event]) -> list[Event]:
