@@ -1,0 +1,5 @@
+"""``python -m backprop_doctor``."""
+
+from backprop_doctor.cli import main
+
+main()
