@@ -88,9 +88,15 @@ class _Judge:
             if event.object != -1:
                 first.setdefault(event.object, event)
         computed = [e for e in first.values() if self.program.sites[e.site].kind != "load"]
-        self.forward = [self._quantity(e) for e in computed if self._is_forward(e)]
+        # What is computed from the parameters after the output (1 - a**2, say) is no part of the forward pass.
+        last = self.roles.output.index if self.roles.output else self.roles.step.middle
+        self.forward = [self._quantity(e) for e in computed if self._is_forward(e) and e.index <= last]
         self.backward = [self._quantity(e) for e in computed if self.roles.backward(e) and is_array(e.value)]
-        self.values = {q.object: self.m.value(q.birth) for q in [*self.forward, *self.backward]}
+        self.numbers = [
+            self._quantity(e) for e in computed if self.roles.backward(e) and isinstance(e.value, (float, int))
+        ]
+        everything = [*self.forward, *self.backward, *self.numbers]
+        self.values = {q.object: self.m.value(q.birth) for q in everything}
         self.backward = [q for q in self.backward if is_array(self.values[q.object])]
 
     def run(self) -> Judgement:
@@ -142,7 +148,7 @@ class _Judge:
         statement = self.program.sites[update.site].statement
         own = self.program.sites[update.site].node
         found: dict[int, Quantity] = {}
-        known = {q.object: q for q in self.backward}
+        known = {q.object: q for q in [*self.backward, *self.numbers]}
         for event in reversed(events[self.roles.step.start : update.index + 1]):
             site = self.program.sites[event.site]
             if site.kind == "loop" and event.object == -1:
@@ -194,10 +200,11 @@ class _Judge:
                 if best is None or found.fit.residual < best.fit.residual:
                     best = found
         if right:
-            # The nearest step says most about this line; among equals a value with a name reads better.
-            nearest = max(a.upstream.index for a in right if a.upstream)
-            near = [a for a in right if a.upstream and a.upstream.index == nearest]
-            return min(near, key=lambda a: (not _is_named(a.through), a.through.index if a.through else 0))
+            # Values with names carry roles; the nearest of them says most about this line.
+            named = [a for a in right if _is_named(a.upstream) and _is_named(a.through)] or right
+            nearest = max(a.upstream.index for a in named if a.upstream)
+            near = [a for a in named if a.upstream and a.upstream.index == nearest]
+            return min(near, key=lambda a: a.through.index if a.through else 0)
         if best and step == STEP_RELATIVE and best.fit.residual < 0.05 and len(analytic) > 1:
             # A kink crossed between the two evaluations looks like a small error: shorten the step.
             return self._on_upstream(value, of, STEP_RELATIVE / 50)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,7 @@ class Case:
     measurement: Measurement
     judgement: Judgement
     axes: Axes
+    remarks: list[str] = field(default_factory=list)
 
     # -- places ----------------------------------------------------------------------------------------
 

@@ -27,7 +27,8 @@ __all__ = ["diagnose", "examine", "open_case"]
 Surroundings = Callable[[int, int], AbstractContextManager[object]]
 
 # Numbers of images that collide with no usual width; then more, for programs that need more.
-SIZES = ((97, 83), (1201, 1009), (60000, 10000))
+# The same number twice is for programs that break as soon as a second set has another size.
+SIZES = ((97, 83), (97, 97), (1201, 1009), (60000, 10000))
 EVENTS = (2_000, 16_000, 130_000)
 
 
@@ -72,13 +73,14 @@ def diagnose(
         lines=chart.lines(case, findings, wrong),
         findings=tuple(findings),
         unchecked=tuple(unchecked),
+        remarks=(*case.remarks, *getattr(getattr(surroundings, "stand_ins", None), "used", ())),
     )
 
 
 def open_case(source: Source, surroundings: Surroundings | None = None, *, seed: int = 0) -> Case:
     """Run a program, find its roles and judge its derivatives."""
     program = Program(instrument(source), surroundings, seed=seed)
-    trace, roles, probe = _recorded(program)
+    trace, roles, probe, remarks = _recorded(program)
     measurement = Measurement(program, roles, probe)
     return Case(
         program=program,
@@ -88,24 +90,28 @@ def open_case(source: Source, surroundings: Surroundings | None = None, *, seed:
         measurement=measurement,
         judgement=adjoints.judge(measurement),
         axes=axes.name_axes(measurement),
+        remarks=remarks,
     )
 
 
-def _recorded(program: Program) -> tuple[Trace, Roles, Probe]:
-    """The shortest recorded run in which training shows."""
+def _recorded(program: Program) -> tuple[Trace, Roles, Probe, list[str]]:
+    """The shortest recorded run in which training shows, and what went wrong on the way to it."""
+    remarks: list[str] = []
     failure: CannotCheckError | None = None
     for train, test in SIZES:
         for limit in EVENTS:
             probe = Probe(train=train, test=test, limit=limit)
             trace = program.run(probe)
             try:
-                return trace, assign_roles(program, trace, Probe(train=train, test=test)), probe
+                return trace, assign_roles(program, trace, Probe(train=train, test=test)), probe, remarks
             except ProgramError as error:
                 # A crash says more than the lack of training that it causes.
                 failure = _failure(trace, program) if trace.failed else failure or error
+                if trace.failed:
+                    remarks.append(f"with {train} training and {test} test images: {failure}")
             if trace.ended != "stopped":
                 break
-        if trace.ended == "stopped":
+        if trace.ended == "stopped" or "Interrupted" in trace.ended:
             break
     assert failure is not None
     raise failure
@@ -117,6 +123,11 @@ def _failure(trace: Trace, program: Program) -> ProgramError:
         if line.strip().startswith(f'File "{program.source.path}"'):
             where = line.split("line ")[1].split(",")[0]
     place = f"{program.source.path}:{where}: " if where else f"{program.source.path}: "
+    kind, _, message = trace.ended.partition(": ")
+    if kind == "Interrupted":
+        return ProgramError(f"{place}the program {message}")
+    if kind in ("ModuleNotFoundError", "ImportError"):
+        return ProgramError(f"{place}the program needs a module that is not there: {message}")
     return ProgramError(f"{place}the program stopped with {trace.ended}")
 
 

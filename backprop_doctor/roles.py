@@ -245,8 +245,12 @@ def _roles_in(
         return None
     last = max(event.index for event in carried.values())
     masks = {e.object: reach(program, trace, probe, e.key, last) for e in sources[:SOURCES_LIMIT]}
+    # Counts and class numbers change by jumps, if at all: only real arrays tell who depends on whom.
     turn = np.zeros(len(trace.events), bool)
-    turn[loop.start : loop.middle] = True
+    for event in trace.events[loop.start : loop.middle]:
+        turn[event.index] = is_array(event.value) and event.value.dtype.kind == "f"
+    arrays = np.array([is_array(event.value) for event in trace.events])
+    arrays[: loop.start] = arrays[loop.middle :] = False
 
     def params_of(x: int, y: int) -> list[int]:
         return [
@@ -272,7 +276,7 @@ def _roles_in(
             together = np.logical_or.reduce(meet) & turn
             only_x, only_y = int((together & masks[x]).sum()), int((together & masks[y]).sum())
             # A permutation or an index moves inputs and labels alike; inputs leave the labels alone.
-            apart = masks[x] & masks[y] & turn & ~together
+            apart = masks[x] & masks[y] & arrays & ~together
             if (together & masks[y] & ~masks[x]).any() or only_y >= only_x or apart.any():
                 continue
             rank = (len(params), x not in carried, only_x - only_y)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ class Accuracy:
     looked_at: int
     reported: float | None
     recomputed: float | None
-    chain: tuple[Event, ...]
+    chain: tuple[Event, ...] = field(repr=False)
     trained_on: bool
     starts_low: bool
 

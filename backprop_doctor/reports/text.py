@@ -1,0 +1,295 @@
+"""The report for people: each finding at its line, then what is right, then one line that sums up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from backprop_doctor.records import Evidence, FileReport, Finding, Report, Role
+from backprop_doctor.reports import chart
+from backprop_doctor.reports.layout import clean, crop, display_width, pad, wrap
+from backprop_doctor.reports.view import View
+from backprop_doctor.reports.wording import count, percent, place, scientific, unchecked_sentence
+from backprop_doctor.serialise import summarise
+
+__all__ = ["render"]
+
+INDENT = 9  # "  seen   "
+PROSE_WIDTH = 110  # longer lines are hard to read, however wide the terminal
+COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+ROLES: tuple[Role, ...] = ("forward", "loss", "backward", "update", "metric")
+
+
+def render(report: Report, view: View) -> str:
+    """All programs, one after the other, and a summary if there are several.
+
+    Parameters
+    ----------
+    report : Report
+    view : View
+
+    Returns
+    -------
+    str
+    """
+    blocks = [block for file in report.files for block in _file(file, view, alone=len(report.files) == 1)]
+    if len(report.files) > 1:
+        blocks.append(_summary(report, view))
+    return "\n\n".join(blocks)
+
+
+def _file(file: FileReport, view: View, *, alone: bool) -> Iterator[str]:
+    if not file.ran:
+        sentences = [unchecked_sentence(file, unchecked) for unchecked in file.unchecked]
+        yield "\n".join(line for sentence in sentences for line in wrap(sentence, _prose(view)))
+    elif view.findings:
+        yield from (_finding(f, file.path, view) for f in file.findings if f.severity == "error")
+        yield from (_finding(f, file.path, view) for f in file.findings if f.severity == "warning")
+        if alone or file.verdict == "faulty":
+            yield from _rest(file, view)
+    if view.chart and file.ran:
+        yield chart.render_file(file, view)
+    yield _verdict(file, view)
+
+
+def _prose(view: View) -> int:
+    return min(view.width, PROSE_WIDTH)
+
+
+def _finding(finding: Finding, path: str, view: View) -> str:
+    colour = COLOURS[finding.severity]
+    lines = [
+        f"{view.style(place(finding.position), bold=True)}  "
+        f"{view.style(finding.code, fg=colour, bold=True)} {finding.name}  "
+        f"{view.style(f'({finding.status})', dim=True)}",
+        *excerpt(finding, view),
+        *_labelled("seen", finding.message, view),
+        *_evidence(finding.evidence, view),
+    ]
+    for symptom in finding.symptoms:
+        lines += _labelled("hence", symptom, view)
+    if finding.why:
+        lines += _labelled("why", finding.why, view)
+    lines += _fix(finding, view)
+    again = " " * 2 + pad("again", INDENT - 2) + view.again(path, finding)
+    lines.append(view.style(again, dim=True))
+    return "\n".join(lines)
+
+
+def _labelled(label: str, text: str, view: View) -> list[str]:
+    lines = wrap(text, _prose(view) - INDENT)
+    head = "  " + view.style(label, bold=True) + " " * (INDENT - 2 - len(label))
+    return [head + lines[0], *(" " * INDENT + line for line in lines[1:])]
+
+
+def excerpt(finding: Finding, view: View) -> list[str]:
+    """The source line and under it the caret with its remark, cut to the width.
+
+    Parameters
+    ----------
+    finding : Finding
+    view : View
+
+    Returns
+    -------
+    list of str
+        Empty if the file cannot be read any more.
+    """
+    position = finding.position
+    raw = view.source_line(position.path, position.line, position.cell)
+    if not raw.strip():
+        return []
+    start = len(raw[: position.column - 1].expandtabs(4))
+    last = len(raw) if position.end_line > position.line else position.end_column - 1
+    end = max(start + 1, len(raw[:last].expandtabs(4)))
+    text = clean(raw.expandtabs(4)).rstrip()
+    label = clean(finding.label)
+
+    gutter = f"{position.line:>6} | "
+    width = view.width - len(gutter)
+    before, marked = text[:start], text[start:end]
+    if display_width(text) > width:
+        before = _cut_left(before, width - min(display_width(marked), width // 2) - 12, view.ellipsis)
+    shown = crop(before + text[start:], width, view.ellipsis)
+    column = display_width(before)
+    carets = "^" * max(1, min(display_width(marked), width - column))
+    under = " " * column + carets
+    colour = COLOURS[finding.severity]
+    bar = " " * (len(gutter) - 2) + "| "
+    lines = [view.style(gutter, dim=True) + shown]
+    if column + len(carets) + 1 + display_width(label) <= width:
+        lines.append(view.style(bar, dim=True) + view.style(f"{under} {label}".rstrip(), fg=colour))
+    else:
+        lines.append(view.style(bar, dim=True) + view.style(under, fg=colour))
+        offset = max(0, min(column, width - display_width(label)))
+        lines.append(view.style(bar, dim=True) + view.style(" " * offset + label, fg=colour))
+    return lines
+
+
+def _cut_left(text: str, width: int, ellipsis: str) -> str:
+    """Take away indentation first, then the start of the line."""
+    stripped = text.lstrip()
+    if display_width(stripped) <= width:
+        return " " * min(4, width - display_width(stripped)) + stripped
+    while stripped and display_width(stripped) + len(ellipsis) > max(width, 0):
+        stripped = stripped[1:]
+    return ellipsis + stripped
+
+
+def _evidence(evidence: tuple[Evidence, ...], view: View) -> list[str]:
+    if not evidence:
+        return []
+    rows = [(clean(e.what), clean(e.seen), clean(f"expected {e.expected}")) for e in evidence]
+    first, second, third = (max(display_width(row[column]) for row in rows) for column in range(3))
+    margin = " " * INDENT
+    if INDENT + first + second + third + 6 <= view.width:
+        return [f"{margin}{pad(a, first)}   {pad(b, second)}   {view.style(c, dim=True)}" for a, b, c in rows]
+    lines = []
+    for a, b, c in rows:
+        wrapped = wrap(f"{a}: {b}, {c}", _prose(view) - INDENT - 2)
+        lines += [margin + wrapped[0], *(f"{margin}  {line}" for line in wrapped[1:])]
+    return lines
+
+
+def _fix(finding: Finding, view: View) -> list[str]:
+    fix = finding.fix
+    if not fix.summary:
+        return []
+    proof = {"verified": "verified", "offered": "offered, not yet proved by a run", "none": ""}[fix.status]
+    if fix.proof:
+        proof = f"{proof}: {fix.proof}" if proof else fix.proof
+    summary, proof = clean(fix.summary), clean(proof)
+    colour = "green" if fix.status == "verified" else None
+    if "\n" not in summary and INDENT + display_width(summary) + 8 + display_width(proof) <= _prose(view):
+        head = _labelled("fix", summary, view)
+        return [f"{head[0]}        {view.style(proof, fg=colour)}".rstrip()]
+    lines = _labelled("fix", summary, view)
+    if proof:
+        lines += [" " * INDENT + view.style(line, fg=colour) for line in wrap(proof, _prose(view) - INDENT)]
+    return lines
+
+
+def _rest(file: FileReport, view: View) -> Iterator[str]:
+    """What is below the findings: notes, what is right, what cannot be told, remarks."""
+    notes = [finding for finding in file.findings if finding.severity == "note"]
+    if notes:
+        entries = [f"{place(n.position)}  {n.code} {n.name}: {n.message}" for n in notes]
+        yield _section("notes", entries, view)
+    right = list(_right(file))
+    if right:
+        width = max(len(label) for label, _ in right) + 2
+        lines = [
+            view.style("right", fg="green", bold=True)
+            + view.style("  nothing to mend at these lines", dim=True)
+        ]
+        for label, items in right:
+            wrapped = wrap_items(items, _prose(view) - 2 - width)
+            lines.append("  " + pad(label, width) + wrapped[0])
+            lines += [" " * (2 + width) + line for line in wrapped[1:]]
+        yield "\n".join(lines)
+    if file.unchecked:
+        yield _section("cannot tell", [f"{u.what}: {u.why}" for u in file.unchecked], view, fg="yellow")
+    facts = [*_accuracy(file), *file.remarks]
+    if facts:
+        yield _section("remarks", facts, view)
+
+
+def _section(title: str, entries: list[str], view: View, **style: str) -> str:
+    lines = [view.style(title, bold=True, **style)]
+    for entry in entries:
+        wrapped = wrap(entry, _prose(view) - 4)
+        lines += [f"  {wrapped[0]}", *(f"    {line}" for line in wrapped[1:])]
+    return "\n".join(lines)
+
+
+def _right(file: FileReport) -> Iterator[tuple[str, list[str]]]:
+    wrong = {(v.path, v.cell, v.line) for v in file.lines if v.verdict != "right"}
+    for role in ROLES:
+        targets: dict[tuple[str, int | None, int], list[str]] = {}
+        for verdict in file.lines:
+            where = (verdict.path, verdict.cell, verdict.line)
+            if verdict.role == role and where not in wrong:
+                targets.setdefault(where, []).append(clean(verdict.target))
+        if targets:
+            yield role, [f"{line} {' '.join(names)}" for (_, _, line), names in targets.items()]
+    if file.network:
+        gradients = [
+            f"{clean(p.name)} (factor {p.factor}, error {scientific(p.relative_error)})"
+            for p in file.network.parameters
+            if p.verdict == "right" and p.relative_error is not None
+        ]
+        if gradients:
+            yield "gradients", gradients
+
+
+def wrap_items(items: Iterable[str], width: int) -> list[str]:
+    """Items in lines, separated by commas and never broken.
+
+    Parameters
+    ----------
+    items : iterable of str
+    width : int
+        In columns.
+
+    Returns
+    -------
+    list of str
+    """
+    glued = ", ".join(item.replace(" ", "\N{NO-BREAK SPACE}") for item in items)
+    lines: list[str] = []
+    for word in glued.split(" "):
+        if lines and display_width(lines[-1]) + 1 + display_width(word) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
+
+
+def _accuracy(file: FileReport) -> Iterator[str]:
+    metric = file.network.metric if file.network else None
+    if metric and metric.reported is not None and metric.recomputed is not None:
+        yield (
+            f"{metric.name} (line {metric.line}) is reported as {percent(metric.reported)}; "
+            f"recomputed from output and labels it is {percent(metric.recomputed)}"
+        )
+    fix = file.fix
+    if fix and fix.accuracy_before is not None and fix.accuracy_after is not None:
+        yield (
+            f"with all fixes, trained as written: accuracy {percent(fix.accuracy_before)} "
+            f"before, {percent(fix.accuracy_after)} after"
+        )
+
+
+def _verdict(file: FileReport, view: View) -> str:
+    colour = {"healthy": "green", "faulty": "red", "unknown": "yellow"}[file.verdict]
+    word = (
+        "could not be checked"
+        if not file.ran
+        else "cannot tell"
+        if file.verdict == "unknown"
+        else file.verdict
+    )
+    head = f"{view.style(clean(file.path), bold=True)}: {view.style(word, fg=colour, bold=True)}"
+    if not file.ran:
+        return head
+    severities = [finding.severity for finding in file.findings]
+    parts = [count(severities.count(s), s) for s in ("error", "warning", "note") if s in severities]
+    lines = {(v.path, v.cell, v.line): set[str]() for v in file.lines}
+    for v in file.lines:
+        lines[v.path, v.cell, v.line].add(v.verdict)
+    right = sum(verdicts == {"right"} for verdicts in lines.values())
+    if lines:
+        parts.append(f"{right} of {count(len(lines), 'line')} right")
+    unknown = sum("unknown" in verdicts and "wrong" not in verdicts for verdicts in lines.values())
+    if unknown:
+        parts.append(f"{unknown} cannot tell")
+    parts.append(f"{file.seconds:.1f} s")
+    return f"{head}  {view.style(', '.join(parts), dim=True)}"
+
+
+def _summary(report: Report, view: View) -> str:
+    numbers = summarise(report)
+    verdicts = [f"{numbers[word]} {word}" for word in ("healthy", "faulty", "unknown") if numbers[word]]
+    found = [count(numbers[f"{word}s"], word) for word in ("error", "warning")]
+    return view.style(
+        f"{count(len(report.files), 'file')}: {', '.join(verdicts)}; {', '.join(found)}", bold=True
+    )
