@@ -1,28 +1,69 @@
-"""backprop-doctor: which line of a hand-written network is wrong, why, and what makes it right."""
+"""backprop-doctor: which line of a hand-written network is wrong, why, and what makes it right.
+
+Each public name is loaded on first use, so that importing the package costs nothing.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-__all__ = ["FileReport", "Finding", "Report", "__version__", "check"]
+if TYPE_CHECKING:
+    from backprop_doctor.checking import check
+    from backprop_doctor.errors import CannotCheckError, DoctorError, UsageError
+    from backprop_doctor.records import (
+        Evidence,
+        FileReport,
+        Finding,
+        Fix,
+        LineVerdict,
+        Network,
+        ParameterVerdict,
+        Position,
+        Report,
+    )
+
+    __version__: str
+
+__all__ = [
+    "CannotCheckError",
+    "DoctorError",
+    "Evidence",
+    "FileReport",
+    "Finding",
+    "Fix",
+    "LineVerdict",
+    "Network",
+    "ParameterVerdict",
+    "Position",
+    "Report",
+    "UsageError",
+    "__version__",
+    "check",
+]
 
 
-def __getattr__(name: str) -> Any:
-    # Each name is loaded on first use: importing the package must stay cheap.
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     if name == "__version__":
-        from importlib.metadata import version
-
-        return version("backprop-doctor")
-    if name in ("FileReport", "Finding", "Report"):
-        from backprop_doctor import records
-
-        return getattr(records, name)
-    if name == "check":
-        from backprop_doctor.checking import check
-
-        return check
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = _version()
+    else:
+        home = "checking" if name == "check" else "errors" if name.endswith("Error") else "records"
+        value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("backprop-doctor")
+    except metadata.PackageNotFoundError:  # a source tree that was never installed
+        return "0+unknown"

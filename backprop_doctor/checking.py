@@ -1,55 +1,194 @@
-"""Check files: each in a child process, each with a report whatever happens."""
+"""From paths to a report: which programs are meant, and a child process for each of them."""
 
 from __future__ import annotations
 
+import difflib
+import os
 import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from backprop_doctor import serialise, worker
-from backprop_doctor.errors import CannotCheckError
+from backprop_doctor.errors import CannotCheckError, SourceError, UsageError
 from backprop_doctor.records import FileReport, Report, Unchecked
 
-__all__ = ["Options", "check", "check_file"]
+__all__ = ["Options", "check", "check_file", "check_files", "exit_code", "programs"]
+
+SKIPPED_FOLDERS = frozenset({"__pycache__", "build", "dist", "env", "node_modules", "site-packages", "venv"})
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to check; times in seconds, memory in MiB."""
+    """How programs are checked; ``call`` is run at the end of a file that trains nothing by itself."""
 
+    call: str | None = None
     seed: int = 0
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
-    time_limit: float = 60.0
-    memory_limit: int = 4096
+    time_limit_seconds: float = 60.0
+    memory_limit_mib: int = 4096
 
 
-def check_file(path: str, options: Options) -> FileReport:
-    """Check one program; what prevents that becomes a report with the verdict *unknown*."""
-    started = time.perf_counter()
-    request = {"path": path, "seed": options.seed, "select": options.select, "ignore": options.ignore}
-    try:
-        answer = worker.run(
-            "check", request, time_limit=options.time_limit, memory_limit_mib=options.memory_limit
-        )
-    except CannotCheckError as error:
-        seconds = time.perf_counter() - started
-        return FileReport(path, "unknown", False, seconds, unchecked=(Unchecked("the program", str(error)),))
-    return serialise.file_from_json(answer["report"])
-
-
-def check(path: str | Path, options: Options | None = None) -> Report:
-    """Check one program from Python.
+def check(
+    *paths: str | os.PathLike[str],
+    call: str | None = None,
+    seed: int = 0,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    time_limit_seconds: float = 60.0,
+    memory_limit_mib: int = 4096,
+    jobs: int = 1,
+) -> Report:
+    """Check programs, each in a child process.
 
     Parameters
     ----------
-    path : str or Path
-        A Python file that trains a network.
-    options : Options, optional
+    *paths : str or path-like
+        Files, or folders whose Python files are meant.
+    call : str, optional
+        Expression to run at the end of the file, such as ``"train(64, 100, 0.3, X, Y)"``.
+    seed : int
+        Start of all randomness that the program leaves unseeded.
+    select, ignore : sequence of str
+        Codes, beginnings of codes or names of the rules to apply or to leave out.
+    time_limit_seconds : float
+        Wall time for one program.
+    memory_limit_mib : int
+        Memory for one program, in MiB.
+    jobs : int
+        How many programs are checked at the same time.
 
     Returns
     -------
     Report
-        With one entry in ``files``.
+        One entry a program; one that could not be run has the verdict ``"unknown"``.
+
+    Raises
+    ------
+    UsageError
+        If a path or a rule does not exist.
+    SourceError
+        If a folder holds no Python files.
     """
-    return Report((check_file(str(path), options or Options()),))
+    from backprop_doctor import rules
+
+    options = Options(
+        call=call,
+        seed=seed,
+        select=rules.resolve(select),
+        ignore=rules.resolve(ignore),
+        time_limit_seconds=time_limit_seconds,
+        memory_limit_mib=memory_limit_mib,
+    )
+    return check_files(programs(os.fspath(path) for path in paths), options, jobs=jobs)
+
+
+def check_file(path: str, options: Options) -> FileReport:
+    """Check one program in a child process; what prevents that becomes a report that says so."""
+    from backprop_doctor import serialise, worker
+
+    request = {
+        "path": path,
+        "call": options.call,
+        "seed": options.seed,
+        "select": list(options.select),
+        "ignore": list(options.ignore),
+    }
+    started = time.perf_counter()
+    try:
+        reply = worker.run(
+            "check",
+            request,
+            time_limit=options.time_limit_seconds,
+            memory_limit_mib=options.memory_limit_mib,
+        )
+    except CannotCheckError as error:
+        why = (Unchecked("the program", str(error)),)
+        return FileReport(path, "unknown", ran=False, seconds=time.perf_counter() - started, unchecked=why)
+    return serialise.file_from_json(reply["report"])
+
+
+def check_files(
+    paths: Sequence[str],
+    options: Options,
+    *,
+    jobs: int = 1,
+    progress: Callable[[FileReport], None] | None = None,
+) -> Report:
+    """Check several programs, ``jobs`` of them at a time; the entries keep the order of the paths.
+
+    ``progress`` is called with each entry when it is ready.
+    """
+    tell = progress or (lambda _: None)
+    if min(jobs, len(paths)) <= 1:
+        files = []
+        for path in paths:
+            files.append(check_file(path, options))
+            tell(files[-1])
+        return Report(tuple(files))
+    pool = ThreadPoolExecutor(max_workers=min(jobs, len(paths)))
+    try:
+        futures = [pool.submit(check_file, path, options) for path in paths]
+        for future in as_completed(futures):
+            tell(future.result())
+        return Report(tuple(future.result() for future in futures))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def programs(paths: Iterable[str]) -> list[str]:
+    """The files that are meant by files and folders, each once, those of a folder in alphabetical order.
+
+    Raises
+    ------
+    UsageError
+        If a path does not exist, with the nearest match.
+    SourceError
+        If a folder holds no Python files.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        if os.path.isdir(path):
+            inside = sorted(_walk(path))
+            if not inside:
+                raise SourceError(f"{path}: there is no Python file in this folder")
+        elif os.path.exists(path):
+            inside = [path]
+        else:
+            raise UsageError(f"there is no file or folder {path}{_nearest(path)}")
+        for program in inside:
+            found.setdefault(os.path.realpath(program), program)
+    return list(found.values())
+
+
+def _walk(folder: str) -> Iterator[str]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not _is_skipped(parent, name)]
+        for name in files:
+            if name.endswith(".py") and not name.startswith("."):
+                yield os.path.normpath(os.path.join(parent, name))
+
+
+def _is_skipped(parent: str, name: str) -> bool:
+    is_environment = os.path.exists(os.path.join(parent, name, "pyvenv.cfg"))
+    return name.startswith(".") or name in SKIPPED_FOLDERS or is_environment
+
+
+def _nearest(path: str) -> str:
+    parent = Path(path).parent
+    names = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
+    near = difflib.get_close_matches(Path(path).name, names, n=1)
+    return f"; did you mean {parent / near[0]}?" if near else ""
+
+
+def exit_code(report: Report, *, strict: bool = False) -> int:
+    """0 checked and no errors, 1 errors (``strict``: or warnings), 3 not checked; the worst counts."""
+    counted = {"error", "warning"} if strict else {"error"}
+    codes = [0 if report.files else 3]
+    for file in report.files:
+        if file.verdict == "unknown":
+            codes.append(3)
+        elif file.verdict == "faulty" or any(finding.severity in counted for finding in file.findings):
+            codes.append(1)
+    return max(codes)

@@ -2,228 +2,328 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 import sys
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from backprop_doctor.errors import DoctorError
+from backprop_doctor.errors import DoctorError, UsageError
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    from backprop_doctor.records import FileReport, Report
+    from backprop_doctor.reports import View
 
-SKIPPED_FOLDERS = {"__pycache__", "site-packages", "node_modules", "venv", "build", "dist"}
+__all__ = ["cli", "main"]
+
+INTERRUPTED = 130
+FORMATS = ("text", "concise", "json", "sarif", "github", "junit", "html")
+TRAIN_HELP = "Train the reference network on MNIST."
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class _Commands(click.Group):
-    """Loads ``train`` only when it is called, and suggests the nearest command."""
+class _Doctor(click.Group):
+    """Turns errors into one sentence and an exit code, and loads ``train`` only when it is run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return ["check", "trace", "train", "explain", "rules"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == "train":
-            from backprop_doctor.train_command import train
-
-            return train
+            return click.Command("train", help=TRAIN_HELP)
         return super().get_command(ctx, cmd_name)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        import difflib
-
-        near = difflib.get_close_matches(args[0], self.list_commands(ctx), 1)
-        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise click.UsageError(f"there is no command {args[0]}.{hint}", ctx)
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name == "train":
+            command: click.Command = import_module("backprop_doctor.train_command").train
+            return name, command, args[1:]
+        if self.get_command(ctx, name) is None and not name.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f"there is no command {name}{_hint(name, self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
 
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="backprop-doctor")
-def main() -> None:
-    """Find the wrong lines in a hand-written neural network by running it.
-
-    \b
-    backprop-doctor check mynet.py      which lines are wrong, why, and the edit
-    backprop-doctor trace mynet.py      every line with shapes and a verdict
-    backprop-doctor train               the reference trainer on MNIST
-    backprop-doctor explain BD301       what a finding means
-
-    Exit codes: 0 checked, no error found; 1 errors found; 2 wrong use, or a fault of this tool;
-    3 could not be checked.
-    """
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        run: Callable[..., Any] = partial(super().main, *args, standalone_mode=False, **extra)
+        if not standalone_mode:
+            return run()
+        sys.exit(_guarded(run))
 
 
-def _options(function: Any) -> Any:
-    for option in reversed(
-        [
-            click.argument("paths", nargs=-1, required=True, metavar="PATH..."),
-            click.option("--format", "format_name", type=click.Choice(["text", "concise", "json"]), default="text",
-                         show_default=True, help="How to report."),
-            click.option("--output", type=click.Path(dir_okay=False), help="Write the report to a file."),
-            click.option("--select", multiple=True, metavar="CODES", help="Only these codes or prefixes."),
-            click.option("--ignore", multiple=True, metavar="CODES", help="Leave out these codes or prefixes."),
-            click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-                         help="Where unseeded randomness of the program starts."),
-            click.option("--time-limit", type=click.FloatRange(min=1), default=60.0, show_default=True,
-                         help="Seconds for one program."),
-            click.option("--memory-limit", type=click.IntRange(min=256), default=4096, show_default=True,
-                         help="MiB for one program."),
-            click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True,
-                         help="Programs checked at the same time."),
-            click.option("--strict", is_flag=True, help="Exit 1 on warnings too."),
-            click.option("--exit-zero", is_flag=True, help="Exit 0 also when errors are found."),
-        ]
-    ):
-        function = option(function)
-    return function
-
-
-@main.command()
-@_options
-@click.option("--chart", is_flag=True, help="Also show every line with shapes and a verdict.")
-def check(**options: Any) -> None:
-    """Check programs: files, or folders of them.
-
-    Each file is run, unchanged, in a process of its own: without input, network or display, and without
-    writing outside a scratch folder.
-
-    \b
-    backprop-doctor check mynet.py
-    backprop-doctor check mynet.py --chart
-    backprop-doctor check homework/ --jobs 2 --format json --output report.json
-    """
-    _check(only_chart=False, **options)
-
-
-@main.command()
-@_options
-def trace(**options: Any) -> None:
-    """Show a program's own lines with shapes, axis names and verdicts.
-
-    \b
-    backprop-doctor trace mynet.py
-    """
-    _check(only_chart=True, chart=True, **options)
-
-
-@main.command()
-@click.argument("code")
-def explain(code: str) -> None:
-    """Explain a finding: what it is, why it is wrong, and what to write.
-
-    \b
-    backprop-doctor explain BD301
-    backprop-doctor explain softmax-over-samples
-    """
-    from backprop_doctor import rules
-
+def _guarded(run: Callable[[], Any]) -> int:
+    """Run the command; each way in which it can end has its exit code."""
     try:
-        rule = rules.find(code)
+        result = run()
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return INTERRUPTED
     except DoctorError as error:
-        raise click.UsageError(str(error)) from error
-    click.secho(f"{rule.code} {rule.name}", bold=True)
-    click.echo(f"{rule.summary}\n\nFamily: {rule.family}. Severity: {rule.severity}.\n")
-    click.echo(rule.explanation)
+        click.echo(f"backprop-doctor: {error}", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader has gone; the interpreter must not fail once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result if isinstance(result, int) else 0
 
 
-@main.command()
-def rules() -> None:
-    """List everything that can be found."""
-    from backprop_doctor import rules as catalogue
-
-    family = ""
-    for rule in catalogue.catalogue():
-        if rule.family != family:
-            family = rule.family
-            click.secho(f"\n{family}" if rule.code[2] != "1" else family, bold=True)
-        click.echo(f"  {rule.code}  {rule.name:<38} {rule.severity:<8} {rule.summary}")
+def _hint(given: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(given, known, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
 
 
-def _check(
-    *,
+def _show_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from backprop_doctor import __version__
+
+        click.echo(f"backprop-doctor {__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=_Doctor,
+    name="backprop-doctor",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Examples:
+  backprop-doctor check mynet.py    which lines are wrong, why, and what to write
+  backprop-doctor trace mynet.py    every line with its shapes and a verdict
+  backprop-doctor explain BD301     what a finding means
+  backprop-doctor train             what right looks like
+
+\b
+Exit codes:
+  0  checked, no errors (warnings may stand)
+  1  errors were found
+  2  wrong use, or a fault of this tool
+  3  something could not be checked
+""",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version.",
+)
+def cli() -> None:
+    """Find the lines that are wrong in a hand-written neural network, by running it."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    cli(prog_name="backprop-doctor")
+
+
+def _running_options(command: Command) -> Command:
+    """The options that say how programs are run."""
+    for option in (
+        click.option(
+            "--time-limit",
+            type=click.FloatRange(min=0, min_open=True),
+            default=60.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="Wall time for one program.",
+        ),
+        click.option(
+            "--memory-limit",
+            type=click.IntRange(min=64),
+            default=4096,
+            show_default=True,
+            metavar="MIB",
+            help="Memory for one program.",
+        ),
+        click.option(
+            "--seed",
+            type=click.IntRange(min=0, max=2**32 - 1),
+            default=0,
+            show_default=True,
+            help="Start of all randomness that the program leaves unseeded.",
+        ),
+        click.option("--output", metavar="FILE", help="Write the report to a file instead of the terminal."),
+        click.option(
+            "--call",
+            metavar="CODE",
+            help="Code to run at the end of a file that only defines things.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  backprop-doctor check mynet.py
+  backprop-doctor check mynet.py --chart
+  backprop-doctor check mynet.py --call "train(64, 100, 0.3, X, Y)"
+  backprop-doctor check mynet.py --select BD3 --seed 7
+  backprop-doctor check homework/ --format junit --output marks.xml
+"""
+)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("--exit-zero", is_flag=True, help="Exit with 0 although errors were found.")
+@click.option("--strict", is_flag=True, help="Exit with 1 for warnings too.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=lambda: os.cpu_count() or 1,
+    show_default="one a processor",
+    help="Programs checked at the same time.",
+)
+@_running_options
+@click.option("--extend-select", multiple=True, metavar="RULES", help="Apply these rules too.")
+@click.option("--ignore", multiple=True, metavar="RULES", help="Leave these rules out.")
+@click.option("--select", multiple=True, metavar="RULES", help="Apply only these rules: BD301, BD3, a name.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="text",
+    show_default=True,
+    help="Form of the report.",
+)
+@click.option("--chart", is_flag=True, help="Show the chart too: every line with its shapes and a verdict.")
+def check(
     paths: tuple[str, ...],
-    format_name: str,
+    form: str,
     output: str | None,
     select: tuple[str, ...],
     ignore: tuple[str, ...],
-    seed: int,
-    time_limit: float,
-    memory_limit: int,
+    extend_select: tuple[str, ...],
     jobs: int,
     strict: bool,
     exit_zero: bool,
     chart: bool,
-    only_chart: bool,
-) -> None:
-    from concurrent.futures import ThreadPoolExecutor
+    **running: Any,
+) -> int:
+    """Check programs: files, or folders of Python files.
 
-    from backprop_doctor import reports
-    from backprop_doctor.checking import Options, check_file
-    from backprop_doctor.records import Report
-
-    selected, ignored = _codes(select), _codes(ignore)
-    options = Options(seed, selected, ignored, time_limit, memory_limit)
-    files = [file for path in paths for file in _programs(path)]
-    try:
-        with ThreadPoolExecutor(jobs) as pool:
-            report = Report(tuple(pool.map(lambda file: check_file(file, options), files)))
-    except DoctorError as error:
-        click.echo(f"backprop-doctor: {error}", err=True)
-        sys.exit(error.exit_code)
-    text = reports.render(report, format_name, chart=chart, only_chart=only_chart, seed=seed)
-    if output:
-        Path(output).write_text(click.unstyle(text) + "\n", encoding="utf-8")
-    elif text:
-        click.echo(text, color=False if "NO_COLOR" in __import__("os").environ else None)
-    sys.exit(0 if exit_zero else _exit_code(report, strict=strict))
-
-
-def _exit_code(report: Any, *, strict: bool) -> int:
-    verdicts = {file.verdict for file in report.files}
-    if not report.files or "unknown" in verdicts:
-        return 3
-    warned = strict and any(f.severity == "warning" for file in report.files for f in file.findings)
-    return 1 if "faulty" in verdicts or warned else 0
-
-
-def _codes(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Codes given one by one or with commas; each must be the beginning of a known one."""
-    from backprop_doctor import rules as catalogue
-
-    codes = tuple(code.strip().upper() for value in values for code in value.split(",") if code.strip())
-    known = [rule.code for rule in catalogue.catalogue()]
-    for code in codes:
-        if not any(k.startswith(code) for k in known):
-            import difflib
-
-            near = difflib.get_close_matches(code, known, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise click.UsageError(f"there is no rule {code}{hint}")
-    return codes
-
-
-def _programs(path: str) -> list[str]:
-    """The file itself, or the Python files of a folder.
-
-    A folder without any ends the command with exit code 3: nothing was checked.
+    Each program is run, unchanged, in a process of its own: without input, network or display, and without
+    writing outside a scratch folder. Where its data is not there, packaged MNIST images take their place.
+    Guards inside a process stop accidents, not attackers.
     """
-    given = Path(path)
-    if given.is_file():
-        return [path]
-    if not given.is_dir():
-        import difflib
+    from backprop_doctor import checking, rules
 
-        names = [p.name for p in given.parent.glob("*")] if given.parent.is_dir() else []
-        near = difflib.get_close_matches(given.name, names, 1)
-        hint = f" Did you mean {given.parent / near[0]}?" if near else ""
-        raise click.UsageError(f"there is no file or folder {path}.{hint}")
-    found = sorted(
-        str(file)
-        for file in given.rglob("*.py")
-        if not any(part in SKIPPED_FOLDERS or part.startswith(".") for part in file.relative_to(given).parts)
-    )
-    if not found:
-        click.echo(f"{path}: there is no Python file in this folder", err=True)
-        sys.exit(3)
-    return found
+    selected = rules.resolve((*select, *extend_select)) if select else ()
+    ignored = tuple(code for code in rules.resolve(ignore) if code not in rules.resolve(extend_select))
+    report = _check(paths, jobs=jobs, select=selected, ignore=ignored, **running)
+    _deliver(report, form, output, paths, chart=chart, seed=running["seed"], call=running["call"])
+    code = checking.exit_code(report, strict=strict)
+    return 0 if exit_zero and code == 1 else code
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  backprop-doctor trace mynet.py
+  backprop-doctor trace mynet.py --call "train(64, 100, 0.3, X, Y)"
+"""
+)
+@click.argument("path", metavar="PATH")
+@_running_options
+def trace(path: str, output: str | None, **running: Any) -> int:
+    """Show a program's own lines with shapes, axis names and verdicts.
+
+    The lines of forward pass, loss, backward pass, update and metric are shown as they stand in the file,
+    each with what its value is and whether it is right, wrong, or cannot be told.
+    """
+    from backprop_doctor import checking
+
+    report = _check((path,), jobs=1, **running)
+    _deliver(report, "text", output, (path,), chart=True, findings=False)
+    return checking.exit_code(report)
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  backprop-doctor explain BD301
+  backprop-doctor explain softmax-over-samples
+"""
+)
+@click.argument("code")
+def explain(code: str) -> None:
+    """Explain a finding: what it is, why it is wrong, and what to write instead."""
+    from backprop_doctor import rules
+    from backprop_doctor.reports import handbook
+
+    _echo(handbook.page(rules.find(code), _view()))
+
+
+@cli.command(
+    name="rules",
+    epilog="""\b
+Examples:
+  backprop-doctor rules
+""",
+)
+def list_rules() -> None:
+    """List everything that can be found."""
+    from backprop_doctor import rules
+    from backprop_doctor.reports import handbook
+
+    _echo(handbook.contents(rules.catalogue(), _view()))
+
+
+def _check(
+    paths: tuple[str, ...],
+    *,
+    jobs: int,
+    time_limit: float,
+    memory_limit: int,
+    **options: Any,
+) -> Report:
+    from backprop_doctor.checking import Options, check_files, programs
+
+    files = programs(paths)
+    wanted = Options(time_limit_seconds=time_limit, memory_limit_mib=memory_limit, **options)
+    if len(files) == 1 or not sys.stderr.isatty():
+        return check_files(files, wanted, jobs=jobs)
+    with click.progressbar(length=len(files), label="checking", file=sys.stderr) as bar:
+
+        def progress(_: FileReport) -> None:
+            bar.update(1)
+
+        return check_files(files, wanted, jobs=jobs, progress=progress)
+
+
+def _deliver(report: Report, form: str, output: str | None, paths: tuple[str, ...], **wishes: Any) -> None:
+    from backprop_doctor import reports
+
+    if output is None:
+        _echo(reports.render(report, form, _view(**wishes)))
+        return
+    if os.path.realpath(output) in {os.path.realpath(file.path) for file in report.files}:
+        raise UsageError(f"--output {output} is one of the programs that are checked")
+    text = reports.render(report, form, reports.View(**wishes))
+    try:
+        with open(output, "w", encoding="utf-8") as stream:
+            stream.write(text + "\n" if text else "")
+    except OSError as error:
+        raise UsageError(f"--output {output} cannot be written: {error.strerror}") from error
+
+
+def _view(**wishes: Any) -> View:
+    from backprop_doctor.reports import View
+
+    return View.of(sys.stdout, **wishes)
+
+
+def _echo(text: str) -> None:
+    from backprop_doctor.reports.layout import plain
+
+    if text:
+        # Colour has been decided by the view; click must not decide again.
+        click.echo(plain(text, sys.stdout.encoding or "ascii"), color=True)

@@ -273,10 +273,11 @@ def _roles_in(
             if not params:
                 continue
             meet = [masks[p] for p in params]
-            together = np.logical_or.reduce(meet) & turn
+            met = np.logical_or.reduce(meet)
+            together = met & turn
             only_x, only_y = int((together & masks[x]).sum()), int((together & masks[y]).sum())
             # A permutation or an index moves inputs and labels alike; inputs leave the labels alone.
-            apart = masks[x] & masks[y] & arrays & ~together
+            apart = masks[x] & masks[y] & arrays & ~met
             if (together & masks[y] & ~masks[x]).any() or only_y >= only_x or apart.any():
                 continue
             rank = (len(params), x not in carried, only_x - only_y)

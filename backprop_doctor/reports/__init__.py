@@ -21,20 +21,6 @@ FORMATS = {
 
 
 def render(report: Report, form: str = "text", view: View | None = None) -> str:
-    """The report in one of the `FORMATS`.
-
-    Parameters
-    ----------
-    report : Report
-    form : str
-        A key of `FORMATS`; its module is loaded now.
-    view : View, optional
-        Width, colour and glyphs of the terminal, and what the user asked for.
-
-    Returns
-    -------
-    str
-        Without a last newline; empty if there is nothing to say.
-    """
+    """The report in one of the `FORMATS`."""
     text: str = import_module(f"{__name__}.{FORMATS[form]}").render(report, view or View())
     return text

@@ -18,32 +18,12 @@ MEANING_WIDTH = 110  # columns from which on the meaning of a line is shown too
 
 
 def render(report: Report, view: View) -> str:
-    """The charts of all programs that ran.
-
-    Parameters
-    ----------
-    report : Report
-    view : View
-
-    Returns
-    -------
-    str
-    """
+    """The charts of all programs that ran."""
     return "\n\n".join(render_file(file, view) for file in report.files if file.ran)
 
 
 def render_file(file: FileReport, view: View) -> str:
-    """Network, parameters and lines of one program.
-
-    Parameters
-    ----------
-    file : FileReport
-    view : View
-
-    Returns
-    -------
-    str
-    """
+    """Network, parameters and lines of one program."""
     blocks = [view.style(clean(file.path), bold=True)]
     if file.network:
         blocks.append("\n".join(_network(file.network, view)))
@@ -96,9 +76,7 @@ def _parameters(parameters: tuple[ParameterVerdict, ...], view: View) -> Iterato
     ]
     titles = ("parameter", "line", "shape", "gradient", "verdict", "factor", "error", "")
     widths = [max(display_width(row[column]) for row in [titles, *rows]) for column in range(7)]
-    yield view.style(
-        "  " + "  ".join(pad(t, w) for t, w in zip(titles, widths, strict=False)).rstrip(), dim=True
-    )
+    yield view.style("  " + "  ".join(pad(t, w) for t, w in zip(titles, widths, strict=False)).rstrip(), dim=True)
     for parameter, row in zip(parameters, rows, strict=True):
         cells = [pad(cell, width) for cell, width in zip(row, widths, strict=False)]
         left = view.width - sum(widths) - 2 * len(widths) - 2

@@ -21,19 +21,7 @@ ASCII = {
 
 
 def plain(text: str, encoding: str) -> str:
-    """The text as that encoding can show it.
-
-    Parameters
-    ----------
-    text : str
-    encoding : str
-        Name of a codec.
-
-    Returns
-    -------
-    str
-        The same, or with likenesses in ASCII, or with question marks.
-    """
+    """The text as that encoding can show it."""
     try:
         text.encode(encoding)
         return text
@@ -44,71 +32,26 @@ def plain(text: str, encoding: str) -> str:
 
 
 def clean(text: str) -> str:
-    """The text without control characters, which would steer the terminal.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    str
-    """
+    """The text without control characters, which would steer the terminal."""
     if text.isprintable():
         return text
     return "".join(ch if ch.isprintable() or ch == "\n" else "?" for ch in text)
 
 
 def display_width(text: str) -> int:
-    """Columns that a text takes in a terminal.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    int
-    """
+    """Columns that a text takes in a terminal."""
     if text.isascii():
         return len(text)
-    return sum(
-        0 if unicodedata.combining(ch) else 2 if unicodedata.east_asian_width(ch) in "WF" else 1
-        for ch in text
-    )
+    return sum(0 if unicodedata.combining(ch) else 2 if unicodedata.east_asian_width(ch) in "WF" else 1 for ch in text)
 
 
 def pad(text: str, width: int) -> str:
-    """The text with spaces up to a display width.
-
-    Parameters
-    ----------
-    text : str
-    width : int
-        In columns.
-
-    Returns
-    -------
-    str
-    """
+    """The text with spaces up to a display width."""
     return text + " " * (width - display_width(text))
 
 
 def crop(text: str, width: int, ellipsis: str = "…") -> str:
-    """The text, cut to a display width.
-
-    Parameters
-    ----------
-    text : str
-    width : int
-        In columns.
-    ellipsis : str
-        Stands for what was cut.
-
-    Returns
-    -------
-    str
-    """
+    """The text, cut to a display width."""
     if display_width(text) <= width:
         return text
     while text and display_width(text) + len(ellipsis) > width:
@@ -117,19 +60,7 @@ def crop(text: str, width: int, ellipsis: str = "…") -> str:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Lines of a text; line ends in it are kept, words are not broken.
-
-    Parameters
-    ----------
-    text : str
-    width : int
-        In columns.
-
-    Returns
-    -------
-    list of str
-        At least one line.
-    """
+    """Lines of a text; line ends in it are kept, words are not broken."""
     lines: list[str] = []
     for paragraph in clean(text).splitlines() or [""]:
         line = ""

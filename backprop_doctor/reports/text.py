@@ -20,17 +20,7 @@ ROLES: tuple[Role, ...] = ("forward", "loss", "backward", "update", "metric")
 
 
 def render(report: Report, view: View) -> str:
-    """All programs, one after the other, and a summary if there are several.
-
-    Parameters
-    ----------
-    report : Report
-    view : View
-
-    Returns
-    -------
-    str
-    """
+    """All programs, one after the other, and a summary if there are several."""
     blocks = [block for file in report.files for block in _file(file, view, alone=len(report.files) == 1)]
     if len(report.files) > 1:
         blocks.append(_summary(report, view))
@@ -82,18 +72,7 @@ def _labelled(label: str, text: str, view: View) -> list[str]:
 
 
 def excerpt(finding: Finding, view: View) -> list[str]:
-    """The source line and under it the caret with its remark, cut to the width.
-
-    Parameters
-    ----------
-    finding : Finding
-    view : View
-
-    Returns
-    -------
-    list of str
-        Empty if the file cannot be read any more.
-    """
+    """The source line and under it the caret with its remark, cut to the width."""
     position = finding.position
     raw = view.source_line(position.path, position.line, position.cell)
     if not raw.strip():
@@ -177,10 +156,7 @@ def _rest(file: FileReport, view: View) -> Iterator[str]:
     right = list(_right(file))
     if right:
         width = max(len(label) for label, _ in right) + 2
-        lines = [
-            view.style("right", fg="green", bold=True)
-            + view.style("  nothing to mend at these lines", dim=True)
-        ]
+        lines = [view.style("right", fg="green", bold=True) + view.style("  nothing to mend at these lines", dim=True)]
         for label, items in right:
             wrapped = wrap_items(items, _prose(view) - 2 - width)
             lines.append("  " + pad(label, width) + wrapped[0])
@@ -222,18 +198,7 @@ def _right(file: FileReport) -> Iterator[tuple[str, list[str]]]:
 
 
 def wrap_items(items: Iterable[str], width: int) -> list[str]:
-    """Items in lines, separated by commas and never broken.
-
-    Parameters
-    ----------
-    items : iterable of str
-    width : int
-        In columns.
-
-    Returns
-    -------
-    list of str
-    """
+    """Items in lines, separated by commas and never broken."""
     glued = ", ".join(item.replace(" ", "\N{NO-BREAK SPACE}") for item in items)
     lines: list[str] = []
     for word in glued.split(" "):
@@ -261,13 +226,7 @@ def _accuracy(file: FileReport) -> Iterator[str]:
 
 def _verdict(file: FileReport, view: View) -> str:
     colour = {"healthy": "green", "faulty": "red", "unknown": "yellow"}[file.verdict]
-    word = (
-        "could not be checked"
-        if not file.ran
-        else "cannot tell"
-        if file.verdict == "unknown"
-        else file.verdict
-    )
+    word = "could not be checked" if not file.ran else "cannot tell" if file.verdict == "unknown" else file.verdict
     head = f"{view.style(clean(file.path), bold=True)}: {view.style(word, fg=colour, bold=True)}"
     if not file.ran:
         return head
@@ -290,6 +249,4 @@ def _summary(report: Report, view: View) -> str:
     numbers = summarise(report)
     verdicts = [f"{numbers[word]} {word}" for word in ("healthy", "faulty", "unknown") if numbers[word]]
     found = [count(numbers[f"{word}s"], word) for word in ("error", "warning")]
-    return view.style(
-        f"{count(len(report.files), 'file')}: {', '.join(verdicts)}; {', '.join(found)}", bold=True
-    )
+    return view.style(f"{count(len(report.files), 'file')}: {', '.join(verdicts)}; {', '.join(found)}", bold=True)

@@ -1,8 +1,8 @@
-"""The catalogue of faults: one rule per file, found by looking into this folder.
+"""The catalogue of faults: one rule a file, and no list to edit.
 
 A rule module opens with a docstring ``BD102 softmax-over-samples: one sentence.``, which goes on as its
-explanation page, and has ``SEVERITY`` and ``examine(case)``, which yields sightings.  The catalogue is
-read with `ast`, so that explaining a rule imports nothing heavy.
+page in ``explain``, and has ``SEVERITY`` and ``examine(case)``, which yields sightings.  What is known of
+the rules is read with `ast`, so that explaining one imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import cast
@@ -19,7 +21,9 @@ from typing import cast
 from backprop_doctor.errors import UsageError
 from backprop_doctor.records import Severity
 
-__all__ = ["FAMILIES", "RuleInfo", "catalogue", "find", "info", "load"]
+__all__ = ["FAMILIES", "RuleInfo", "catalogue", "find", "info", "load", "resolve"]
+
+FOLDER = Path(__file__).parent
 
 FAMILIES = {
     "BD1": "forward and orientation",
@@ -31,6 +35,8 @@ FAMILIES = {
     "BD7": "numerics",
     "BD8": "training dynamics",
 }
+
+TITLE = re.compile(r"(?P<code>BD[1-8]\d\d) (?P<name>[a-z0-9-]+): (?P<summary>.+)")
 
 
 @dataclass(frozen=True)
@@ -50,14 +56,19 @@ class RuleInfo:
         return FAMILIES[self.code[:3]]
 
 
-@lru_cache
-def catalogue() -> tuple[RuleInfo, ...]:
-    """All rules, by code."""
-    files = sorted(Path(__file__).parent.glob("[!_]*.py"))
-    return tuple(sorted((_read(file) for file in files), key=lambda rule: rule.code))
+@cache
+def catalogue(folder: Path = FOLDER) -> tuple[RuleInfo, ...]:
+    """All rules of a folder, by code; modules that start with an underscore are helpers.
+
+    Raises
+    ------
+    ValueError
+        If a rule's first line has another form, or it has no severity.
+    """
+    return tuple(sorted((_read(path) for path in folder.glob("[!_]*.py")), key=lambda rule: rule.code))
 
 
-def find(code_or_name: str) -> RuleInfo:
+def find(code_or_name: str, folder: Path = FOLDER) -> RuleInfo:
     """The rule of that code or name.
 
     Raises
@@ -65,36 +76,56 @@ def find(code_or_name: str) -> RuleInfo:
     UsageError
         If there is none, with the nearest match.
     """
-    wanted = code_or_name.strip().lower()
-    for rule in catalogue():
+    wanted = re.sub(r"[\s_]+", "-", code_or_name.strip().lower())
+    for rule in catalogue(folder):
         if wanted in (rule.code.lower(), rule.name):
             return rule
-    known = [word for rule in catalogue() for word in (rule.code.lower(), rule.name)]
-    near = difflib.get_close_matches(wanted, known, 1, 0.5)
-    hint = f"; did you mean {near[0].upper() if near[0].startswith('bd') else near[0]}?" if near else ""
-    raise UsageError(f"there is no rule {code_or_name}{hint} (backprop-doctor rules lists them)")
+    raise UsageError(f"there is no rule {code_or_name}{_nearest(wanted, folder)} (backprop-doctor rules lists them)")
 
 
-@lru_cache
+def resolve(selectors: Iterable[str], folder: Path = FOLDER) -> tuple[str, ...]:
+    """Codes, beginnings of codes (``BD3``) and names, given one by one or with commas, as codes.
+
+    Raises
+    ------
+    UsageError
+        If one of them selects no rule.
+    """
+    resolved: list[str] = []
+    for selector in (part.strip() for text in selectors for part in text.split(",")):
+        beginning = selector.upper()
+        if beginning in FAMILIES or any(rule.code.startswith(beginning) for rule in catalogue(folder)):
+            resolved += [beginning] * bool(beginning)
+        else:
+            resolved.append(find(selector, folder).code)
+    return tuple(dict.fromkeys(resolved))
+
+
+@cache
 def load() -> tuple[ModuleType, ...]:
     """The rule modules, imported."""
-    return tuple(importlib.import_module(rule.module) for rule in catalogue())
+    return tuple(importlib.import_module(f"{__name__}.{rule.module}") for rule in catalogue())
 
 
 def info(module: ModuleType) -> RuleInfo:
     """What is known of an imported rule."""
-    return next(rule for rule in catalogue() if rule.module == module.__name__)
+    return next(rule for rule in catalogue() if f"{__name__}.{rule.module}" == module.__name__)
 
 
-def _read(file: Path) -> RuleInfo:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    text = ast.get_docstring(tree) or ""
-    head, _, rest = text.partition("\n")
-    title, _, summary = head.partition(": ")
-    code, _, name = title.partition(" ")
-    severity = next(
-        ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SEVERITY"
-    )
-    return RuleInfo(code, name, cast(Severity, severity), summary, rest.strip(), f"{__name__}.{file.stem}")
+def _read(path: Path) -> RuleInfo:
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    head, _, explanation = (ast.get_docstring(tree) or "").partition("\n\n")
+    title = TITLE.fullmatch(" ".join(head.split()))
+    if title is None:
+        raise ValueError(f"{path}: the docstring has to start with 'BD123 name-of-the-fault: one sentence'")
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SEVERITY":
+            severity = cast(Severity, ast.literal_eval(node.value))
+            return RuleInfo(**title.groupdict(), severity=severity, explanation=explanation, module=path.stem)
+    raise ValueError(f"{path}: a rule needs a constant SEVERITY")
+
+
+def _nearest(wanted: str, folder: Path) -> str:
+    known = {word: rule for rule in catalogue(folder) for word in (rule.code.lower(), rule.name)}
+    near = difflib.get_close_matches(wanted, known, n=2) or [n for n in known if wanted and wanted in n][:2]
+    return "; did you mean " + " or ".join(f"{known[n].code} {known[n].name}" for n in near) + "?" if near else ""
