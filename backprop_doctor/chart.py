@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from backprop_doctor.adjoints import Adjoint, is_wrong
+from backprop_doctor.adjoints import Adjoint
 from backprop_doctor.case import Case
 from backprop_doctor.program import Event
 from backprop_doctor.records import (
@@ -113,7 +113,7 @@ def _verdict(
         return "unknown", "not traced to any gradient", None
     if adjoint.right:
         return "right", meaning(case, adjoint), adjoint.fit.residual
-    return ("wrong" if is_wrong(adjoint) else "unknown"), f"not the gradient of {adjoint.of.name}", adjoint.fit.residual
+    return "unknown", f"not the gradient of {adjoint.of.name}", adjoint.fit.residual
 
 
 def meaning(case: Case, adjoint: Adjoint) -> str:
@@ -132,9 +132,11 @@ def _parameter(case: Case, parameter: Parameter, wrong: dict[int, str]) -> Param
         links = [link for link in case.chain(gradient)[1:] if not link.right or link.value.object in wrong]
         if parameter.successor in wrong:
             verdict, reason = "wrong", f"{wrong[parameter.successor]}: its update is wrong"
-        elif links:
+        elif any(link.value.object in wrong for link in links):
             verdict, reason = "wrong", f"right given {gradient.upstream.name if gradient.upstream else 'the loss'}, "
             reason += f"but {links[0].value.name} is wrong"
+        elif links:
+            verdict, reason = "unknown", f"{links[0].value.name} was not traced to any loss"
         else:
             verdict, reason = "right", _basis(gradient)
     elif candidate is not None and candidate.object in wrong:

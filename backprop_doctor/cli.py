@@ -73,6 +73,12 @@ def _guarded(run: Callable[[], Any]) -> int:
         # The reader has gone; the interpreter must not fail once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception:
+        import traceback
+
+        click.echo(traceback.format_exc(), err=True, nl=False)
+        click.echo("backprop-doctor: this is a fault of the tool, not of the checked program", err=True)
+        return DoctorError.exit_code
     return result if isinstance(result, int) else 0
 
 
@@ -92,7 +98,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.group(
     cls=_Doctor,
     name="backprop-doctor",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
 Examples:
   backprop-doctor check mynet.py    which lines are wrong, why, and what to write
@@ -127,11 +133,25 @@ def main() -> None:
 
 def _running_options(command: Command) -> Command:
     """The options that say how programs are run."""
-    for option in (
+    options = (
+        click.option(
+            "--call",
+            metavar="CODE",
+            help="Code to run at the end of a file that only defines things.",
+        ),
+        click.option("--output", metavar="FILE", help="Write the report to a file, not to the terminal."),
+        click.option(
+            "--seed",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            metavar="NUMBER",
+            help="Start of the randomness that a program leaves unseeded.",
+        ),
         click.option(
             "--time-limit",
             type=click.FloatRange(min=0, min_open=True),
-            default=60.0,
+            default=60,
             show_default=True,
             metavar="SECONDS",
             help="Wall time for one program.",
@@ -144,20 +164,8 @@ def _running_options(command: Command) -> Command:
             metavar="MIB",
             help="Memory for one program.",
         ),
-        click.option(
-            "--seed",
-            type=click.IntRange(min=0, max=2**32 - 1),
-            default=0,
-            show_default=True,
-            help="Start of all randomness that the program leaves unseeded.",
-        ),
-        click.option("--output", metavar="FILE", help="Write the report to a file instead of the terminal."),
-        click.option(
-            "--call",
-            metavar="CODE",
-            help="Code to run at the end of a file that only defines things.",
-        ),
-    ):
+    )
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -173,28 +181,30 @@ Examples:
 """
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("--exit-zero", is_flag=True, help="Exit with 0 although errors were found.")
-@click.option("--strict", is_flag=True, help="Exit with 1 for warnings too.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    default=lambda: os.cpu_count() or 1,
-    show_default="one a processor",
-    help="Programs checked at the same time.",
-)
-@_running_options
-@click.option("--extend-select", multiple=True, metavar="RULES", help="Apply these rules too.")
-@click.option("--ignore", multiple=True, metavar="RULES", help="Leave these rules out.")
-@click.option("--select", multiple=True, metavar="RULES", help="Apply only these rules: BD301, BD3, a name.")
+@click.option("--chart", is_flag=True, help="Show the chart too: every line with its shapes and a verdict.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(FORMATS),
     default="text",
     show_default=True,
-    help="Form of the report.",
+    metavar="FORM",
+    help=f"Form of the report: {', '.join(FORMATS)}.",
 )
-@click.option("--chart", is_flag=True, help="Show the chart too: every line with its shapes and a verdict.")
+@click.option("--select", multiple=True, metavar="RULES", help="Only these rules: BD301, BD3, a name; commas.")
+@click.option("--ignore", multiple=True, metavar="RULES", help="Not these rules.")
+@click.option("--extend-select", multiple=True, metavar="RULES", help="These rules too, although ignored.")
+@_running_options
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=lambda: os.cpu_count() or 1,
+    show_default="one a processor",
+    metavar="NUMBER",
+    help="Programs checked at the same time.",
+)
+@click.option("--strict", is_flag=True, help="Exit with 1 for warnings too.")
+@click.option("--exit-zero", is_flag=True, help="Exit with 0 although errors were found.")
 def check(
     paths: tuple[str, ...],
     form: str,
@@ -219,7 +229,7 @@ def check(
     selected = rules.resolve((*select, *extend_select)) if select else ()
     ignored = tuple(code for code in rules.resolve(ignore) if code not in rules.resolve(extend_select))
     report = _check(paths, jobs=jobs, select=selected, ignore=ignored, **running)
-    _deliver(report, form, output, paths, chart=chart, seed=running["seed"], call=running["call"])
+    _deliver(report, form, output, chart=chart, seed=running["seed"], call=running["call"])
     code = checking.exit_code(report, strict=strict)
     return 0 if exit_zero and code == 1 else code
 
@@ -242,7 +252,7 @@ def trace(path: str, output: str | None, **running: Any) -> int:
     from backprop_doctor import checking
 
     report = _check((path,), jobs=1, **running)
-    _deliver(report, "text", output, (path,), chart=True, findings=False)
+    _deliver(report, "text", output, chart=True, findings=False)
     return checking.exit_code(report)
 
 
@@ -255,7 +265,7 @@ Examples:
 )
 @click.argument("code")
 def explain(code: str) -> None:
-    """Explain a finding: what it is, why it is wrong, and what to write instead."""
+    """Explain a finding: what it is, why it is wrong, what to write."""
     from backprop_doctor import rules
     from backprop_doctor.reports import handbook
 
@@ -299,7 +309,7 @@ def _check(
         return check_files(files, wanted, jobs=jobs, progress=progress)
 
 
-def _deliver(report: Report, form: str, output: str | None, paths: tuple[str, ...], **wishes: Any) -> None:
+def _deliver(report: Report, form: str, output: str | None, **wishes: Any) -> None:
     from backprop_doctor import reports
 
     if output is None:

@@ -103,7 +103,10 @@ def _recorded(program: Program) -> tuple[Trace, Roles, Probe, list[str]]:
             probe = Probe(train=train, test=test, limit=limit)
             trace = program.run(probe)
             try:
-                return trace, assign_roles(program, trace, Probe(train=train, test=test)), probe, remarks
+                roles = assign_roles(
+                    program, trace, Probe(train=train, test=test), final=limit == EVENTS[-1]
+                )
+                return trace, roles, probe, remarks
             except ProgramError as error:
                 # A crash says more than the lack of training that it causes.
                 failure = _failure(trace, program) if trace.failed else failure or error

@@ -49,12 +49,16 @@ class Parameter(Quantity):
 
 @dataclass(frozen=True)
 class Iteration:
-    """Two consecutive turns of a loop as event indices: the first is [start, middle), the second [middle, end)."""
+    """Two consecutive turns of a loop as event indices: the first is [start, middle), the second [middle, end).
+
+    The loop as a whole ends before ``finish``.
+    """
 
     loop: int
     start: int
     middle: int
     end: int
+    finish: int
 
 
 @dataclass
@@ -96,8 +100,8 @@ def is_array(value: object, *, least: int = 1) -> bool:
     return isinstance(value, np.ndarray) and value.size >= least
 
 
-def assign_roles(program: Program, trace: Trace, probe: Probe) -> Roles:
-    """Find the roles in a recorded run.
+def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = True) -> Roles:
+    """Find the roles in a recorded run; ``final`` says that no longer record will be tried.
 
     Raises
     ------
@@ -105,18 +109,23 @@ def assign_roles(program: Program, trace: Trace, probe: Probe) -> Roles:
         If no loop trains anything.
     """
     first_seen = _first_seen(trace)
-    for outer in _loops(program, trace):
-        if not _carried(program, trace, outer, first_seen):
+    loops = _loops(trace, patient=final)
+    settled = -1
+    for outer in loops:
+        carried = set(_carried(program, trace, outer, first_seen))
+        if outer.start < settled or not carried:
             continue
-        found = _roles_in(program, trace, probe, outer, outer, first_seen)
-        if found is None:
-            continue
-        carried = {p.object for p in found.parameters}
-        for inner in reversed(_loops(program, trace)):
-            inside = outer.start < inner.start and inner.end <= outer.middle
-            if inside and carried <= set(_carried(program, trace, inner, first_seen)):
-                return _roles_in(program, trace, probe, inner, outer, first_seen) or found
-        return found
+        # The shorter the turn, the cheaper the runs: the innermost loop that carries the same comes first.
+        inside = [n for n in loops if outer.start < n.start and n.end <= outer.middle]
+        for loop in [*reversed(inside), outer]:
+            shared = carried & set(_carried(program, trace, loop, first_seen))
+            if len(shared) * 2 <= len(carried):
+                continue
+            found = _roles_in(program, trace, probe, loop, outer, first_seen)
+            if found is not None:
+                return found
+        # What a loop inside carries (an activation from layer to layer) is no training either.
+        settled = outer.finish
     raise ProgramError("no training was found: no array is changed from one pass of a loop to the next "
                        "by values that depend on both data and labels")
 
@@ -124,15 +133,19 @@ def assign_roles(program: Program, trace: Trace, probe: Probe) -> Roles:
 # -- loops and what they carry -------------------------------------------------------------------------
 
 
-def _loops(program: Program, trace: Trace) -> list[Iteration]:
-    """Loops with at least two turns, in order of first tick (outer ones before inner ones)."""
+def _loops(trace: Trace, *, patient: bool = True) -> list[Iteration]:
+    """Loops with at least two turns, in order of first tick (outer ones before inner ones).
+
+    Unless ``patient``, a record that was cut before the outermost loop's second turn is refused.
+    """
     stack: list[tuple[int, list[int]]] = []
     found: list[Iteration] = []
+    complete = trace.ended != "stopped"
 
     def close(ticks: tuple[int, list[int]], end: int) -> None:
         starts = ticks[1]
         if len(starts) >= 2:
-            found.append(Iteration(ticks[0], starts[0], starts[1], starts[2] if len(starts) > 2 else end))
+            found.append(Iteration(ticks[0], starts[0], starts[1], starts[2] if len(starts) > 2 else end, end))
 
     for event in trace.events:
         if event.object != -1:
@@ -148,6 +161,8 @@ def _loops(program: Program, trace: Trace) -> list[Iteration]:
                 stack[-1][1].append(event.index)
         elif not is_end:
             stack.append((event.site, [event.index]))
+    if stack and not complete and len(stack[0][1]) < 2 and not patient:
+        raise ProgramError("the outermost loop did not come to its second turn")
     while stack:
         close(stack.pop(), len(trace.events))
     return sorted(found, key=lambda loop: (loop.start, -loop.end))
@@ -273,7 +288,7 @@ def _roles_in(
             if not params:
                 continue
             meet = [masks[p] for p in params]
-            met = np.logical_or.reduce(meet)
+            met = _closed(program, trace, np.logical_or.reduce(meet), loop)
             together = met & turn
             only_x, only_y = int((together & masks[x]).sum()), int((together & masks[y]).sum())
             # A permutation or an index moves inputs and labels alike; inputs leave the labels alone.
@@ -321,6 +336,20 @@ def _roles_in(
     )
     roles.output = _output(program, roles, first_seen)
     return roles
+
+
+def _closed(program: Program, trace: Trace, mask: Mask, loop: Iteration) -> Mask:
+    """A dependence mask with the comparisons, counts and class numbers that are made from its arrays."""
+    closed = mask.copy()
+    latest: dict[int, int] = {}
+    for event in trace.events[loop.start : loop.middle]:
+        if event.object == -1:
+            continue
+        children = program.sites[event.site].children
+        if not closed[event.index] and np.asarray(event.value).dtype.kind != "f":
+            closed[event.index] = any(c in latest and closed[latest[c]] for c in children)
+        latest[event.site] = event.index
+    return closed
 
 
 def _parameter(

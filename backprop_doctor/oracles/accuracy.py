@@ -102,7 +102,8 @@ def examine_accuracy(case: Case) -> Accuracy | None:
     shares = [e for e in right if (unit_of(e) or (0, 0))[0] in (1.0, 100.0)]
     zeros = [e for e in candidates if _number(none.value(e.key)) in (0.0, None) and (_number(e.value) or 0) > 0]
     # The figure shown is the last of its chain; a count on the way to it only counts if nothing follows.
-    event = (shares or ([] if zeros and zeros[-1] not in right else right) or zeros or candidates)[-1]
+    named = [e for e in shares if (case.program.sites[e.site].target or "").isidentifier()]
+    event = (named or shares or ([] if zeros and zeros[-1] not in right else right) or zeros or candidates)[-1]
     first_turn = min(e.occurrence for e in candidates if e.site == event.site)
     event = next(e for e in candidates if e.site == event.site and e.occurrence == first_turn)
     top = _number(event.value) or 0.0

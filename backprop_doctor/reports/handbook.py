@@ -26,7 +26,7 @@ def page(rule: RuleInfo, view: View) -> str:
 
 def _body(text: str, view: View) -> Iterator[str]:
     lines = text.rstrip().splitlines()
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+    for line, following in zip(lines, [*lines, ""][1:], strict=True):
         if _is_underline(following) and line.strip():
             yield view.style(line, bold=True)
         elif not _is_underline(line):

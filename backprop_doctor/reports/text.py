@@ -32,8 +32,7 @@ def _file(file: FileReport, view: View, *, alone: bool) -> Iterator[str]:
         sentences = [unchecked_sentence(file, unchecked) for unchecked in file.unchecked]
         yield "\n".join(line for sentence in sentences for line in wrap(sentence, _prose(view)))
     elif view.findings:
-        yield from (_finding(f, file.path, view) for f in file.findings if f.severity == "error")
-        yield from (_finding(f, file.path, view) for f in file.findings if f.severity == "warning")
+        yield from _findings(file, view)
         if alone or file.verdict == "faulty":
             yield from _rest(file, view)
     if view.chart and file.ran:
@@ -45,24 +44,41 @@ def _prose(view: View) -> int:
     return min(view.width, PROSE_WIDTH)
 
 
-def _finding(finding: Finding, path: str, view: View) -> str:
-    colour = COLOURS[finding.severity]
-    lines = [
-        f"{view.style(place(finding.position), bold=True)}  "
-        f"{view.style(finding.code, fg=colour, bold=True)} {finding.name}  "
-        f"{view.style(f'({finding.status})', dim=True)}",
-        *excerpt(finding, view),
-        *_labelled("seen", finding.message, view),
-        *_evidence(finding.evidence, view),
-    ]
+def _findings(file: FileReport, view: View) -> Iterator[str]:
+    """Errors, then warnings; what several lines have in common is said at the first of them."""
+    said: dict[tuple[object, ...], Finding] = {}
+    for severity in ("error", "warning"):
+        for finding in file.findings:
+            if finding.severity == severity:
+                common = (finding.code, finding.message, finding.why, finding.evidence)
+                yield _finding(finding, file.path, view, said.get(common))
+                said.setdefault(common, finding)
+
+
+def _finding(finding: Finding, path: str, view: View, earlier: Finding | None) -> str:
+    lines = _head(finding, view)
+    if earlier:
+        lines += _labelled("seen", f"as at line {earlier.position.line}", view)
+        lines += _fix(finding, view) if finding.fix.summary != earlier.fix.summary else []
+        return "\n".join(lines)
+    lines += [*_labelled("seen", finding.message, view), *_evidence(finding.evidence, view)]
     for symptom in finding.symptoms:
         lines += _labelled("hence", symptom, view)
     if finding.why:
         lines += _labelled("why", finding.why, view)
     lines += _fix(finding, view)
-    again = " " * 2 + pad("again", INDENT - 2) + view.again(path, finding)
-    lines.append(view.style(again, dim=True))
+    lines.append(view.style(f"  {pad('again', INDENT - 2)}{view.again(path, finding)}", dim=True))
     return "\n".join(lines)
+
+
+def _head(finding: Finding, view: View) -> list[str]:
+    colour = COLOURS[finding.severity]
+    return [
+        f"{view.style(place(finding.position), bold=True)}  "
+        f"{view.style(finding.code, fg=colour, bold=True)} {finding.name}  "
+        f"{view.style(f'({finding.status})', dim=True)}",
+        *excerpt(finding, view),
+    ]
 
 
 def _labelled(label: str, text: str, view: View) -> list[str]:
