@@ -287,8 +287,10 @@ def _frozen_randomness(seed: int) -> Iterator[None]:
 
     def fresh(first: Any) -> Any:
         nonlocal made
+        if first is not None:
+            return first
         made += 1
-        return seed + made - 1 if first is None else first
+        return seed + made - 1
 
     def default_rng(start: Any = None) -> Any:
         return saved["default_rng"](fresh(start))

@@ -227,16 +227,24 @@ def disturbed(value: NDArray[np.generic]) -> NDArray[np.generic]:
     return rolled if not np.array_equal(rolled, value) else value[::-1].copy()
 
 
-def reach(program: Program, trace: Trace, probe: Probe, key: Key, last: int) -> Mask:
-    """Which events of a trace change when the value at ``key`` is disturbed."""
-    changed = program.run(replace(probe, actions={**probe.actions, key: disturbed}, last=last))
-    mask = np.zeros(len(trace.events), bool)
-    for event in trace.events[: last + 1]:
-        if event.object == -1:
-            continue
-        other = changed.by_key.get(event.key)
-        mask[event.index] = other is None or not _same(event.value, other.value)
-    return mask
+def reach(program: Program, trace: Trace, probe: Probe, sources: list[Event], last: int) -> dict[int, Mask]:
+    """For each source object, which events of a trace change when it is disturbed.
+
+    Weights that start at zero hide what passes through them: all such arrays are moved off zero first.
+    """
+    zeros = {e.key: disturbed for e in sources if e.value.dtype.kind == "f" and not e.value.any()}
+    base = program.run(replace(probe, actions=zeros, last=last)) if zeros else trace
+    masks: dict[int, Mask] = {}
+    for source in sources:
+        twice = (lambda v: disturbed(disturbed(v))) if source.key in zeros else disturbed
+        changed = program.run(replace(probe, actions={**zeros, source.key: twice}, last=last))
+        mask = masks[source.object] = np.zeros(len(trace.events), bool)
+        for event in trace.events[: last + 1]:
+            if event.object == -1:
+                continue
+            one, other = base.by_key.get(event.key), changed.by_key.get(event.key)
+            mask[event.index] = one is None or other is None or not _same(one.value, other.value)
+    return masks
 
 
 def _roles_in(
@@ -259,7 +267,7 @@ def _roles_in(
     if not carried:
         return None
     last = max(event.index for event in carried.values())
-    masks = {e.object: reach(program, trace, probe, e.key, last) for e in sources[:SOURCES_LIMIT]}
+    masks = reach(program, trace, probe, sources[:SOURCES_LIMIT], last)
     # Counts and class numbers change by jumps, if at all: only real arrays tell who depends on whom.
     turn = np.zeros(len(trace.events), bool)
     for event in trace.events[loop.start : loop.middle]:

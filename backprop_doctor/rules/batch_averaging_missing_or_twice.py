@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
+
 from backprop_doctor.adjoints import Adjoint
 from backprop_doctor.case import Case, Sighting
+from backprop_doctor.gradients import aligned, fit
 from backprop_doctor.records import Evidence
 from backprop_doctor.roles import Parameter
 
@@ -16,9 +19,13 @@ SEVERITY = "error"
 def examine(case: Case) -> Iterator[Sighting]:
     """Each gradient over the derivative of the same summed loss: the ratio has to be the same for all."""
     totals: list[tuple[Parameter, Adjoint, float]] = []
-    for parameter in case.roles.parameters:
-        gradient = case.gradient(parameter)
+    found = [(p, case.gradient(p)) for p in case.roles.parameters]
+    # A gradient written into the update has no value of its own: its factors may stand anywhere in the step.
+    inline = any(g is not None and g.value.object not in case.binding for _, g in found)
+    for parameter, gradient in found:
         total = case.total_factor(gradient) if gradient and gradient.right else None
+        if gradient is not None and total is not None and inline:
+            total = _step_factor(case, parameter, gradient, total)
         if gradient is not None and total is not None:
             totals.append((parameter, gradient, total))
     if len(totals) < 2:
@@ -44,6 +51,16 @@ def examine(case: Case) -> Iterator[Sighting]:
             ),
             objects=(link.value.object,),
         )
+
+
+def _step_factor(case: Case, parameter: Parameter, gradient: Adjoint, total: float) -> float | None:
+    """Step over derivative of the summed loss; None where the step is not proportional to the gradient."""
+    before, after = case.live.value(parameter.birth), case.live.value(parameter.updates[-1])
+    value = aligned(case.live.value(gradient.value.birth), parameter.shape)
+    if after is None or value is None or np.shape(before) != np.shape(after):
+        return None
+    ratio = fit((np.asarray(after) - before).ravel(), value.ravel())
+    return total * ratio.factor if ratio.residual < 1e-6 else None
 
 
 def _usual(totals: list[float]) -> float:
