@@ -7,6 +7,7 @@ further runs; it never runs the program by itself.
 from __future__ import annotations
 
 import ast
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -129,10 +130,18 @@ class Case:
         """The operands of an expression: the latest events of its child sites before it."""
         result = []
         for child in self.program.sites[event.site].children:
-            before = [e for e in self.trace.events[max(0, event.index - 4000) : event.index] if e.site == child]
+            events = self._by_site.get(child, [])
+            before = bisect_left(events, event.index, key=lambda e: e.index)
             if before:
-                result.append(before[-1])
+                result.append(events[before - 1])
         return result
+
+    @cached_property
+    def _by_site(self) -> dict[int, list[Event]]:
+        found: dict[int, list[Event]] = {}
+        for event in self.trace.events:
+            found.setdefault(event.site, []).append(event)
+        return found
 
     # -- values ------------------------------------------------------------------------------------------
 

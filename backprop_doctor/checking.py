@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from backprop_doctor.errors import CannotCheckError, SourceError, UsageError
 from backprop_doctor.records import FileReport, Report, Unchecked
@@ -88,8 +89,10 @@ def check_file(path: str, options: Options) -> FileReport:
     """Check one program in a child process; what prevents that becomes a report that says so."""
     from backprop_doctor import serialise, worker
 
+    # The child works in the folder of the program; what it says about the path is said in the user's words.
+    absolute = os.path.abspath(path)
     request = {
-        "path": path,
+        "path": absolute,
         "call": options.call,
         "seed": options.seed,
         "select": list(options.select),
@@ -104,9 +107,20 @@ def check_file(path: str, options: Options) -> FileReport:
             memory_limit_mib=options.memory_limit_mib,
         )
     except CannotCheckError as error:
-        why = (Unchecked("the program", str(error)),)
+        why = (Unchecked("the program", str(error).replace(absolute, path)),)
         return FileReport(path, "unknown", ran=False, seconds=time.perf_counter() - started, unchecked=why)
-    return serialise.file_from_json(reply["report"])
+    return serialise.file_from_json(_replaced(reply["report"], absolute, path))
+
+
+def _replaced(data: Any, old: str, new: str) -> Any:
+    """Plain data with one text replaced by another wherever it stands."""
+    if isinstance(data, str):
+        return data.replace(old, new)
+    if isinstance(data, list):
+        return [_replaced(item, old, new) for item in data]
+    if isinstance(data, dict):
+        return {key: _replaced(value, old, new) for key, value in data.items()}
+    return data
 
 
 def check_files(
@@ -135,6 +149,16 @@ def check_files(
         return Report(tuple(future.result() for future in futures))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+        _stop_children()
+
+
+def _stop_children() -> None:
+    """Threads cannot be interrupted, but the processes they wait for can be ended."""
+    from backprop_doctor import worker
+
+    stop_all = getattr(worker, "stop_all", None)
+    if stop_all is not None:
+        stop_all()
 
 
 def programs(paths: Iterable[str]) -> list[str]:

@@ -228,7 +228,7 @@ def check(
 
     selected = rules.resolve((*select, *extend_select)) if select else ()
     ignored = tuple(code for code in rules.resolve(ignore) if code not in rules.resolve(extend_select))
-    report = _check(paths, jobs=jobs, select=selected, ignore=ignored, **running)
+    report = _check(paths, output, jobs=jobs, select=selected, ignore=ignored, **running)
     _deliver(report, form, output, chart=chart, seed=running["seed"], call=running["call"])
     code = checking.exit_code(report, strict=strict)
     return 0 if exit_zero and code == 1 else code
@@ -251,7 +251,7 @@ def trace(path: str, output: str | None, **running: Any) -> int:
     """
     from backprop_doctor import checking
 
-    report = _check((path,), jobs=1, **running)
+    report = _check((path,), output, jobs=1, **running)
     _deliver(report, "text", output, chart=True, findings=False)
     return checking.exit_code(report)
 
@@ -289,6 +289,7 @@ def list_rules() -> None:
 
 def _check(
     paths: tuple[str, ...],
+    output: str | None,
     *,
     jobs: int,
     time_limit: float,
@@ -298,6 +299,8 @@ def _check(
     from backprop_doctor.checking import Options, check_files, programs
 
     files = programs(paths)
+    if output is not None and os.path.realpath(output) in map(os.path.realpath, files):
+        raise UsageError(f"--output {output} is one of the programs that are checked")
     wanted = Options(time_limit_seconds=time_limit, memory_limit_mib=memory_limit, **options)
     if len(files) == 1 or not sys.stderr.isatty():
         return check_files(files, wanted, jobs=jobs)
@@ -315,8 +318,6 @@ def _deliver(report: Report, form: str, output: str | None, **wishes: Any) -> No
     if output is None:
         _echo(reports.render(report, form, _view(**wishes)))
         return
-    if os.path.realpath(output) in {os.path.realpath(file.path) for file in report.files}:
-        raise UsageError(f"--output {output} is one of the programs that are checked")
     text = reports.render(report, form, reports.View(**wishes))
     try:
         with open(output, "w", encoding="utf-8") as stream:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,9 +122,11 @@ def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = 
             shared = carried & set(_carried(program, trace, loop, first_seen))
             if len(shared) * 2 <= len(carried):
                 continue
-            found = _roles_in(program, trace, probe, loop, outer, first_seen)
-            if found is not None:
-                return found
+            # A label may be a plain number; asking numbers too costs a run for each.
+            for numbers in (False, True):
+                found = _roles_in(program, trace, probe, loop, outer, first_seen, numbers=numbers)
+                if found is not None:
+                    return found
         # What a loop inside carries (an activation from layer to layer) is no training either.
         settled = outer.finish
     raise ProgramError("no training was found: no array is changed from one pass of a loop to the next "
@@ -175,14 +178,16 @@ def _first_seen(trace: Trace) -> dict[int, Event]:
     return seen
 
 
-def _loads(program: Program, trace: Trace, start: int, end: int) -> Iterator[tuple[Key, Event]]:
-    """Events that read an array, with their place in the turn: (site, how many times so far)."""
+def _loads(
+    program: Program, trace: Trace, start: int, end: int, *, numbers: bool = False
+) -> Iterator[tuple[Key, Event]]:
+    """Events that read an array (or a whole number), with their place in the turn: (site, how many times so far)."""
     counts: dict[int, int] = {}
     for event in trace.events[start:end]:
         if event.object == -1 or program.sites[event.site].kind != "load":
             continue
         nth = counts[event.site] = counts.get(event.site, -1) + 1
-        if is_array(event.value):
+        if is_array(event.value) or (numbers and type(event.value) is int):
             yield (event.site, nth), event
 
 
@@ -216,8 +221,10 @@ def _same(a: object, b: object) -> bool:
 # -- differential runs -------------------------------------------------------------------------------------
 
 
-def disturbed(value: NDArray[np.generic]) -> NDArray[np.generic]:
-    """A slightly different array: noise for real numbers, exchanged samples for integers."""
+def disturbed(value: Any) -> Any:
+    """A slightly different value: noise for real numbers, exchanged samples for integers, a neighbouring class."""
+    if not isinstance(value, np.ndarray):
+        return value - 1 if value > 0 else value + 1
     if value.dtype.kind == "f":
         noise = np.random.default_rng(7).standard_normal(value.shape)
         size = float(np.sqrt(np.mean(np.square(value, dtype=np.float64)))) or 0.1
@@ -232,7 +239,7 @@ def reach(program: Program, trace: Trace, probe: Probe, sources: list[Event], la
 
     Weights that start at zero hide what passes through them: all such arrays are moved off zero first.
     """
-    zeros = {e.key: disturbed for e in sources if e.value.dtype.kind == "f" and not e.value.any()}
+    zeros = {e.key: disturbed for e in sources if is_array(e.value) and e.value.dtype.kind == "f" and not e.value.any()}
     base = program.run(replace(probe, actions=zeros, last=last)) if zeros else trace
     masks: dict[int, Mask] = {}
     for source in sources:
@@ -254,13 +261,17 @@ def _roles_in(
     loop: Iteration,
     training: Iteration,
     first_seen: dict[int, Event],
+    *,
+    numbers: bool,
 ) -> Roles | None:
     carried = _carried(program, trace, loop, first_seen)
     sources: list[Event] = []
-    for _, event in _loads(program, trace, loop.start, loop.middle):
-        birth = first_seen[event.object]
-        external = birth is event and program.sites[event.site].kind == "load" and not program.sites[event.site].children
-        if (birth.index < loop.start or external) and birth not in sources and is_array(birth.value):
+    known: set[int] = set()
+    for _, event in _loads(program, trace, loop.start, loop.middle, numbers=numbers):
+        birth, site = first_seen[event.object], program.sites[event.site]
+        external = birth is event and not site.children
+        if (birth.index < loop.start or external) and event.object not in known:
+            known.add(event.object)
             sources.append(birth)
     if len(sources) < 2:
         return None
@@ -319,7 +330,7 @@ def _roles_in(
         if o not in params
         and o not in (x, y)
         and o not in carried
-        and first_seen[o].value.dtype.kind == "f"
+        and np.asarray(first_seen[o].value).dtype.kind == "f"
         and not masks[x][first_seen[o].index]
         and (mask & masks[x] & ~masks[y] & turn).any()
         and (mask & masks[y] & turn).any()

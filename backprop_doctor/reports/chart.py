@@ -14,8 +14,7 @@ __all__ = ["MARKS", "ROLES", "mark", "network_rows", "render_file", "source_text
 ROLES = ("forward", "loss", "backward", "update", "metric")
 MARKS = {"right": "right", "wrong": "wrong", "unknown": "cannot tell"}
 COLOURS = {"right": "green", "wrong": "red", "unknown": "yellow"}
-MEANING_FROM = 110  # columns of the terminal from which on the meaning of a line is shown too
-MEANING_WIDTH = 36
+MEANING_WIDTH = 16  # below this the meaning of a line is left out
 REASON_WIDTH = 30
 SOURCE_WIDTH = 24  # a line of the program is not cut shorter than this
 
@@ -27,7 +26,8 @@ def render_file(file: FileReport, view: View) -> str:
         rows = network_rows(file.network)
         width = max((display_width(name) for _, name, _ in rows), default=0)
         lines = [f"  {pad(label, 8)}{pad(name, width)}  {text}".rstrip() for label, name, text in rows]
-        blocks.append("\n".join(crop(line, view.width, view.ellipsis) for line in lines))
+        if lines:
+            blocks.append("\n".join(crop(line, view.width, view.ellipsis) for line in lines))
         if file.network.parameters:
             blocks.append("\n".join(_parameters(file.network.parameters, view)))
     if file.lines:
@@ -117,13 +117,16 @@ def _lines(file: FileReport, view: View) -> Iterator[list[str]]:
     number_width = max(len(str(v.line)) for v in file.lines)
     shape_width = max(display_width(axes_text(v.shape, v.axes)) for v in file.lines)
     mark_width = max(map(display_width, marks.values()))
-    meaning_width = 0
-    if view.width >= MEANING_FROM:
-        meaning_width = min(MEANING_WIDTH, max(display_width(_meaning(v)) for v in file.lines))
-    source_width = view.width - number_width - shape_width - mark_width - meaning_width - 11
-    if source_width < SOURCE_WIDTH:  # shapes give way before the program does
-        shape_width, source_width = shape_width + source_width - SOURCE_WIDTH, SOURCE_WIDTH
-    source_width = min(source_width, max(map(display_width, sources.values())))
+    source_width = max(map(display_width, sources.values()))
+    left = view.width - number_width - 5 - shape_width - mark_width - 4
+    # The source comes first, then what its value means; shapes give way before the source does.
+    if left < SOURCE_WIDTH:
+        shape_width -= SOURCE_WIDTH - left
+        left = SOURCE_WIDTH
+    source_width = min(source_width, left)
+    meaning_width = left - source_width - 2
+    if meaning_width < MEANING_WIDTH:
+        meaning_width = 0
     home = file.path
     for role in ROLES:
         chosen = [v for v in file.lines if v.role == role]
@@ -144,11 +147,12 @@ def _lines(file: FileReport, view: View) -> Iterator[list[str]]:
                 f"  {view.style(f'{number:>{number_width}} | ', dim=True)}"
                 f"{pad(crop(source, source_width, view.ellipsis), source_width)}  "
                 f"{pad(shape, shape_width)}  "
-                f"{view.style(pad(marks[id(verdict)], mark_width), fg=COLOURS[verdict.verdict])}"
+                f"{view.style(marks[id(verdict)], fg=COLOURS[verdict.verdict])}"
             )
-            if meaning_width:
-                line += f"  {crop(_meaning(verdict), meaning_width, view.ellipsis)}"
-            lines.append(line.rstrip())
+            if meaning_width and _meaning(verdict):
+                line += " " * (mark_width - display_width(marks[id(verdict)]) + 2)
+                line += crop(_meaning(verdict), meaning_width, view.ellipsis)
+            lines.append(line)
         yield lines
 
 

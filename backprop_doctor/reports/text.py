@@ -29,13 +29,13 @@ def render(report: Report, view: View) -> str:
 
 def _file(file: FileReport, view: View, *, alone: bool) -> Iterator[str]:
     if not file.ran:
-        sentences = [unchecked_sentence(file, unchecked) for unchecked in file.unchecked]
-        yield "\n".join(line for sentence in sentences for line in wrap(sentence, _prose(view)))
-    elif view.findings:
+        yield _not_run(file, view)
+        return
+    if view.findings:
         yield from _findings(file, view)
-        if alone or file.verdict == "faulty":
+        if alone or file.verdict != "healthy":
             yield from _rest(file, view)
-    if view.chart and file.ran:
+    if view.chart:
         yield chart.render_file(file, view)
     yield _verdict(file, view)
 
@@ -48,11 +48,16 @@ def _findings(file: FileReport, view: View) -> Iterator[str]:
     """Errors, then warnings; what several lines have in common is said at the first of them."""
     said: dict[tuple[object, ...], Finding] = {}
     for severity in ("error", "warning"):
-        for finding in file.findings:
+        for finding in sorted(file.findings, key=_where):
             if finding.severity == severity:
                 common = (finding.code, finding.message, finding.why, finding.evidence)
                 yield _finding(finding, file.path, view, said.get(common))
                 said.setdefault(common, finding)
+
+
+def _where(finding: Finding) -> tuple[str, int, int, int]:
+    position = finding.position
+    return position.path, position.cell or 0, position.line, position.column
 
 
 def _finding(finding: Finding, path: str, view: View, earlier: Finding | None) -> str:
@@ -240,12 +245,21 @@ def _accuracy(file: FileReport) -> Iterator[str]:
         )
 
 
+def _not_run(file: FileReport, view: View) -> str:
+    lines: list[str] = []
+    for unchecked in file.unchecked:
+        sentence = unchecked_sentence(file, unchecked)
+        if sentence == f"{file.path}: {unchecked.why}":
+            sentence = f"{file.path}: could not be checked: {unchecked.why}"
+        first, *others = wrap(sentence, _prose(view) - 2)
+        lines += [view.style(first, fg="yellow"), *(f"  {line}" for line in others)]
+    return "\n".join(lines)
+
+
 def _verdict(file: FileReport, view: View) -> str:
     colour = {"healthy": "green", "faulty": "red", "unknown": "yellow"}[file.verdict]
-    word = "could not be checked" if not file.ran else "cannot tell" if file.verdict == "unknown" else file.verdict
+    word = "cannot tell" if file.verdict == "unknown" else file.verdict
     head = f"{view.style(clean(file.path), bold=True)}: {view.style(word, fg=colour, bold=True)}"
-    if not file.ran:
-        return head
     severities = [finding.severity for finding in file.findings]
     parts = [count(severities.count(s), s) for s in ("error", "warning", "note") if s in severities]
     lines = {(v.path, v.cell, v.line): set[str]() for v in file.lines}
@@ -258,11 +272,14 @@ def _verdict(file: FileReport, view: View) -> str:
     if unknown:
         parts.append(f"{unknown} cannot tell")
     parts.append(f"{file.seconds:.1f} s")
-    return f"{head}  {view.style(', '.join(parts), dim=True)}"
+    if display_width(f"{file.path}: {word}  {', '.join(parts)}") <= view.width:
+        return f"{head}  {view.style(', '.join(parts), dim=True)}"
+    return "\n".join([head, *(view.style(f"  {line}", dim=True) for line in wrap_items(parts, view.width - 2))])
 
 
 def _summary(report: Report, view: View) -> str:
     numbers = summarise(report)
     verdicts = [f"{numbers[word]} {word}" for word in ("healthy", "faulty", "unknown") if numbers[word]]
     found = [count(numbers[f"{word}s"], word) for word in ("error", "warning")]
-    return view.style(f"{count(len(report.files), 'file')}: {', '.join(verdicts)}; {', '.join(found)}", bold=True)
+    text = f"{count(len(report.files), 'file')}: {', '.join(verdicts)}; {', '.join(found)}"
+    return "\n".join(view.style(line, bold=True) for line in wrap(text, view.width))

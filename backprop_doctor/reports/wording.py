@@ -35,7 +35,7 @@ def count(number: int, noun: str) -> str:
 
 def unchecked_sentence(file: FileReport, unchecked: Unchecked) -> str:
     """Why something could not be checked, with the file in front."""
-    return unchecked.why if unchecked.why.startswith(file.path) else f"{file.path}: {unchecked.why}"
+    return unchecked.why if unchecked.why.startswith(f"{file.path}:") else f"{file.path}: {unchecked.why}"
 
 
 def percent(fraction: float) -> str:
