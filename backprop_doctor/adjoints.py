@@ -46,14 +46,19 @@ class Adjoint:
         return self.fit.right
 
 
+NO_CLAIM = Adjoint(
+    Quantity(-1, (-1, -1), -1, "", 0, ()), Quantity(-1, (-1, -1), -1, "", 0, ()), Fit(0.0, np.inf), "none"
+)
+
+
 @dataclass
 class Judgement:
     """The verdicts on all backward values.
 
     ``forward`` and ``backward`` are the arrays computed in the step, in order; ``claim(value, of)`` judges
-    the claim that one of them is the adjoint of a forward value or parameter.  ``gradients`` has one entry a parameter (None: no value with its elements was found);
-    ``adjoints`` maps a backward object to the best that can be said of it; ``loss`` is the declared
-    loss event's quantity if it is the one descended.
+    the claim that one of them is the adjoint of a forward value or parameter.  ``gradients`` has one entry
+    a parameter (None: no value with its elements was found); ``adjoints`` maps a backward object to the
+    best that can be said of it; ``declared`` is the loss the program computes, if any.
     """
 
     gradients: dict[int, Adjoint | None] = field(default_factory=dict)
@@ -67,9 +72,6 @@ class Judgement:
     backward: list[Quantity] = field(default_factory=list)
     claim: Callable[[Quantity, Quantity], Adjoint] = field(default=lambda value, of: NO_CLAIM)
     losses: list[Quantity] = field(default_factory=list)
-
-
-NO_CLAIM = Adjoint(Quantity(-1, (-1, -1), -1, "", 0, ()), Quantity(-1, (-1, -1), -1, "", 0, ()), Fit(0.0, np.inf), "none")
 
 
 def judge(measurement: Measurement) -> Judgement:
@@ -237,12 +239,10 @@ class _Judge:
             return
         for name, slope in self.catalogue:
             if all(output.birth in t.derivatives for t in tangents):
-                yield "implied", name, np.array(
-                    [float(np.sum(slope * t.derivatives[output.birth])) for t in tangents]
-                )
+                yield "implied", name, np.array([float(np.sum(slope * t.derivatives[output.birth])) for t in tangents])
 
     def _canonical(self, value: Quantity, of: Quantity) -> Adjoint | None:
-        """output - target, the adjoint of the pre-activation for the matching loss."""
+        """Output - target, the adjoint of the pre-activation for the matching loss."""
         output, target = self.roles.output, self.target
         if output is None or target is None:
             return None
@@ -281,9 +281,7 @@ class _Judge:
                 seen.setdefault(event.object, event)
         steps = {q.object for operands in self.result.operands.values() for q in operands}
         names = [
-            self._quantity(e)
-            for e in seen.values()
-            if np.asarray(e.value).dtype.kind == "f" and e.object not in steps
+            self._quantity(e) for e in seen.values() if np.asarray(e.value).dtype.kind == "f" and e.object not in steps
         ]
         slopes = []
         if roles.parameters:
@@ -367,7 +365,7 @@ def as_target(labels: object, shape: tuple[int, ...]) -> Array | None:
     for axis in (0, 1):
         classes = shape[1 - axis]
         if flat.size == shape[axis] and flat.min(initial=0) >= 0 and flat.max(initial=0) < classes and classes > 1:
-            rows = np.eye(classes)[flat]
+            rows: Array = np.eye(classes)[flat]
             return rows if axis == 0 else rows.T
     return None
 

@@ -95,17 +95,12 @@ def _sample_axes(measurement: Measurement) -> tuple[int, int] | None:
     before = np.asarray(measurement.value(output.birth), np.float64)
     inputs = roles.batch
     shape = np.shape(measurement.value(inputs.birth))
-    candidates = [
-        (i, o)
-        for i, n in enumerate(shape)
-        for o, k in enumerate(before.shape)
-        if n == k and n > 1
-    ]
+    candidates = [(i, o) for i, n in enumerate(shape) for o, k in enumerate(before.shape) if n == k and n > 1]
     best: tuple[float, tuple[int, int]] | None = None
     for i, o in candidates:
         where = tuple(0 if axis == i else slice(None) for axis in range(len(shape)))
 
-        def move(value: np.ndarray, where: tuple[object, ...] = where) -> np.ndarray:  # type: ignore[type-arg]
+        def move(value: np.ndarray, where: tuple[object, ...] = where) -> np.ndarray:
             moved = np.array(value, np.float64)
             moved[where] += 0.1 * (np.abs(moved).max() or 1.0)  # type: ignore[index]
             return moved

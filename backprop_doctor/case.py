@@ -152,9 +152,7 @@ class Case:
     @cached_property
     def live(self) -> Trace:
         """The run from the same point with updates in force."""
-        return Measurement(
-            self.program, self.roles, self.probe, scale=self.measurement.scale, frozen=False
-        ).trace
+        return Measurement(self.program, self.roles, self.probe, scale=self.measurement.scale, frozen=False).trace
 
     @cached_property
     def accuracy(self) -> Accuracy | None:
@@ -166,7 +164,11 @@ class Case:
     def run_updating_all_but(self, parameter: Parameter) -> Trace:
         """The run from the same point with one parameter's update held back and all others in force."""
         held = Measurement(
-            self.program, self.roles, self.probe, scale=self.measurement.scale, frozen=False,
+            self.program,
+            self.roles,
+            self.probe,
+            scale=self.measurement.scale,
+            frozen=False,
             hold=(parameter,),
         )
         return held.trace
@@ -299,7 +301,7 @@ def axis_argument(node: ast.Call) -> ast.expr | None:
     if isinstance(node.func, ast.Attribute) and not (
         isinstance(node.func.value, ast.Name) and node.func.value.id in ("np", "numpy")
     ):
-        position = 0 if not node.args or len(node.args) == 1 and _is_axis(node.args[0]) else 1
+        position = 0 if not node.args or (len(node.args) == 1 and _is_axis(node.args[0])) else 1
     return node.args[position] if len(node.args) > position and _is_axis(node.args[position]) else None
 
 

@@ -65,8 +65,15 @@ def lines(case: Case, findings: list[Finding], wrong: dict[int, str]) -> tuple[L
             verdict = "wrong"
         shape = np.shape(event.value)
         found[line, site.target] = LineVerdict(
-            path=case.source.path, line=line, target=site.target, role=role, shape=shape,
-            axes=case.axes.of(shape), verdict=verdict, meaning=meaning, relative_error=error,
+            path=case.source.path,
+            line=line,
+            target=site.target,
+            role=role,
+            shape=shape,
+            axes=case.axes.of(shape),
+            verdict=verdict,
+            meaning=meaning,
+            relative_error=error,
         )
     return tuple(sorted(found.values(), key=lambda v: v.line))
 
@@ -168,8 +175,16 @@ def _basis(gradient: Adjoint) -> str:
 def _constant(case: Case, constant: Quantity, wrong: dict[int, str]) -> ParameterVerdict:
     verdict: Verdict = "wrong" if constant.object in wrong else "unknown"
     return ParameterVerdict(
-        constant.name, constant.line, constant.shape, case.axes.of(constant.shape), None, verdict,
-        None, None, "never updated", case.source.path,
+        constant.name,
+        constant.line,
+        constant.shape,
+        case.axes.of(constant.shape),
+        None,
+        verdict,
+        None,
+        None,
+        "never updated",
+        case.source.path,
     )
 
 

@@ -29,6 +29,7 @@ class Confinement:
     run_seconds: float = RUN_SECONDS
 
     def __call__(self, train: int, test: int) -> AbstractContextManager[None]:
+        """Enter the surroundings for one run, with so many images in the stand-ins."""
         return self._entered(train, test)
 
     @contextlib.contextmanager
@@ -39,7 +40,9 @@ class Confinement:
 
 
 @contextlib.contextmanager
-def for_path(path: str, *, run_seconds: float = RUN_SECONDS) -> Iterator[Callable[[int, int], AbstractContextManager[object]]]:
+def for_path(
+    path: str, *, run_seconds: float = RUN_SECONDS
+) -> Iterator[Callable[[int, int], AbstractContextManager[object]]]:
     """Confinement for the program at ``path``, which runs in its own folder."""
     os.environ.update(MPLBACKEND="Agg", TF_CPP_MIN_LOG_LEVEL="3")
     os.environ.pop("DISPLAY", None)

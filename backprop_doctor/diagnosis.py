@@ -1,6 +1,6 @@
 """From a file to a report: the only module that knows the order of the stages.
 
-    source -> program -> events -> roles -> adjoints -> findings -> report
+source -> program -> events -> roles -> adjoints -> findings -> report
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
-
 
 from backprop_doctor import adjoints, axes, chart, rules
 from backprop_doctor.case import Case, Sighting
@@ -45,6 +44,7 @@ def diagnose(
     Parameters
     ----------
     path : str
+        The program.
     surroundings : function of (train, test) returning a context manager, optional
         What each run of the program is confined to.
     seed : int
@@ -103,9 +103,7 @@ def _recorded(program: Program) -> tuple[Trace, Roles, Probe, list[str]]:
             probe = Probe(train=train, test=test, limit=limit)
             trace = program.run(probe)
             try:
-                roles = assign_roles(
-                    program, trace, Probe(train=train, test=test), final=limit == EVENTS[-1]
-                )
+                roles = assign_roles(program, trace, Probe(train=train, test=test), final=limit == EVENTS[-1])
                 return trace, roles, probe, remarks
             except ProgramError as error:
                 # A crash says more than the lack of training that it causes.

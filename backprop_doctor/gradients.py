@@ -100,7 +100,13 @@ class Measurement:
     """
 
     def __init__(
-        self, program: Program, roles: Roles, probe: Probe, *, scale: float | None = 1.0, frozen: bool = True,
+        self,
+        program: Program,
+        roles: Roles,
+        probe: Probe,
+        *,
+        scale: float | None = 1.0,
+        frozen: bool = True,
         hold: Iterable[Parameter] = (),
     ) -> None:
         self.program = program
@@ -142,9 +148,7 @@ class Measurement:
 
     def run(self, actions: dict[Key, Callable[[Any], Any]], *, keep: frozenset[Key] | None = None) -> Trace:
         """Another run at this point, with more actions."""
-        return self.program.run(
-            replace(self._probe, actions={**self._actions, **actions}, keep=keep, last=self._last)
-        )
+        return self.program.run(replace(self._probe, actions={**self._actions, **actions}, keep=keep, last=self._last))
 
     def _shifted(self, key: Key, shift: Array) -> Trace:
         before = self._actions.get(key)
@@ -169,9 +173,9 @@ class Measurement:
             if event.object == -1 or event.object in seen or not roles.on_parameters[event.index]:
                 continue
             seen.add(event.object)
-            if roles.forward(event) and is_array(event.value):
-                yield event.key
-            elif roles.backward(event) and np.size(event.value) == 1 and not isinstance(event.value, (bool, int)):
+            array = roles.forward(event) and is_array(event.value)
+            scalar = np.size(event.value) == 1 and not isinstance(event.value, (bool, int))
+            if array or (roles.backward(event) and scalar):
                 yield event.key
 
     def _point(self, scale: float | None) -> dict[Key, Callable[[Any], Any]]:
@@ -231,8 +235,11 @@ def name_factor(factor: float, sizes: dict[str, int], *, tolerance: float = 1e-4
     Parameters
     ----------
     factor : float
+        Program's value over numeric value, dimensionless.
     sizes : dict of str to int
         Letters for the axes, for instance ``{"N": 97, "D": 784}``; sizes below 2 are ignored.
+    tolerance : float
+        Relative distance within which a factor and a formula are taken as equal.
     """
     letters = [(name, n) for name, n in sizes.items() if n > 1]
     best: tuple[int, str] | None = None

@@ -36,8 +36,18 @@ _REFUSED_EVENTS = {
     "socket.gethostbyname": "the network",
 }
 _WRITING_EVENTS = {
-    "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.truncate", "os.chmod", "os.chown", "os.link",
-    "os.symlink", "os.utime", "shutil.rmtree", "shutil.move",
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.mkdir",
+    "os.truncate",
+    "os.chmod",
+    "os.chown",
+    "os.link",
+    "os.symlink",
+    "os.utime",
+    "shutil.rmtree",
+    "shutil.move",
 }
 
 
@@ -92,13 +102,13 @@ class Guards:
         saved = (sys.stdout, sys.stderr, sys.stdin, builtins.input, sys.argv, time.sleep, os._exit, os.getcwd())
         sys.stdout = sys.stderr = self.output
         sys.stdin = _NoInput()
-        builtins.input = _NoInput().read  # type: ignore[assignment]
-        builtins.open = io.open = self._guarded_open  # type: ignore[assignment]
+        builtins.input = _NoInput().read
+        builtins.open = io.open = self._guarded_open
         makers = {name: getattr(os, name) for name in ("mkdir", "makedirs")}
         os.mkdir = self._guarded_mkdir
         os.makedirs = self._guarded_makedirs
         time.sleep = lambda _seconds: None
-        os._exit = _refuse_exit  # type: ignore[assignment]
+        os._exit = _refuse_exit
         self._active = True
         alarm = _alarm(seconds)
         try:
@@ -137,7 +147,7 @@ class Guards:
 
     @contextlib.contextmanager
     def _readers(self) -> Iterator[None]:
-        """numpy's text readers open files by themselves: give them the stand-in's path."""
+        """Numpy's text readers open files by themselves: give them the stand-in's path."""
         import numpy as np
 
         saved = {name: getattr(np, name) for name in ("loadtxt", "genfromtxt", "load")}
@@ -188,8 +198,10 @@ class Guards:
             raise PermissionError(f"backprop-doctor: {_REFUSED_EVENTS[event]} is refused while a program is checked")
         if event == "open":
             path, _, flags = arguments
-            if isinstance(path, (str, bytes)) and isinstance(flags, int) and flags & (
-                os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+            if (
+                isinstance(path, (str, bytes))
+                and isinstance(flags, int)
+                and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
             ):
                 self._refuse_outside(os.fsdecode(path))
         elif event in _WRITING_EVENTS:

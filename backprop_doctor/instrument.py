@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field
 from types import CodeType
-from typing import Literal
+from typing import Any, Literal
 
 from backprop_doctor.source import Source
 
@@ -173,14 +173,14 @@ class _Rewriter(ast.NodeTransformer):
 
     # -- statements --------------------------------------------------------------------------------
 
-    def visit(self, node: ast.AST) -> ast.AST:  # type: ignore[override]
+    def visit(self, node: ast.AST) -> Any:
         if isinstance(node, ast.stmt):
             outer, self._statement = self._statement, self._originals.get(id(node), node)  # type: ignore[assignment]
             parents, self._parents = self._parents, []
             result = super().visit(node)
             self._statement, self._parents = outer, parents
-            return result  # type: ignore[no-any-return]
-        return super().visit(node)  # type: ignore[no-any-return]
+            return result
+        return super().visit(node)
 
     def _bound(self, value: ast.expr, targets: list[ast.expr]) -> ast.expr:
         """Visit a value and note what it is bound to; tuples are matched element by element."""

@@ -302,9 +302,9 @@ def _frozen_randomness(seed: int) -> Iterator[None]:
     def reseed(start: Any = None) -> None:
         saved["seed"](fresh(start))
 
-    np.random.default_rng = default_rng
-    np.random.RandomState = RandomState  # type: ignore[misc]
-    np.random.seed = reseed
+    for function in (default_rng, RandomState):
+        setattr(np.random, function.__name__, function)
+    setattr(np.random, "seed", reseed)  # noqa: B010
     random.seed(seed)
     saved["seed"](seed)
     try:
@@ -320,10 +320,8 @@ def _is_users(module: Any, path: str) -> bool:
     """Whether a module was imported from the user's folder, and so must run afresh each time."""
     from pathlib import Path
 
-    where = getattr(module, "__file__", None)
-    return bool(where) and Path(path).resolve().parent in Path(where).resolve().parents and (
-        "site-packages" not in where
-    )
+    where = getattr(module, "__file__", None) or ""
+    return "site-packages" not in where and Path(path).resolve().parent in Path(where).resolve().parents
 
 
 def _users_traceback(error: BaseException, path: str) -> str:

@@ -66,8 +66,9 @@ class Iteration:
 class Roles:
     """What was found in one program.
 
-    ``batch`` is the part of the inputs that the first step uses.  ``on_parameters``, ``on_inputs`` and ``on_labels`` say for each event of ``trace`` (by index)
-    whether it depends on any of these; ``reach`` has one such mask per source.
+    ``batch`` is the part of the inputs that the first step uses.  ``on_parameters``, ``on_inputs`` and
+    ``on_labels`` say for each event of ``trace`` (by index) whether it depends on any of these; ``reach``
+    has one such mask per source.
     """
 
     trace: Trace
@@ -129,8 +130,10 @@ def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = 
                     return found
         # What a loop inside carries (an activation from layer to layer) is no training either.
         settled = outer.finish
-    raise ProgramError("no training was found: no array is changed from one pass of a loop to the next "
-                       "by values that depend on both data and labels")
+    raise ProgramError(
+        "no training was found: no array is changed from one pass of a loop to the next "
+        "by values that depend on both data and labels"
+    )
 
 
 # -- loops and what they carry -------------------------------------------------------------------------
@@ -207,14 +210,14 @@ def _carried(program: Program, trace: Trace, loop: Iteration, first_seen: dict[i
     return carried
 
 
-def _same(a: object, b: object) -> bool:
+def _same(a: Any, b: Any) -> bool:
     if a is b:
         return True
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         if np.shape(a) != np.shape(b):
             return False
         # NaN is rare and comparing for it costs four passes over the array.
-        return bool(np.array_equal(a, b)) or bool(np.array_equal(a, b, equal_nan=True))  # type: ignore[arg-type]
+        return bool(np.array_equal(a, b)) or bool(np.array_equal(a, b, equal_nan=True))
     return bool(a == b) or (a != a and b != b)
 
 
@@ -391,8 +394,14 @@ def _parameter(
         ]
         updates = tuple(stores) or updates
     return Parameter(
-        quantity.object, quantity.birth, quantity.index, quantity.name, quantity.line, quantity.shape,
-        updates, later.object,
+        quantity.object,
+        quantity.birth,
+        quantity.index,
+        quantity.name,
+        quantity.line,
+        quantity.shape,
+        updates,
+        later.object,
     )
 
 

@@ -51,15 +51,14 @@ class Source:
     def position(self, node: ast.AST) -> Position:
         """Where a node stands, with columns counted in characters."""
         start, end = _span(node)
-        return Position(
-            self.path, start[0], self._column(*start) + 1, end[0], self._column(*end) + 1
-        )
+        return Position(self.path, start[0], self._column(*start) + 1, end[0], self._column(*end) + 1)
 
     def segment(self, node: ast.AST) -> str:
         """The source text of a node."""
         position = self.position(node)
-        return self.text[self.offset(position.line, position.column) : self.offset(
-            position.end_line, position.end_column)]
+        return self.text[
+            self.offset(position.line, position.column) : self.offset(position.end_line, position.end_column)
+        ]
 
     def offset(self, line: int, column: int) -> int:
         """Offset in ``text`` of a 1-based line and column."""

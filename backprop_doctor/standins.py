@@ -132,7 +132,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def load_data(self, *_: Any, **__: Any) -> Any:
         """``((x_train, y_train), (x_test, y_test))`` as Keras gives it."""
-        copies = [tuple(a.copy() for a in mnist.load(s, n)) for s, n in self._counts()]  # type: ignore[arg-type]
+        copies = [tuple(a.copy() for a in mnist.load(s, n)) for s, n in self._counts()]
         return tuple(copies)
 
     def _counts(self) -> tuple[tuple[str, int], ...]:
@@ -164,7 +164,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def _keras_parts(self, module: ModuleType, name: str) -> None:
         if name.endswith("datasets.mnist"):
             module.load_data = self.load_data  # type: ignore[attr-defined]
-        if name.endswith("utils") or name.endswith("np_utils"):
+        if name.endswith(("utils", "np_utils")):
             module.to_categorical = _to_categorical  # type: ignore[attr-defined]
 
     def _sklearn(self, module: ModuleType) -> None:
@@ -261,9 +261,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def _write_pickle(self, target: Path, name: str) -> None:
         (x, y), (u, v) = self.load_data()
-        train, test = (
-            ((a.reshape(-1, 784) / 255).astype(np.float32), b.astype(np.int64)) for a, b in ((x, y), (u, v))
-        )
+        train, test = (((a.reshape(-1, 784) / 255).astype(np.float32), b.astype(np.int64)) for a, b in ((x, y), (u, v)))
         data = pickle.dumps((train, test, test))
         target.write_bytes(gzip.compress(data, 1) if name.endswith("gz") else data)
 

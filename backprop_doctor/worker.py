@@ -81,7 +81,8 @@ def _read(descriptor: int, child: subprocess.Popen[bytes], time_limit: float) ->
     import time
 
     deadline = time.monotonic() + time_limit
-    pieces, size = [], 0
+    pieces: list[bytes] = []
+    size = 0
     while True:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([descriptor], [], [], left)[0]:
@@ -128,8 +129,12 @@ def main() -> None:
         kind = next(k for k, t in _KINDS.items() if type(error) is t)
         answer = {"error": {"kind": kind, "message": str(error)}}
     except MemoryError:
-        answer = {"error": {"kind": "program",
-                            "message": f"the program needs more memory than the limit of {message['memory']} MiB"}}
+        answer = {
+            "error": {
+                "kind": "program",
+                "message": f"the program needs more memory than the limit of {message['memory']} MiB",
+            }
+        }
     except BaseException as error:  # whatever happens, the parent gets a sentence
         import traceback
 

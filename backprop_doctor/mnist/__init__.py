@@ -40,6 +40,7 @@ def load(split: Split, count: int | None = None) -> tuple[NDArray[np.uint8], NDA
     Parameters
     ----------
     split : {"train", "test"}
+        The 60,000 training images or the 10,000 test images.
     count : int, optional
         How many to read; all by default.  Only so much of the files is decompressed.
 

@@ -62,20 +62,14 @@ def examine_accuracy(case: Case) -> Accuracy | None:
         return None
     short = case.run({}, turns={case.roles.training.loop: TURNS}, limit=EVENTS)
     targets = _targets(case, short, target)
-    keys = [
-        e.key
-        for e in short.events
-        if e.site == output.birth[0] and np.shape(e.value) in targets
-    ]
+    keys = [e.key for e in short.events if e.site == output.birth[0] and np.shape(e.value) in targets]
 
     def outcome(right: Right, keys: list[Key] = keys) -> Trace:
         def predict(value: Any) -> Any:
             known = targets.get(np.shape(value))
             return value if known is None else predictions(known, right(known.shape[axis]), axis)
 
-        return case.run(
-            dict.fromkeys(keys, predict), turns={case.roles.training.loop: TURNS}, limit=EVENTS
-        )
+        return case.run(dict.fromkeys(keys, predict), turns={case.roles.training.loop: TURNS}, limit=EVENTS)
 
     def nudge(value: Any) -> Any:
         return value * (1 + 1e-9 * np.cos(np.arange(value.size).reshape(value.shape)))
@@ -166,9 +160,12 @@ def _targets(case: Case, trace: Trace, target: Array) -> dict[tuple[int, ...], A
         births.add(event.object)
         for shape in wanted - set(found):
             labels = as_target(event.value, shape)
-            if labels is not None and np.array_equal(labels, labels.astype(bool)) and np.all(
-                labels.sum(axis=1 - axis) == 1
-            ) and len(np.unique(np.argmax(labels, axis=1 - axis))) > min(2, classes - 1):
+            if (
+                labels is not None
+                and np.array_equal(labels, labels.astype(bool))
+                and np.all(labels.sum(axis=1 - axis) == 1)
+                and len(np.unique(np.argmax(labels, axis=1 - axis))) > min(2, classes - 1)
+            ):
                 found[shape] = labels
     return found
 
@@ -232,5 +229,3 @@ def loops_over(case: Case, count: int, accuracy: Accuracy) -> list[ast.For]:
         if len(indices) == count and isinstance(node, ast.For) and any(i > indices[0] for i in inside):
             found.append(node)
     return found
-
-

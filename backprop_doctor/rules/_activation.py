@@ -108,7 +108,11 @@ def upstream_derivatives(case: Case, value: Quantity, of: Quantity) -> Iterator[
             continue
         array = np.asarray(case.value(adjoint), np.float64)
         for key, through in births.items():
-            if through.index > of.index and through.shape == array.shape and all(key in t.derivatives for t in tangents):
+            if (
+                through.index > of.index
+                and through.shape == array.shape
+                and all(key in t.derivatives for t in tangents)
+            ):
                 yield np.array([float(np.sum(array * t.derivatives[key])) for t in tangents])
     declared = case.judgement.declared
     if declared and all(declared.birth in t.derivatives for t in tangents):

@@ -32,8 +32,11 @@ def examine(case: Case) -> Iterator[Sighting]:
         label="set once, outside the epoch loop",
         why=f"after k epochs {name} holds the hits of all k of them",
         evidence=(
-            Evidence(f"{accuracy.quantity.name} of a perfect predictor, epochs 1 and 2",
-                     f"{first:.3g}, {second:.3g}", "the same twice"),
+            Evidence(
+                f"{accuracy.quantity.name} of a perfect predictor, epochs 1 and 2",
+                f"{first:.3g}, {second:.3g}",
+                "the same twice",
+            ),
         ),
         fix=f"{line.strip()} inside the epoch loop",
         edits=_move(case, statement, loop),

@@ -20,8 +20,9 @@ def examine(case: Case) -> Iterator[Sighting]:
     if accuracy is None or accuracy.looked_at >= accuracy.samples:
         return
     k, n = accuracy.looked_at, accuracy.samples
-    size = next((s for name, s in case.axes.sizes.items() if s >= k and name != "samples" and loops_over(
-        case, s, accuracy)), k)
+    size = next(
+        (s for name, s in case.axes.sizes.items() if s >= k and name != "samples" and loops_over(case, s, accuracy)), k
+    )
     for loop in loops_over(case, size, accuracy)[:1]:
         over = next((a for a, s in case.axes.sizes.items() if s == size), "")
         top = accuracy.perfect[0]
@@ -33,8 +34,11 @@ def examine(case: Case) -> Iterator[Sighting]:
             why=f"with one turn for each of the {size} {over} at most {size} hits are counted, and they are "
             f"divided by {n}",
             evidence=(
-                Evidence(f"{accuracy.quantity.name} when every prediction is right", f"{top:.3g}",
-                         "100" if top * n / size > 1.5 else "1"),
+                Evidence(
+                    f"{accuracy.quantity.name} when every prediction is right",
+                    f"{top:.3g}",
+                    "100" if top * n / size > 1.5 else "1",
+                ),
                 Evidence("predictions that can change it", f"the first {size}", f"all {n}"),
             ),
             fix=fix,

@@ -21,11 +21,7 @@ def examine(case: Case) -> Iterator[Sighting]:
             formula = derivative_text(activation)
             node = case.home(b)
             end = case.source.position(node)
-            edits = ()
-            if formula:
-                edits = (
-                    case.insertion(end.end_line, end.end_column, f" * {formula}"),
-                )
+            insertion = case.insertion(end.end_line, end.end_column, f" * {formula}")
             yield Sighting(
                 node=node,
                 message=f"{b.name} is used as the gradient of {z.name}, and is the gradient of {a.name}: the "
@@ -34,9 +30,7 @@ def examine(case: Case) -> Iterator[Sighting]:
                 why=f"{a.name} = {activation.name}({z.name}), so d{z.name} = d{a.name} * "
                 f"{activation.name}'({z.name}), element by element",
                 evidence=(
-                    Evidence(
-                        f"{b.name} as gradient of {z.name}", f"error {wrong.fit.residual:.2g}", "below 1e-5"
-                    ),
+                    Evidence(f"{b.name} as gradient of {z.name}", f"error {wrong.fit.residual:.2g}", "below 1e-5"),
                     Evidence(
                         f"{b.name} as gradient of {a.name}",
                         f"error {activation.adjoint_of_output(b).residual:.1e}",
@@ -44,7 +38,7 @@ def examine(case: Case) -> Iterator[Sighting]:
                     ),
                 ),
                 fix=f"* {formula}" if formula else f"multiply by the derivative of {activation.name}",
-                edits=edits,
+                edits=(insertion,) if formula else (),
                 objects=(b.object,),
             )
             break

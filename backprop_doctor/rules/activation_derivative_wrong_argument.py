@@ -73,6 +73,12 @@ def _slope_used(case: Case, activation: Activation, value: object) -> tuple[str,
 def _swap(case: Case, value: object, swap_from: str, swap_to: str) -> tuple[Edit, ...]:
     """Replace the one read of the wrong operand in the statement; nothing when there are several."""
     statement = case.statement(value)  # type: ignore[arg-type]
-    reads = [n for n in ast.walk(statement) if isinstance(n, ast.expr) and not isinstance(n, ast.Constant)
-             and isinstance(getattr(n, "ctx", ast.Load()), ast.Load) and case.text(n) == swap_from]
+    reads = [
+        n
+        for n in ast.walk(statement)
+        if isinstance(n, ast.expr)
+        and not isinstance(n, ast.Constant)
+        and isinstance(getattr(n, "ctx", ast.Load()), ast.Load)
+        and case.text(n) == swap_from
+    ]
     return tuple(case.edit(n, swap_to) for n in reads) if reads else ()

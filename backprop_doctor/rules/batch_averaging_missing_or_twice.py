@@ -45,8 +45,9 @@ def examine(case: Case) -> Iterator[Sighting]:
             label=f"extra factor {case.factor(ratio)}",
             why="one loss has one gradient: its parts may share a constant factor, not have one each",
             evidence=tuple(
-                Evidence(f"gradient of {p.name} over the derivative of the summed loss",
-                         case.factor(t), case.factor(usual))
+                Evidence(
+                    f"gradient of {p.name} over the derivative of the summed loss", case.factor(t), case.factor(usual)
+                )
                 for p, _, t in [(parameter, gradient, total)]
             ),
             objects=(link.value.object,),

@@ -120,9 +120,14 @@ def _loss_replaces_samples(case: Case, size: int) -> bool:
     p = np.asarray(case.value(output), np.float64)
     loss = float(np.sum(np.asarray(case.value(declared))))
     with np.errstate(all="ignore"):
-        sums = (-np.sum(target * np.log(p)), np.sum((p - target) ** 2), np.sum(
-            -target * np.log(p) - (1 - target) * np.log(1 - p)))
-    return any(abs(loss * size / (s * total) - 1) < 1e-6 for total in sums for s in SIMPLE if np.isfinite(total) and total)
+        sums = (
+            -np.sum(target * np.log(p)),
+            np.sum((p - target) ** 2),
+            np.sum(-target * np.log(p) - (1 - target) * np.log(1 - p)),
+        )
+    return any(
+        abs(loss * size / (s * total) - 1) < 1e-6 for total in sums for s in SIMPLE if np.isfinite(total) and total
+    )
 
 
 def _fix(case: Case, node: ast.AST, n: int) -> tuple[str, tuple[Edit, ...]]:

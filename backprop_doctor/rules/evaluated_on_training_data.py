@@ -19,8 +19,7 @@ def examine(case: Case) -> Iterator[Sighting]:
     # the claim is only that this run shows no other figure.
     yield Sighting(
         node=case.program.sites[accuracy.quantity.birth[0]].node,
-        message=f"{accuracy.quantity.name} is taken on the images the network was trained on: "
-        "it is not a test result",
+        message=f"{accuracy.quantity.name} is taken on the images the network was trained on: it is not a test result",
         label="scored on the training images",
         why="a network can learn its training images by heart; only images it never saw tell what it learned",
         evidence=(

@@ -24,8 +24,6 @@ def examine(case: Case) -> Iterator[Sighting]:
             message=f"{case.text(site.node)} overflows when its argument is large: the output becomes {blowup.output}",
             label="overflows",
             why="exp(710) is infinite in float64, and infinity / infinity is NaN",
-            evidence=(
-                Evidence(f"output with {blowup.pushed.name} {LARGE:g} times as large", blowup.output, "finite"),
-            ),
+            evidence=(Evidence(f"output with {blowup.pushed.name} {LARGE:g} times as large", blowup.output, "finite"),),
             fix="np.tanh, or subtract the largest argument first",
         )

@@ -54,13 +54,13 @@ def _operand(case: Case, link: object) -> Iterator[Sighting]:
         if changed is not None and _fits(case, np.asarray(changed, np.float64), link):
             yield Sighting(
                 node=site.node,
-                message=f"{case.text(site.node)} needs to be transposed here: {b.name} is not the gradient of {of.name}",
+                message=f"{case.text(site.node)} needs to be transposed here: {b.name} is not the gradient of "
+                f"{of.name}",
                 label="transpose missing",
                 why="what a layer multiplies by W going forward it multiplies by the transpose of W going "
                 "back; with a square W the shapes cannot tell",
                 evidence=(
-                    Evidence(f"{b.name} as gradient of {of.name}",
-                             f"error {link.fit.residual:.2g}", "below 1e-5"),  # type: ignore[attr-defined]
+                    Evidence(f"{b.name} as gradient of {of.name}", f"error {link.fit.residual:.2g}", "below 1e-5"),  # type: ignore[attr-defined]
                     Evidence(f"the same with {case.text(site.node)}.T", "error below 1e-5", "below 1e-5"),
                 ),
                 fix=f"{case.text(site.node)}.T",
@@ -70,7 +70,7 @@ def _operand(case: Case, link: object) -> Iterator[Sighting]:
             return
 
 
-def _fits(case: Case, value: np.ndarray, link: object) -> bool:  # type: ignore[type-arg]
+def _fits(case: Case, value: np.ndarray, link: object) -> bool:
     of = link.of  # type: ignore[attr-defined]
     if value.shape != of.shape and value.size != int(np.prod(of.shape)):
         return False

@@ -31,8 +31,9 @@ def examine(case: Case) -> Iterator[Sighting]:
         value = trace.value(event.key)
         if value is None or not isinstance(site.node, ast.Call) or np.all(np.isfinite(np.asarray(value, float))):
             continue
-        if not any(np.any(np.asarray(trace.value(c.key)) == 0) for c in case.children(event)
-                   if trace.value(c.key) is not None):
+        if not any(
+            np.any(np.asarray(trace.value(c.key)) == 0) for c in case.children(event) if trace.value(c.key) is not None
+        ):
             continue
         loss = case.judgement.declared
         shown = trace.value(loss.birth) if loss else None
@@ -43,8 +44,11 @@ def examine(case: Case) -> Iterator[Sighting]:
             label="log of 0",
             why="a softmax or sigmoid gives exactly 0 in float64 for logits some 750 apart; 0 * log(0) is NaN",
             evidence=(
-                Evidence("loss with saturated probabilities",
-                         "NaN" if shown is not None and np.any(np.isnan(shown)) else "infinite", "finite"),
+                Evidence(
+                    "loss with saturated probabilities",
+                    "NaN" if shown is not None and np.any(np.isnan(shown)) else "infinite",
+                    "finite",
+                ),
             ),
             fix="add a small constant inside the log, np.log(p + 1e-12), or clip p",
             objects=(),

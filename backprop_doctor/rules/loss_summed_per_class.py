@@ -28,8 +28,6 @@ def examine(case: Case) -> Iterator[Sighting]:
             message=f"summed over the samples first: the result {case.describe(np.shape(event.value))} is one number "
             "a class; the total is right all the same",
             label="one number a class, not a sample",
-            evidence=(
-                Evidence("shape", case.describe(np.shape(event.value)), case.describe((case.samples,))),
-            ),
+            evidence=(Evidence("shape", case.describe(np.shape(event.value)), case.describe((case.samples,))),),
         )
         return

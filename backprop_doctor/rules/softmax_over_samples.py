@@ -24,12 +24,8 @@ def examine(case: Case) -> Iterator[Sighting]:
     totals = p.sum(axis=classes)
     worst = int(np.argmax(np.abs(totals - 1)))
     evidence = (
-        Evidence(
-            f"{output.name} summed over the classes of sample {worst}", f"{totals[worst]:.3g}", "1 within 1e-6"
-        ),
-        Evidence(
-            f"{output.name} summed over all samples of a class", f"{p.sum(axis=samples)[0]:.3g}", "any number"
-        ),
+        Evidence(f"{output.name} summed over the classes of sample {worst}", f"{totals[worst]:.3g}", "1 within 1e-6"),
+        Evidence(f"{output.name} summed over all samples of a class", f"{p.sum(axis=samples)[0]:.3g}", "any number"),
     )
     statements: dict[int, list[Reduction]] = {}
     for reduction in case.reductions():

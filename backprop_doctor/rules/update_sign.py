@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.gradients import aligned
@@ -13,6 +15,7 @@ from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Parameter
 
 SEVERITY = "error"
+Array = NDArray[np.float64]
 
 
 def examine(case: Case) -> Iterator[Sighting]:
@@ -85,11 +88,11 @@ def _is_cost(case: Case) -> bool:
     return after is not None and float(np.sum(after)) < float(np.sum(before))
 
 
-def _step(case: Case, parameter: Parameter) -> np.ndarray | None:  # type: ignore[type-arg]
+def _step(case: Case, parameter: Parameter) -> Array | None:
     after, before = case.live.value(parameter.updates[-1]), case.live.value(parameter.birth)
     if after is None or np.shape(after) != np.shape(before):
         return None
-    return np.asarray(after, np.float64) - before
+    return np.asarray(after, np.float64) - np.asarray(before, np.float64)
 
 
 def _step_sign(case: Case, parameter: Parameter) -> int | None:
@@ -108,7 +111,7 @@ def _negated(node: ast.AST, case: Case) -> tuple[str, tuple[Edit, ...]]:
 
 def _flipped(node: ast.AST, case: Case) -> tuple[str, tuple[Edit, ...]]:
     """``+`` for ``-`` in ``W = W + step`` and ``W += step``, and the reverse."""
-    position = case.source.position(node)
+    first: ast.expr
     if isinstance(node, ast.AugAssign) and isinstance(node.op, (ast.Add, ast.Sub)):
         first, second, old = node.target, node.value, "+" if isinstance(node.op, ast.Add) else "-"
     elif isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
@@ -122,8 +125,4 @@ def _flipped(node: ast.AST, case: Case) -> tuple[str, tuple[Edit, ...]]:
         return "change the sign", ()
     new = "-" if old == "+" else "+"
     where = case.insertion(start.end_line, column + 1, "").position
-    from dataclasses import replace
-
-    end = replace(where, end_column=column + 2)
-    del position
-    return f"{new} instead of {old}", (Edit(end, new),)
+    return f"{new} instead of {old}", (Edit(replace(where, end_column=column + 2), new),)
