@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,6 @@ from backprop_doctor.standins import StandIns
 
 __all__ = ["Confinement", "for_path"]
 
-RUN_SECONDS = 20.0
-
 
 @dataclass
 class Confinement:
@@ -26,23 +24,22 @@ class Confinement:
     guards: Guards
     stand_ins: StandIns
     path: str
-    run_seconds: float = RUN_SECONDS
 
-    def __call__(self, train: int, test: int) -> AbstractContextManager[None]:
+    def __call__(self, train: int, test: int, seconds: float) -> AbstractContextManager[None]:
         """Enter the surroundings for one run, with so many images in the stand-ins."""
-        return self._entered(train, test)
+        return self._entered(train, test, seconds)
 
     @contextlib.contextmanager
-    def _entered(self, train: int, test: int) -> Iterator[None]:
-        with self.stand_ins.serving(train, test), self.guards.confined(self.run_seconds):
+    def _entered(self, train: int, test: int, seconds: float) -> Iterator[None]:
+        with self.stand_ins.serving(train, test), self.guards.confined(seconds):
             sys.argv = [self.path]
             yield
 
 
 @contextlib.contextmanager
 def for_path(
-    path: str, *, run_seconds: float = RUN_SECONDS
-) -> Iterator[Callable[[int, int], AbstractContextManager[object]]]:
+    path: str,
+) -> Iterator[Confinement]:
     """Confinement for the program at ``path``, which runs in its own folder."""
     os.environ.update(MPLBACKEND="Agg", TF_CPP_MIN_LOG_LEVEL="3")
     os.environ.pop("DISPLAY", None)
@@ -55,7 +52,7 @@ def for_path(
         os.chdir(folder)
         sys.path.insert(0, str(folder))
         try:
-            yield Confinement(guards, stand_ins, path, run_seconds)
+            yield Confinement(guards, stand_ins, path)
         finally:
             os.chdir(before)
             sys.path.remove(str(folder))

@@ -1,13 +1,12 @@
 """From a file to a report: the only module that knows the order of the stages.
 
-source -> program -> events -> roles -> adjoints -> findings -> report
+source -> program -> events -> roles -> adjoints -> findings -> fixes -> report
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -16,18 +15,22 @@ from backprop_doctor.case import Case, Sighting
 from backprop_doctor.errors import CannotCheckError, ProgramError
 from backprop_doctor.gradients import Measurement
 from backprop_doctor.instrument import instrument
-from backprop_doctor.program import Probe, Program, Trace
+from backprop_doctor.program import Probe, Program, Surroundings, Trace
+from backprop_doctor.proof import prove
 from backprop_doctor.records import FileReport, Finding, Fix, Unchecked
+from backprop_doctor.repair import repair
 from backprop_doctor.roles import Roles, assign_roles
 from backprop_doctor.source import Source, read
 
 __all__ = ["diagnose", "examine", "open_case"]
 
-Surroundings = Callable[[int, int], AbstractContextManager[object]]
+Sizes = tuple[tuple[int, int], ...]
 
 # Numbers of images that collide with no usual width; then more, for programs that need more.
 # The same number twice is for programs that break as soon as a second set has another size.
 SIZES = ((97, 83), (97, 97), (1201, 1009), (60000, 10000))
+# A changed program is examined on other images, and started from another seed.
+SIZES_OF_TRIALS = ((89, 101), (101, 101), (1213, 1013), (60000, 10000))
 EVENTS = (2_000, 16_000, 130_000)
 
 
@@ -38,6 +41,9 @@ def diagnose(
     seed: int = 0,
     select: tuple[str, ...] = (),
     ignore: tuple[str, ...] = (),
+    call: str = "",
+    fix: bool = True,
+    train: bool = False,
 ) -> FileReport:
     """Check one file.
 
@@ -45,12 +51,18 @@ def diagnose(
     ----------
     path : str
         The program.
-    surroundings : function of (train, test) returning a context manager, optional
+    surroundings : function of (train, test, seconds) returning a context manager, optional
         What each run of the program is confined to.
     seed : int
         Start of all randomness the program leaves unseeded.
     select, ignore : tuple of str
         Codes or prefixes of the rules to apply or to leave out.
+    call : str
+        Code to run at the end of the file.
+    fix : bool
+        Whether to put the proposed edits to the test.
+    train : bool
+        Whether to train the program to its end before and after the fix.
 
     Raises
     ------
@@ -58,17 +70,38 @@ def diagnose(
         If the file cannot be parsed or run, or trains nothing.
     """
     started = time.perf_counter()
-    case = open_case(read(path), surroundings, seed=seed)
+    source = replace(read(path), call=call)
+    report = _examined(source, surroundings, seed, SIZES, select, ignore)
+    if fix:
+
+        def judge(changed: Source) -> FileReport:
+            return _examined(changed, surroundings, seed + 1, SIZES_OF_TRIALS)
+
+        report = repair(source, report, judge)
+    if train:
+        report = prove(source, report, lambda changed: open_case(changed, surroundings, seed=seed))
+    return replace(report, seconds=time.perf_counter() - started)
+
+
+def _examined(
+    source: Source,
+    surroundings: Surroundings | None,
+    seed: int,
+    sizes: Sizes,
+    select: tuple[str, ...] = (),
+    ignore: tuple[str, ...] = (),
+) -> FileReport:
+    case = open_case(source, surroundings, seed=seed, sizes=sizes)
     findings, wrong, unchecked = examine(case, select=select, ignore=ignore)
     report = chart.describe(case, findings, wrong)
     judged = [p for p in report.parameters if p.verdict != "unknown"]
     errors = any(f.severity == "error" for f in findings)
     unchecked += [Unchecked(f"gradient of {p.name}", p.reason) for p in report.parameters if p.verdict == "unknown"]
     return FileReport(
-        path=path,
+        path=source.path,
         verdict="faulty" if errors else "healthy" if judged else "unknown",
         ran=True,
-        seconds=time.perf_counter() - started,
+        seconds=0.0,
         network=report,
         lines=chart.lines(case, findings, wrong),
         findings=tuple(findings),
@@ -77,10 +110,10 @@ def diagnose(
     )
 
 
-def open_case(source: Source, surroundings: Surroundings | None = None, *, seed: int = 0) -> Case:
+def open_case(source: Source, surroundings: Surroundings | None = None, *, seed: int = 0, sizes: Sizes = SIZES) -> Case:
     """Run a program, find its roles and judge its derivatives."""
     program = Program(instrument(source), surroundings, seed=seed)
-    trace, roles, probe, remarks = _recorded(program)
+    trace, roles, probe, remarks = _recorded(program, sizes)
     measurement = Measurement(program, roles, probe)
     return Case(
         program=program,
@@ -94,11 +127,11 @@ def open_case(source: Source, surroundings: Surroundings | None = None, *, seed:
     )
 
 
-def _recorded(program: Program) -> tuple[Trace, Roles, Probe, list[str]]:
+def _recorded(program: Program, sizes: Sizes) -> tuple[Trace, Roles, Probe, list[str]]:
     """The shortest recorded run in which training shows, and what went wrong on the way to it."""
     remarks: list[str] = []
     failure: CannotCheckError | None = None
-    for train, test in SIZES:
+    for train, test in sizes:
         for limit in EVENTS:
             probe = Probe(train=train, test=test, limit=limit)
             trace = program.run(probe)
@@ -209,5 +242,8 @@ def run_task(task: str, request: dict[str, Any]) -> dict[str, Any]:
             seed=int(request.get("seed") or 0),
             select=tuple(request.get("select") or ()),
             ignore=tuple(request.get("ignore") or ()),
+            call=str(request.get("call") or ""),
+            fix=bool(request.get("fix", True)),
+            train=bool(request.get("train")),
         )
     return {"report": serialise.file_to_json(report)}

@@ -58,8 +58,15 @@ class Instrumented:
     code: CodeType
 
 
-def instrument(source: Source) -> Instrumented:
+def instrument(source: Source, only: frozenset[int] | None = None) -> Instrumented:
     """Put a probe at every site of a program.
+
+    Parameters
+    ----------
+    source : Source
+        The program.
+    only : set of int, optional
+        Sites that get a probe where not all should: a program that is to run at its own speed.
 
     Raises
     ------
@@ -68,15 +75,16 @@ def instrument(source: Source) -> Instrumented:
     """
     # Sites keep nodes of the pristine tree; the rewriting happens on a second one.
     pristine = source.tree
-    rewriter = _Rewriter()
-    tree = ast.parse(source.text, filename=source.path)
+    rewriter = _Rewriter(only)
+    tree = source.parse()
     rewriter.pair(pristine, tree)
     tree = ast.fix_missing_locations(rewriter.visit(tree))
     return Instrumented(source, rewriter.sites, compile(tree, source.path, "exec"))
 
 
 class _Rewriter(ast.NodeTransformer):
-    def __init__(self) -> None:
+    def __init__(self, only: frozenset[int] | None = None) -> None:
+        self._only = only
         self.sites: list[Site] = []
         self._originals: dict[int, ast.AST] = {}
         self._modules: set[str] = set()
@@ -118,6 +126,8 @@ class _Rewriter(ast.NodeTransformer):
         return self._wrap(site, node)
 
     def _wrap(self, site: Site, node: ast.expr) -> ast.expr:
+        if self._only is not None and site.id not in self._only:
+            return node
         call = ast.Call(ast.Name(PROBE, ast.Load()), [ast.Constant(site.id), node], [])
         return ast.copy_location(call, node)
 
@@ -251,8 +261,10 @@ class _Rewriter(ast.NodeTransformer):
 
     def _loop(self, node: ast.For | ast.While) -> list[ast.stmt]:
         site = self._site(node, "loop")
-        node.body = [_tick_or_break(site.id, node), *self._block(node.body)]
-        node.orelse = self._block(node.orelse)
+        node.body, node.orelse = self._block(node.body), self._block(node.orelse)
+        if self._only is not None:
+            return [node]
+        node.body.insert(0, _tick_or_break(site.id, node))
         return [node, _tick(site.id, node, 1)]
 
     def _block(self, body: list[ast.stmt]) -> list[ast.stmt]:

@@ -19,10 +19,11 @@ import numpy as np
 
 from backprop_doctor.instrument import PROBE, TICK, Instrumented, Site
 
-__all__ = ["Event", "Key", "Probe", "Program", "Trace"]
+__all__ = ["Event", "Key", "Probe", "Program", "Surroundings", "Trace"]
 
 Key = tuple[int, int]
 Action = Callable[[Any], Any]
+Surroundings = Callable[[int, int, float], AbstractContextManager[object]]
 
 _SCALARS = (float, int, bool, np.floating, np.integer, np.bool_)
 _NARROW = (np.dtype(np.float32), np.dtype(np.float16))
@@ -74,6 +75,10 @@ class Probe:
         what follows it can be seen.
     train, test : int
         How many images stand-ins serve.
+    seconds : float
+        Wall time after which the run is interrupted.
+    latest : set of int
+        Sites whose latest value is kept, besides the events.
     """
 
     actions: Mapping[Key, Action] = field(default_factory=dict)
@@ -83,6 +88,8 @@ class Probe:
     turns: Mapping[int, int] = field(default_factory=dict)
     train: int = 97
     test: int = 83
+    seconds: float = 20.0
+    latest: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -92,6 +99,7 @@ class Trace:
     events: list[Event]
     ended: str  # "stopped", "finished", or the exception as one line
     traceback: str | None = None
+    latest: Mapping[int, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.by_key: dict[Key, Event] = {event.key: event for event in self.events}
@@ -113,8 +121,8 @@ class Program:
     Parameters
     ----------
     instrumented : Instrumented
-    surroundings : function of (train, test) returning a context manager, optional
-        Entered around each run: guards, captured output, stand-ins serving that many images.
+    surroundings : function of (train, test, seconds) returning a context manager, optional
+        Entered around each run: guards, captured output, stand-ins serving that many images, an alarm.
     seed : int
         Where all unseeded randomness starts.
     """
@@ -122,7 +130,7 @@ class Program:
     def __init__(
         self,
         instrumented: Instrumented,
-        surroundings: Callable[[int, int], AbstractContextManager[object]] | None = None,
+        surroundings: Surroundings | None = None,
         *,
         seed: int = 0,
     ) -> None:
@@ -130,8 +138,8 @@ class Program:
         self.sites: list[Site] = instrumented.sites
         self.runs = 0
         self._code = instrumented.code
-        self._surroundings = surroundings or (lambda train, test: nullcontext())
-        self._seed = seed
+        self.surroundings = surroundings or (lambda train, test, seconds: nullcontext())
+        self.seed = seed
 
     def run(self, probe: Probe) -> Trace:
         """Execute the program from its first line under a probe."""
@@ -142,7 +150,8 @@ class Program:
         builtins.__dict__[TICK] = run.tick
         modules = set(sys.modules)
         try:
-            with self._surroundings(probe.train, probe.test), _frozen_randomness(self._seed), np.errstate(all="ignore"):
+            surroundings = self.surroundings(probe.train, probe.test, probe.seconds)
+            with surroundings, _frozen_randomness(self.seed), np.errstate(all="ignore"):
                 try:
                     exec(self._code, self._namespace())
                 except _Stop:
@@ -157,7 +166,7 @@ class Program:
             for name in set(sys.modules) - modules:
                 if _is_users(sys.modules[name], self.source.path):
                     del sys.modules[name]
-        return Trace(run.events, ended, text)
+        return Trace(run.events, ended, text, run.latest)
 
     def _namespace(self) -> dict[str, Any]:
         return {"__name__": "__main__", "__file__": self.source.path, "__builtins__": builtins, "__doc__": None}
@@ -173,6 +182,8 @@ class _Run:
         self._actions = probe.actions
         self._keep = probe.keep
         self._turns = probe.turns
+        self._latest = probe.latest
+        self.latest: dict[int, Any] = {}
         self._end = probe.limit if probe.last is None else min(probe.last, probe.limit)
         self._counts = [0] * len(sites)
         self._index = -1
@@ -204,6 +215,8 @@ class _Run:
             action = self._actions.get((site, occurrence))
             if action is not None:
                 value = self._act(action, site, value)
+        if site in self._latest:
+            self.latest[site] = np.array(value)
         if self._keep is None or (site, occurrence) in self._keep:
             self._record(site, occurrence, value)
         if self._index >= self._end:

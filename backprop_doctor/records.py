@@ -153,12 +153,18 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class ProgramFix:
-    """All verified edits together, and the accuracy of the program with and without them."""
+    """All verified edits together, and the accuracy of the program with and without them.
+
+    ``digest`` is the SHA-256 of the file the edits belong to; ``proof`` says what was run.
+    """
 
     status: Literal["verified", "partial", "none"]
     diff: str | None
     accuracy_before: float | None
     accuracy_after: float | None
+    edits: tuple[Edit, ...] = ()
+    digest: str = ""
+    proof: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,45 +4,72 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import tokenize
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from backprop_doctor.errors import SourceError
+from backprop_doctor.errors import SourceError, UsageError
 from backprop_doctor.records import Edit, Position
 
 __all__ = ["Source", "read"]
 
+LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+
 
 @dataclass(frozen=True)
 class Source:
-    """The text of one file; ``encoding`` and ``newline`` are kept so that edits change nothing else."""
+    """The text of one file, and code to run after it; ``encoding`` is kept so that edits change nothing else."""
 
     path: str
     text: str
     encoding: str = "utf-8"
+    call: str = ""
 
+    _full: str = field(init=False, repr=False, compare=False)
     _lines: list[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        separator = "" if not self.call or self.text.endswith("\n") else "\n"
+        full = self.text + separator + self.call
+        object.__setattr__(self, "_full", full)
         # Only \n, \r and \r\n end a line for Python; str.splitlines knows more of them.
-        object.__setattr__(self, "_lines", io.StringIO(self.text, newline="").read().splitlines(keepends=True))
-        if any(ch in self.text for ch in "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"):
-            lines = self.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-            object.__setattr__(self, "_lines", [line + "\n" for line in lines])
+        object.__setattr__(self, "_lines", LINE.findall(full))
 
     @cached_property
     def tree(self) -> ast.Module:
-        """The syntax tree; raises `SourceError` with the line where parsing stopped."""
+        """The syntax tree that nodes and positions refer to."""
+        return self.parse()
+
+    def parse(self) -> ast.Module:
+        """A fresh syntax tree.
+
+        Raises
+        ------
+        SourceError
+            If the text does not parse, with the line where parsing stopped.
+        UsageError
+            If the code to run after it does not parse.
+        """
         try:
-            return ast.parse(self.text, filename=self.path)
+            tree = ast.parse(self.text, filename=self.path)
         except SyntaxError as error:
             line, column = error.lineno or 1, error.offset or 1
             hint = " (it looks like Python 2)" if "print" in (error.msg or "") else ""
             raise SourceError(f"{self.path}:{line}:{column}: syntax error: {error.msg}{hint}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError, MemoryError) as error:
             raise SourceError(f"{self.path}: cannot be parsed: {error}") from error
+        if self.call:
+            tree.body += self._call().body
+        return tree
+
+    def _call(self) -> ast.Module:
+        try:
+            called = ast.parse(self.call, filename="--call")
+        except SyntaxError as error:
+            raise UsageError(f"--call {self.call!r} is not Python: {error.msg}") from error
+        return ast.increment_lineno(called, len(self._lines) - len(LINE.findall(self.call)))
 
     def line(self, number: int) -> str:
         """Text of a 1-based line without its end."""
@@ -56,7 +83,7 @@ class Source:
     def segment(self, node: ast.AST) -> str:
         """The source text of a node."""
         position = self.position(node)
-        return self.text[
+        return self._full[
             self.offset(position.line, position.column) : self.offset(position.end_line, position.end_column)
         ]
 
