@@ -27,6 +27,8 @@ class Options:
     seed: int = 0
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    fix: bool = True
+    train: bool = False
     time_limit_seconds: float = 60.0
     memory_limit_mib: int = 4096
 
@@ -97,6 +99,8 @@ def check_file(path: str, options: Options) -> FileReport:
         "seed": options.seed,
         "select": list(options.select),
         "ignore": list(options.ignore),
+        "fix": options.fix,
+        "train": options.train,
     }
     started = time.perf_counter()
     try:

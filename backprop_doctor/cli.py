@@ -203,6 +203,8 @@ Examples:
     metavar="NUMBER",
     help="Programs checked at the same time.",
 )
+@click.option("--diff", "show_diff", is_flag=True, help="Print the fix as a unified diff, proved by training.")
+@click.option("--fix", "write_fix", is_flag=True, help="Write the fix into the file, proved by training.")
 @click.option("--strict", is_flag=True, help="Exit with 1 for warnings too.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 although errors were found.")
 def check(
@@ -216,6 +218,8 @@ def check(
     strict: bool,
     exit_zero: bool,
     chart: bool,
+    show_diff: bool,
+    write_fix: bool,
     **running: Any,
 ) -> int:
     """Check programs: files, or folders of Python files.
@@ -228,8 +232,12 @@ def check(
 
     selected = rules.resolve((*select, *extend_select)) if select else ()
     ignored = tuple(code for code in rules.resolve(ignore) if code not in rules.resolve(extend_select))
-    report = _check(paths, output, jobs=jobs, select=selected, ignore=ignored, **running)
-    _deliver(report, form, output, chart=chart, seed=running["seed"], call=running["call"])
+    mend = show_diff or write_fix
+    report = _check(paths, output, jobs=jobs, select=selected, ignore=ignored, train=mend, **running)
+    if mend:
+        report = _mend(report, write=write_fix, output=output)
+    else:
+        _deliver(report, form, output, chart=chart, seed=running["seed"], call=running["call"])
     code = checking.exit_code(report, strict=strict)
     return 0 if exit_zero and code == 1 else code
 
@@ -312,13 +320,33 @@ def _check(
         return check_files(files, wanted, jobs=jobs, progress=progress)
 
 
+def _mend(report: Report, *, write: bool, output: str | None) -> Report:
+    """Print the diffs, or write them; what was done goes to stderr, so that a diff can be piped."""
+    from dataclasses import replace
+
+    from backprop_doctor import patching
+    from backprop_doctor.reports import mending
+
+    if not write:
+        _write_text("".join(file.fix.diff or "" for file in report.files if file.fix).rstrip("\n"), output)
+    files = []
+    for file in report.files:
+        kept = patching.write(file) if write and file.fix and file.fix.edits else None
+        click.echo(mending.render(file, _view(), kept), err=True)
+        files.append(mending.remaining(file) if kept else file)
+    return replace(report, files=tuple(files))
+
+
 def _deliver(report: Report, form: str, output: str | None, **wishes: Any) -> None:
     from backprop_doctor import reports
 
+    _write_text(reports.render(report, form, _view(**wishes) if output is None else reports.View(**wishes)), output)
+
+
+def _write_text(text: str, output: str | None) -> None:
     if output is None:
-        _echo(reports.render(report, form, _view(**wishes)))
+        _echo(text)
         return
-    text = reports.render(report, form, reports.View(**wishes))
     try:
         with open(output, "w", encoding="utf-8") as stream:
             stream.write(text + "\n" if text else "")

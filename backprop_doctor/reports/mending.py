@@ -1,0 +1,60 @@
+"""What a fix does and what it leaves, in words."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+from backprop_doctor.records import FileReport, Finding
+from backprop_doctor.reports.layout import clean, wrap
+from backprop_doctor.reports.view import View
+from backprop_doctor.reports.wording import count, percent, place, unchecked_sentence
+
+__all__ = ["remaining", "render"]
+
+
+def render(file: FileReport, view: View, kept: Path | None = None) -> str:
+    """Say what the fix of a program mends, how that was proved, what stays, and how to undo it."""
+    if not file.ran:
+        return "\n".join(f"{unchecked_sentence(file, unchecked)}" for unchecked in file.unchecked)
+    errors = [finding for finding in file.findings if finding.severity == "error"]
+    if not errors:
+        return f"{file.path}: nothing to mend"
+    left = _left(file)
+    lines = [f"{file.path}: {count(len(errors) - len(left), 'error')} mended{' in the file' if kept else ''}"]
+    fix = file.fix
+    if fix and fix.proof:
+        lines += _indented(fix.proof, view)
+    if fix and fix.accuracy_before is not None and fix.accuracy_after is not None:
+        lines += _indented(
+            f"trained to its end as written: accuracy {percent(fix.accuracy_before)} before, "
+            f"{percent(fix.accuracy_after)} after",
+            view,
+        )
+    elif fix and fix.edits:
+        lines += _indented("not proved by training: no accuracy that can be relied on is computed at the end", view)
+    for finding in left:
+        summary = finding.fix.summary.splitlines()[0] if finding.fix.summary else ""
+        advice = f"; closest: {summary}" if summary else ""
+        lines += _indented(
+            f"no verified fix: {place(finding.position)} {finding.code} {finding.name}: {finding.message}{advice}", view
+        )
+    if kept:
+        lines += _indented(f"undo: mv {shlex.quote(str(kept))} {shlex.quote(file.path)}", view)
+    return "\n".join(clean(line) for line in lines)
+
+
+def remaining(file: FileReport) -> FileReport:
+    """The report of a program once its fix has been written."""
+    left = _left(file)
+    findings = tuple(f for f in file.findings if f.severity != "error" or f in left)
+    return replace(file, findings=findings, verdict="faulty" if left else "healthy")
+
+
+def _left(file: FileReport) -> list[Finding]:
+    return [f for f in file.findings if f.severity == "error" and f.fix.status != "verified"]
+
+
+def _indented(text: str, view: View) -> list[str]:
+    return [f"  {line}" for line in wrap(text, view.width - 2)]
