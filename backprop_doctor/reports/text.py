@@ -154,7 +154,7 @@ def _fix(finding: Finding, view: View) -> list[str]:
     fix = finding.fix
     if not fix.summary:
         return []
-    proof = {"verified": "verified", "offered": "offered, not yet proved by a run", "none": ""}[fix.status]
+    proof = {"verified": "verified by running it", "offered": "offered, not yet proved by a run", "none": ""}[fix.status]
     if fix.proof:
         proof = f"{proof}: {fix.proof}" if proof else fix.proof
     summary, proof = clean(fix.summary), clean(proof)
@@ -234,8 +234,8 @@ def _accuracy(file: FileReport) -> Iterator[str]:
     metric = file.network.metric if file.network else None
     if metric and metric.reported is not None and metric.recomputed is not None:
         yield (
-            f"{metric.name} (line {metric.line}) is reported as {percent(metric.reported)}; "
-            f"recomputed from output and labels it is {percent(metric.recomputed)}"
+            f"{metric.name} (line {metric.line}) is reported as {percent(metric.reported)} after the first epoch "
+            f"of this short run; recomputed from output and labels it is {percent(metric.recomputed)}"
         )
     fix = file.fix
     if fix and fix.accuracy_before is not None and fix.accuracy_after is not None:
