@@ -138,10 +138,25 @@ class _Judge:
                 continue
             found = self._adjoint(candidate, parameter)
             if found.right:
-                return found
+                return self._earliest(found, parameter)
             if direct:
                 fits.append(found)
         return fits[0] if fits else None
+
+    def _earliest(self, found: Adjoint, parameter: Parameter) -> Adjoint:
+        """The first value that is the same gradient: a velocity or a step is made from it."""
+        same = [found]
+        last = np.ravel(self.values[found.value.object])
+        for value in reversed(self.backward):
+            array = np.ravel(self.values[value.object])
+            if value.index >= found.value.index or not _is_named(value) or array.size != last.size:
+                continue
+            if fit(array, last).right:
+                claim = self._on_upstream(value, parameter) or self._on_loss(value, parameter)
+                if claim is not None and claim.right:
+                    same.append(claim)
+        self.result.adjoints |= {claim.value.object: claim for claim in same[:-1]}
+        return same[-1]
 
     def _operands(self, parameter: Parameter) -> list[Quantity]:
         """Backward arrays read or computed in the statement that updates a parameter, reads first."""

@@ -183,8 +183,19 @@ class Case:
         return self.axes.samples
 
     def factor(self, value: float) -> str:
-        """A factor as a formula of N, D, H and C."""
-        return name_factor(value, self.axes.letters)
+        """A factor as a formula of N, D, H and C, or of a rate that the program has a name for."""
+        name = self._rates.get(round(abs(value), 9))
+        return ("-" if value < 0 else "") + name if name else name_factor(value, self.axes.letters)
+
+    @cached_property
+    def _rates(self) -> dict[float, str]:
+        """Named numbers below 1 that the first step reads, such as a learning rate."""
+        found: dict[float, str] = {}
+        for event in self.step_events:
+            node = self.program.sites[event.site].node
+            if isinstance(event.value, float) and 0 < event.value < 1 and isinstance(node, (ast.Name, ast.Attribute)):
+                found.setdefault(round(event.value, 9), self.text(node))
+        return found
 
     def describe(self, shape: tuple[int, ...]) -> str:
         """A shape with named axes."""

@@ -54,5 +54,6 @@ def for_path(
         try:
             yield Confinement(guards, stand_ins, path)
         finally:
+            stand_ins.withdraw()
             os.chdir(before)
             sys.path.remove(str(folder))

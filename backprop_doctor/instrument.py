@@ -15,11 +15,12 @@ from typing import Any, Literal
 
 from backprop_doctor.source import Source
 
-__all__ = ["PROBE", "TICK", "Instrumented", "Site", "instrument"]
+__all__ = ["CURRENT", "PROBE", "TICK", "Instrumented", "Site", "instrument"]
 
 # One leading underscore: two would be mangled inside classes.
 PROBE = "_backprop_doctor_probe"
 TICK = "_backprop_doctor_tick"
+CURRENT = "_backprop_doctor_current"
 
 Kind = Literal["load", "operation", "call", "store", "loop"]
 
@@ -149,7 +150,8 @@ class _Rewriter(ast.NodeTransformer):
         return self._probed(node, "load") if isinstance(node.ctx, ast.Load) else node
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
-        site = self._site(node, "call")
+        # A call with ``out=`` changes an array that others know: nothing new takes its place.
+        site = self._site(node, "store" if any(k.arg == "out" for k in node.keywords) else "call")
         self._parents.append(site)
         if isinstance(node.func, ast.Attribute):
             if _root(node.func) not in self._modules:
@@ -226,7 +228,9 @@ class _Rewriter(ast.NodeTransformer):
         self._visit_indices([node.target])
         if not _is_pure(pristine):
             return [node, *self._stored(pristine)]
-        return [node, *self._restored(pristine, node)]
+        read = ast.parse(ast.unparse(pristine), mode="eval").body
+        before = ast.Assign([_stored_copy(pristine)], _current(ast.copy_location(read, node)))
+        return [ast.copy_location(before, node), node, *self._restored(pristine, node)]
 
     def _visit_indices(self, targets: list[ast.expr]) -> None:
         """Labels often enter as an index on the left: ``delta[range(n), y] -= 1``."""
@@ -235,6 +239,7 @@ class _Rewriter(ast.NodeTransformer):
                 self._visit_indices(target.elts)
             elif isinstance(target, ast.Subscript):
                 target.slice = self.visit(target.slice)
+                target.value = _current(target.value)
 
     def _restored(self, target: ast.expr, node: ast.stmt) -> list[ast.stmt]:
         """Probe what an in-place operator left at its target, and put the answer there."""
@@ -302,6 +307,11 @@ class _Rewriter(ast.NodeTransformer):
         for case in node.cases:
             case.body = self._block(case.body)
         return node
+
+
+def _current(node: ast.expr) -> ast.expr:
+    """What stands for an array at present: the place to change in place."""
+    return ast.copy_location(ast.Call(ast.Name(CURRENT, ast.Load()), [node], []), node)
 
 
 def _tick(site: int, node: ast.stmt, end: int) -> ast.stmt:

@@ -7,8 +7,10 @@ values (record), change them on their way (perturb, replace, freeze) and end the
 from __future__ import annotations
 
 import builtins
+import itertools
 import random
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from backprop_doctor.instrument import PROBE, TICK, Instrumented, Site
+from backprop_doctor.instrument import CURRENT, PROBE, TICK, Instrumented, Site
 
 __all__ = ["Event", "Key", "Probe", "Program", "Surroundings", "Trace"]
 
@@ -148,6 +150,7 @@ class Program:
         ended, text = "finished", None
         builtins.__dict__[PROBE] = run.probe
         builtins.__dict__[TICK] = run.tick
+        builtins.__dict__[CURRENT] = run.current
         modules = set(sys.modules)
         try:
             surroundings = self.surroundings(probe.train, probe.test, probe.seconds)
@@ -198,11 +201,7 @@ class _Run:
         if isinstance(value, np.ndarray):
             if value.dtype.kind not in "fiub":
                 return value
-            known = self._substitutes.get(id(value))
-            if known is not None:
-                value = known[1]
-            elif value.dtype in _NARROW:
-                value = self._substitute(value, value.astype(np.float64))
+            value = self.current(value)
         elif isinstance(value, _SCALARS):
             if isinstance(value, (np.float32, np.float16)):
                 value = np.float64(value)
@@ -222,6 +221,14 @@ class _Run:
         if self._index >= self._end:
             self._stop()
         return value
+
+    def current(self, value: Any) -> Any:
+        if not isinstance(value, np.ndarray):
+            return value
+        known = self._substitutes.get(id(value))
+        if known is not None:
+            return known[1]
+        return self._substitute(value, value.astype(np.float64)) if value.dtype in _NARROW else value
 
     def tick(self, site: int, end: int) -> bool:
         if self._index >= self._end:
@@ -293,9 +300,10 @@ class _Known:
 
 @contextmanager
 def _frozen_randomness(seed: int) -> Iterator[None]:
-    """Make unseeded generators start at ``seed``; seeds the program sets itself stay in force."""
+    """Make unseeded generators start at ``seed``, and clocks tick evenly; seeds the program sets stay in force."""
     state, numpy_state = random.getstate(), np.random.get_state()
     saved = {name: getattr(np.random, name) for name in ("default_rng", "RandomState", "seed")}
+    clocks = {name: getattr(time, name) for name in _CLOCKS}
     made = 0
 
     def fresh(first: Any) -> Any:
@@ -315,9 +323,12 @@ def _frozen_randomness(seed: int) -> Iterator[None]:
     def reseed(start: Any = None) -> None:
         saved["seed"](fresh(start))
 
-    for function in (default_rng, RandomState):
-        setattr(np.random, function.__name__, function)
-    setattr(np.random, "seed", reseed)  # noqa: B010
+    ticks = itertools.count(1)
+    stand_ins = {"default_rng": default_rng, "RandomState": RandomState, "seed": reseed}
+    for name, function in stand_ins.items():
+        setattr(np.random, name, function)
+    for name in clocks:
+        setattr(time, name, lambda unit=_CLOCKS[name]: 1_700_000_000 * unit + next(ticks) * (unit / 1000))
     random.seed(seed)
     saved["seed"](seed)
     try:
@@ -325,8 +336,20 @@ def _frozen_randomness(seed: int) -> Iterator[None]:
     finally:
         for name, function in saved.items():
             setattr(np.random, name, function)
+        for name, function in clocks.items():
+            setattr(time, name, function)
         random.setstate(state)
         np.random.set_state(numpy_state)
+
+
+# Clocks by the number of their units in a second.
+_CLOCKS: dict[str, Any] = {
+    "time": 1.0,
+    "perf_counter": 1.0,
+    "process_time": 1.0,
+    "time_ns": 1_000_000_000,
+    "perf_counter_ns": 1_000_000_000,
+}
 
 
 def _is_users(module: Any, path: str) -> bool:

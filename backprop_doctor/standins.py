@@ -18,11 +18,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from backprop_doctor import mnist
+from backprop_doctor.mnist import load
 
 __all__ = ["StandIns"]
 
@@ -93,10 +94,24 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """Serve so many training and test images while the context lasts."""
         self._train, self._test = train, test
         sys.meta_path.append(self)
+        packaged = mnist.load
+        mnist.load = self._own  # type: ignore[assignment]
         try:
             yield
         finally:
+            mnist.load = packaged
             sys.meta_path.remove(self)
+
+    def withdraw(self) -> None:
+        """Take all stand-in modules out of this process again."""
+        for name, module in list(sys.modules.items()):
+            if getattr(getattr(module, "__spec__", None), "loader", None) is self:
+                del sys.modules[name]
+
+    def _own(self, split: Literal["train", "test"], count: int | None = None) -> Any:
+        """The packaged set itself, for programs that use it by name."""
+        available = self._train if split == "train" else self._test
+        return load(split, min(count or available, available))
 
     # -- modules ---------------------------------------------------------------------------------------
 
@@ -132,7 +147,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def load_data(self, *_: Any, **__: Any) -> Any:
         """``((x_train, y_train), (x_test, y_test))`` as Keras gives it."""
-        copies = [tuple(a.copy() for a in mnist.load(s, n)) for s, n in self._counts()]
+        copies = [tuple(a.copy() for a in load(s, n)) for s, n in self._counts()]
         return tuple(copies)
 
     def _counts(self) -> tuple[tuple[str, int], ...]:

@@ -78,7 +78,8 @@ def train(recipe: str, plot: str | None, save: str | None, **options: Any) -> in
     network = None
     try:
         with _Progress() as progress:
-            for epoch, network in trainer.train(wanted, on_batch=progress):
+            for epoch, trained in trainer.train(wanted, on_batch=progress):
+                network = trained
                 history.append(epoch)
                 progress.say(
                     f"epoch {epoch.number:>{len(str(wanted.epochs))}}  loss {epoch.loss:.4f}  "

@@ -237,7 +237,9 @@ def train(
                 images, targets = images[order[first : first + size]], targets[order[first : first + size]]
             hidden, probabilities = network.forward(images)
             losses.append(cross_entropy(probabilities, targets) * len(images))
-            network.step(network.backward(images, targets, hidden, probabilities), recipe.learning_rate, recipe.momentum)
+            network.step(
+                network.backward(images, targets, hidden, probabilities), recipe.learning_rate, recipe.momentum
+            )
             on_batch((number - 1) * batches + first // size + 1, recipe.epochs * batches)
         # Scoring the images of the batch itself costs nothing more: its forward pass has been made.
         if data.scored_images is not data.images or size < samples or number == recipe.epochs:
@@ -249,7 +251,7 @@ def train(
 def save(path: Path, network: Network) -> None:
     """Write the parameters to an ``.npz`` file, under their names."""
     names = ("hidden_weights", "hidden_biases", "output_weights", "output_biases")
-    np.savez(path, **{name: getattr(network, name) for name in names})  # type: ignore[arg-type]
+    np.savez(path, **{name: getattr(network, name) for name in names})
 
 
 if __name__ == "__main__":

@@ -282,7 +282,7 @@ def python(*arguments: str, **extra: Any) -> subprocess.CompletedProcess[str]:
 
 def imported_by(code: str) -> set[str]:
     done = python("-c", f"import sys\nbefore = set(sys.modules)\n{code}\nprint(*(set(sys.modules) - before))")
-    return {name.partition(".")[0] for name in done.stdout.split()}
+    return {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
 
 
 def test_the_command_line_starts_with_nothing_heavier_than_click() -> None:

@@ -154,7 +154,9 @@ def _fix(finding: Finding, view: View) -> list[str]:
     fix = finding.fix
     if not fix.summary:
         return []
-    proof = {"verified": "verified by running it", "offered": "offered, not yet proved by a run", "none": ""}[fix.status]
+    proof = {"verified": "verified by running it", "offered": "offered, not yet proved by a run", "none": ""}[
+        fix.status
+    ]
     if fix.proof:
         proof = f"{proof}: {fix.proof}" if proof else fix.proof
     summary, proof = clean(fix.summary), clean(proof)

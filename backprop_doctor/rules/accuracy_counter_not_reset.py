@@ -1,4 +1,111 @@
-"""BD503 accuracy-counter-not-reset: hits of earlier epochs are counted again in later ones."""
+"""BD503 accuracy-counter-not-reset: hits of earlier epochs are counted again in later ones.
+
+What it does
+------------
+Finds a counter of hits that is set to zero once, before the epochs, so that
+every epoch adds to the hits of all earlier ones.
+
+Why it is wrong
+---------------
+With N samples and h[k] hits in epoch k, the accuracy of epoch k is h[k] / N.
+Without a reset the program shows
+
+    (h[1] + h[2] + ... + h[k]) / N
+
+which grows from epoch to epoch even if nothing is learned, and passes 1 (or
+100 %) as soon as the hits of all epochs together exceed N.
+
+Example (samples first)
+-----------------------
+correct is set once, above the loop over the epochs::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    X_train, Y_train, X_test, Y_test = X[:200], Y[:200], X[200:], Y[200:]
+    W, b = np.zeros((20, 3)), np.zeros((1, 3))
+
+
+    def forward(X):
+        E = np.exp(X @ W + b - np.max(X @ W + b, axis=1, keepdims=True))
+        return E / E.sum(axis=1, keepdims=True)
+
+
+    correct = 0
+    for epoch in range(12):
+        A = forward(X_train)
+        dZ = (A - Y_train) / len(X_train)
+        W = W - 0.5 * X_train.T @ dZ
+        b = b - 0.5 * dZ.sum(axis=0, keepdims=True)
+        P = forward(X_test)
+        for i in range(Y_test.shape[0]):
+            if np.argmax(P[i]) == np.argmax(Y_test[i]):
+                correct = correct + 1
+        print(epoch, "accuracy", correct / Y_test.shape[0])
+
+Use instead (samples first)
+---------------------------
+Start every count at zero::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    X_train, Y_train, X_test, Y_test = X[:200], Y[:200], X[200:], Y[200:]
+    W, b = np.zeros((20, 3)), np.zeros((1, 3))
+
+
+    def forward(X):
+        E = np.exp(X @ W + b - np.max(X @ W + b, axis=1, keepdims=True))
+        return E / E.sum(axis=1, keepdims=True)
+
+
+    for epoch in range(12):
+        A = forward(X_train)
+        dZ = (A - Y_train) / len(X_train)
+        W = W - 0.5 * X_train.T @ dZ
+        b = b - 0.5 * dZ.sum(axis=0, keepdims=True)
+        P = forward(X_test)
+        correct = 0
+        for i in range(Y_test.shape[0]):
+            if np.argmax(P[i]) == np.argmax(Y_test[i]):
+                correct = correct + 1
+        print(epoch, "accuracy", correct / Y_test.shape[0])
+
+How it is detected
+------------------
+The output is replaced by perfect predictions in the first two turns of the
+training loop. A true accuracy is the same twice. If the second number is
+larger, and a name on the way to it is set to a number outside the loop and
+changed inside, that line is blamed.
+
+Fix safety
+----------
+The line is moved to the start of the loop over the epochs, in the indentation
+it needs there. The changed program is examined again from another seed, and
+the fix is called verified only if the finding is gone and no error is new.
+
+Known limits
+------------
+- The counter is a plain name set to a plain number; counters that are
+  attributes or list entries are not followed.
+- The labels are one-hot or class numbers, every class occurs among them, and
+  the output has one column (or row) a class.
+- The metric must be reached in each of the first two turns of the training
+  loop; one shown every hundredth epoch is not put to the test.
+
+References
+----------
+- Bishop (2006), Pattern Recognition and Machine Learning, Springer, section
+  1.5.1: the rate of misclassification over all samples.
+- The Python tutorial, section 4.2, for statements:
+  https://docs.python.org/3/tutorial/controlflow.html#for-statements
+"""
 
 from __future__ import annotations
 

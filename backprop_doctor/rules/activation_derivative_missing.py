@@ -1,4 +1,121 @@
-"""BD304 activation-derivative-missing: a delta skips the derivative of its layer's activation."""
+"""BD304 activation-derivative-missing: a delta skips the derivative of its layer's activation.
+
+What it does
+------------
+Finds a delta that goes back through a layer's weights and leaves out the
+derivative of that layer's activation.
+
+Why it is wrong
+---------------
+N samples, H hidden units, C classes. The forward pass is Z1 -> A1 = act(Z1)
+-> Z2 = A1 @ W2 + b2, and the chain rule has one factor for each arrow:
+
+    dA1 = dZ2 @ W2.T              (N, C) @ (C, H) = (N, H)
+    dZ1 = dA1 * act'(Z1)          (N, H), element by element
+
+For tanh the factor is 1 - A1**2, for the sigmoid A1 * (1 - A1), for ReLU it
+is Z1 > 0. Without it dZ1 is the gradient of A1, and everything below the
+layer receives gradients that are wrong in direction: most where units are
+saturated. The shapes are right, and the loss usually still falls. With small
+weights tanh is nearly linear and the factor nearly 1, so that a check at the
+start of training hardly sees the difference.
+
+Example (samples first)
+-----------------------
+dZ1 stops at the product with W2.T::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W1, b1 = 0.3 * rng.normal(size=(20, 16)), np.zeros((1, 16))
+    W2, b2 = 0.3 * rng.normal(size=(16, 3)), np.zeros((1, 3))
+    for step in range(12):
+        Z1 = X @ W1 + b1
+        A1 = np.tanh(Z1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.sum(Y * np.log(A2 + 1e-12)) / len(X)
+        dZ2 = (A2 - Y) / len(X)
+        dW2 = A1.T @ dZ2
+        db2 = dZ2.sum(axis=0, keepdims=True)
+        dZ1 = dZ2 @ W2.T
+        dW1 = X.T @ dZ1
+        db1 = dZ1.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * dW1
+        b1 = b1 - 0.5 * db1
+        W2 = W2 - 0.5 * dW2
+        b2 = b2 - 0.5 * db2
+        print(step, loss)
+
+Use instead (samples first)
+---------------------------
+Multiply by the derivative of tanh, written in terms of its output::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W1, b1 = 0.3 * rng.normal(size=(20, 16)), np.zeros((1, 16))
+    W2, b2 = 0.3 * rng.normal(size=(16, 3)), np.zeros((1, 3))
+    for step in range(12):
+        Z1 = X @ W1 + b1
+        A1 = np.tanh(Z1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.sum(Y * np.log(A2 + 1e-12)) / len(X)
+        dZ2 = (A2 - Y) / len(X)
+        dW2 = A1.T @ dZ2
+        db2 = dZ2.sum(axis=0, keepdims=True)
+        dZ1 = (dZ2 @ W2.T) * (1 - A1**2)
+        dW1 = X.T @ dZ1
+        db1 = dZ1.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * dW1
+        b1 = b1 - 0.5 * db1
+        W2 = W2 - 0.5 * dW2
+        b2 = b2 - 0.5 * db2
+        print(step, loss)
+
+How it is detected
+------------------
+For each value used as delta of some z that is not its gradient, the steps of
+the forward pass that start at z and act on each element alone are measured,
+together with their slope. The rule fires if the value times that slope is the
+right delta (relative error below 1e-5). The weights are random ones of
+ordinary size, so that the slope is far from 1.
+
+Fix safety
+----------
+For tanh, sigmoid and ReLU the factor is added at the end of the expression,
+in the names of the program; for other activations the finding says what to
+multiply by. The changed program is examined again from another seed, and the
+fix is called verified only if the finding is gone and no error is new.
+
+Known limits
+------------
+- Activations that act on each element alone; a softmax inside the network is
+  judged too, but by BD300.
+- A - Y without a derivative is right at the output for softmax with
+  cross-entropy and for sigmoid with binary cross-entropy, and is not
+  reported.
+- If the delta has a second fault, the product does not fit, and BD300 reports
+  the line.
+
+References
+----------
+- Rumelhart, Hinton and Williams (1986), Learning representations by
+  back-propagating errors, Nature 323, 533-536.
+- Nielsen (2015), Neural Networks and Deep Learning, Determination Press,
+  chapter 2, equation BP2.
+- Bishop (2006), Pattern Recognition and Machine Learning, Springer, section
+  5.3.1.
+"""
 
 from __future__ import annotations
 

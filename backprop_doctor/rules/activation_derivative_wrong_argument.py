@@ -1,4 +1,118 @@
-"""BD305 activation-derivative-wrong-argument: the activation's derivative is taken at the wrong value."""
+"""BD305 activation-derivative-wrong-argument: the activation's derivative is taken at the wrong value.
+
+What it does
+------------
+Finds an activation's derivative that is taken at the wrong value: a formula
+written for the output that is given the input, or the reverse.
+
+Why it is wrong
+---------------
+With a = act(z), the slope can be written in terms of either:
+
+    tanh:       act'(z) = 1 - tanh(z)**2           = 1 - a**2
+    sigmoid:    act'(z) = sigma(z) * (1 - sigma(z)) = a * (1 - a)
+
+The right-hand forms take a. Given z of shape (N, H) instead, 1 - z**2 has the
+same shape and is a different number, negative where |z| > 1: there the delta
+even changes its sign. The reverse also happens: a function that computes 1 -
+tanh(x)**2 is given a, and applies tanh twice.
+
+Example (samples first)
+-----------------------
+1 - a**2 is the derivative in terms of A1 and is given Z1::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W1, b1 = 0.3 * rng.normal(size=(20, 16)), np.zeros((1, 16))
+    W2, b2 = 0.3 * rng.normal(size=(16, 3)), np.zeros((1, 3))
+    for step in range(12):
+        Z1 = X @ W1 + b1
+        A1 = np.tanh(Z1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.sum(Y * np.log(A2 + 1e-12)) / len(X)
+        dZ2 = (A2 - Y) / len(X)
+        dW2 = A1.T @ dZ2
+        db2 = dZ2.sum(axis=0, keepdims=True)
+        dZ1 = (dZ2 @ W2.T) * (1 - Z1**2)
+        dW1 = X.T @ dZ1
+        db1 = dZ1.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * dW1
+        b1 = b1 - 0.5 * db1
+        W2 = W2 - 0.5 * dW2
+        b2 = b2 - 0.5 * db2
+        print(step, loss)
+
+Use instead (samples first)
+---------------------------
+Give the formula the value it was written for::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W1, b1 = 0.3 * rng.normal(size=(20, 16)), np.zeros((1, 16))
+    W2, b2 = 0.3 * rng.normal(size=(16, 3)), np.zeros((1, 3))
+    for step in range(12):
+        Z1 = X @ W1 + b1
+        A1 = np.tanh(Z1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.sum(Y * np.log(A2 + 1e-12)) / len(X)
+        dZ2 = (A2 - Y) / len(X)
+        dW2 = A1.T @ dZ2
+        db2 = dZ2.sum(axis=0, keepdims=True)
+        dZ1 = (dZ2 @ W2.T) * (1 - A1**2)
+        dW1 = X.T @ dZ1
+        db1 = dZ1.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * dW1
+        b1 = b1 - 0.5 * db1
+        W2 = W2 - 0.5 * dW2
+        b2 = b2 - 0.5 * db2
+        print(step, loss)
+
+How it is detected
+------------------
+For each value used as delta of some z that is not its gradient, the slope of
+the activation is measured by running. The delta is divided by a wrong slope
+and multiplied by the true one. If the result is the right delta (relative
+error below 1e-5), that wrong slope was used. Three are tried: 1 - z**2, z *
+(1 - z), and the activation's own slope at a instead of z.
+
+Fix safety
+----------
+The wrong value is replaced by the right one wherever it stands in that
+statement, if both have names. The changed program is examined again from
+another seed, and the fix is called verified only if the finding is gone and
+no error is new.
+
+Known limits
+------------
+- x * (1 - x) and 1 - x**2 are right when x is an activation; they are
+  reported only where the run shows that x is not.
+- The derivative of another function (sigmoid's for tanh, say) is reported as
+  BD300.
+- Where the wrong slope is zero, as with ReLU, dividing by it says nothing.
+- If the derivative is a function of its own, the edit changes the argument of
+  the call, not the function.
+
+References
+----------
+- Nielsen (2015), Neural Networks and Deep Learning, Determination Press,
+  chapter 2, equation BP2.
+- Bishop (2006), Pattern Recognition and Machine Learning, Springer, section
+  5.3.2: the derivative of tanh in terms of its output.
+- LeCun, Bottou, Orr and Müller (1998), Efficient BackProp, in Neural
+  Networks: Tricks of the Trade, Springer.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,119 @@
-"""BD311 batch-averaging-missing-or-twice: the gradients of one network carry different factors."""
+"""BD311 batch-averaging-missing-or-twice: the gradients of one network carry different factors.
+
+What it does
+------------
+Finds gradients of one network that carry different constant factors: a
+division by the number of samples that is missing for one parameter, or done
+twice on the way to another.
+
+Why it is wrong
+---------------
+One loss has one gradient, made of the parts for all parameters. A constant in
+front of all parts is a choice of the learning rate; a constant in front of
+one part is a wrong direction. With N samples, the mean loss, and dZ2 that
+already holds the 1/N,
+
+    dZ1 = (dZ2 @ W2.T) * act'(Z1)    (N, H), holds the same 1/N
+    dW1 = X.T @ dZ1                  (D, H), and nothing is left to divide
+
+A second division in dZ1 makes dW1 and db1 smaller by 1/N, and the first layer
+nearly stands still: with 200 samples it learns 200 times more slowly than the
+second. The loss still falls, because the second layer learns.
+
+Example (samples first)
+-----------------------
+dZ2 is divided by the number of samples, and dZ1 once more::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W1, b1 = 0.3 * rng.normal(size=(20, 16)), np.zeros((1, 16))
+    W2, b2 = 0.3 * rng.normal(size=(16, 3)), np.zeros((1, 3))
+    for step in range(12):
+        Z1 = X @ W1 + b1
+        A1 = np.tanh(Z1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.sum(Y * np.log(A2 + 1e-12)) / len(X)
+        dZ2 = (A2 - Y) / len(X)
+        dW2 = A1.T @ dZ2
+        db2 = dZ2.sum(axis=0, keepdims=True)
+        dZ1 = (dZ2 @ W2.T) * (1 - A1**2) / len(X)
+        dW1 = X.T @ dZ1
+        db1 = dZ1.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * dW1
+        b1 = b1 - 0.5 * db1
+        W2 = W2 - 0.5 * dW2
+        b2 = b2 - 0.5 * db2
+        print(step, loss)
+
+Use instead (samples first)
+---------------------------
+Divide once. Everything that follows from dZ2 has the factor already::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W1, b1 = 0.3 * rng.normal(size=(20, 16)), np.zeros((1, 16))
+    W2, b2 = 0.3 * rng.normal(size=(16, 3)), np.zeros((1, 3))
+    for step in range(12):
+        Z1 = X @ W1 + b1
+        A1 = np.tanh(Z1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.sum(Y * np.log(A2 + 1e-12)) / len(X)
+        dZ2 = (A2 - Y) / len(X)
+        dW2 = A1.T @ dZ2
+        db2 = dZ2.sum(axis=0, keepdims=True)
+        dZ1 = (dZ2 @ W2.T) * (1 - A1**2)
+        dW1 = X.T @ dZ1
+        db1 = dZ1.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * dW1
+        b1 = b1 - 0.5 * db1
+        W2 = W2 - 0.5 * dW2
+        b2 = b2 - 0.5 * db2
+        print(step, loss)
+
+How it is detected
+------------------
+Each right gradient is compared with the numeric derivative of the loss,
+summed over the samples, along the chain of deltas it was computed from; the
+factors on the way are multiplied. The factor most gradients have counts as
+meant; with a tie it is that of the gradient nearest to the output. A gradient
+that is off by more than 1e-4 is followed back to the first line that brings
+in a factor of its own and on which no healthy gradient rests; that line is
+blamed.
+
+Fix safety
+----------
+No edit is proposed. The factor is shown as a formula (N, 1/N, 2); whether it
+goes here or into the lines that lack it is for the author to say.
+
+Known limits
+------------
+- At least two gradients must be right up to a factor and traced to the loss.
+- With two parameters there is no majority, and the wrong one of the two lines
+  may be blamed.
+- Where a gradient is written into the update itself, the learning rate is
+  part of its factor; different rates for different parameters then look like
+  different factors.
+- One factor common to all gradients is no fault (BD201).
+
+References
+----------
+- Goodfellow, Bengio and Courville (2016), Deep Learning, MIT Press, section
+  8.1.3: the gradient of the mean as an average over a minibatch.
+- Bishop (2006), Pattern Recognition and Machine Learning, Springer, section
+  5.3.1: the gradient of a sum over samples is the sum of their gradients.
+"""
 
 from __future__ import annotations
 

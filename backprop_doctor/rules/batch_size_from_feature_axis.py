@@ -1,4 +1,155 @@
-"""BD101 batch-size-from-feature-axis: the average is taken over something other than the samples."""
+"""BD101 batch-size-from-feature-axis: the average is taken over something other than the samples.
+
+What it does
+------------
+Finds a mean over the batch that divides by a number read off the wrong axis:
+the number of features (pixels, say), hidden units or classes in place of the
+number of samples.
+
+Why it is wrong
+---------------
+N samples, D features, C classes. The mean loss is the sum of the N losses
+over N, and so is its gradient: with dZ of shape (N, C),
+
+    dW = X.T @ dZ / N,    (D, N) @ (N, C) = (D, C)
+
+The product sums over the samples, so N is the number that undoes the sum.
+Dividing by D makes loss and gradients N/D times as large. With 10,000 images
+of 784 pixels every step is 12.8 times the step that was meant, and it grows
+with the batch. A gradient check passes: loss and gradient are scaled alike.
+The loss at the start tells: with weights near zero it is ln C as a mean, and
+ln C * N/D here (10.99 in place of 1.10 in the example).
+
+Example (samples first)
+-----------------------
+X is (200, 20), a row for each sample; X.shape[1] counts the features::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))  # samples in rows
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W, b = np.zeros((20, 3)), np.zeros((1, 3))
+    m = X.shape[1]
+    for step in range(12):
+        Z = X @ W + b
+        E = np.exp(Z - Z.max(axis=1, keepdims=True))
+        A = E / E.sum(axis=1, keepdims=True)
+        loss = -np.sum(Y * np.log(A + 1e-12)) / m
+        dZ = (A - Y) / m
+        dW = X.T @ dZ
+        db = dZ.sum(axis=0, keepdims=True)
+        W = W - 0.5 * dW
+        b = b - 0.5 * db
+        print(step, loss)
+
+Example (features first)
+------------------------
+X is (20, 200), a column for each sample; X.shape[0] counts the features::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20, 200))  # samples in columns
+    labels = (rng.normal(size=(3, 20)) @ X).argmax(axis=0)
+    Y = np.eye(3)[labels].T
+    W, b = np.zeros((3, 20)), np.zeros((3, 1))
+    m = X.shape[0]
+    for step in range(12):
+        Z = W @ X + b
+        E = np.exp(Z - Z.max(axis=0, keepdims=True))
+        A = E / E.sum(axis=0, keepdims=True)
+        loss = -np.sum(Y * np.log(A + 1e-12)) / m
+        dZ = (A - Y) / m
+        dW = dZ @ X.T
+        db = dZ.sum(axis=1, keepdims=True)
+        W = W - 0.5 * dW
+        b = b - 0.5 * db
+        print(step, loss)
+
+Use instead (samples first)
+---------------------------
+The samples are the rows, so they are counted by X.shape[0], or len(X)::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))  # samples in rows
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W, b = np.zeros((20, 3)), np.zeros((1, 3))
+    m = X.shape[0]
+    for step in range(12):
+        Z = X @ W + b
+        E = np.exp(Z - Z.max(axis=1, keepdims=True))
+        A = E / E.sum(axis=1, keepdims=True)
+        loss = -np.sum(Y * np.log(A + 1e-12)) / m
+        dZ = (A - Y) / m
+        dW = X.T @ dZ
+        db = dZ.sum(axis=0, keepdims=True)
+        W = W - 0.5 * dW
+        b = b - 0.5 * db
+        print(step, loss)
+
+Use instead (features first)
+----------------------------
+The samples are the columns, so they are counted by X.shape[1]::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20, 200))  # samples in columns
+    labels = (rng.normal(size=(3, 20)) @ X).argmax(axis=0)
+    Y = np.eye(3)[labels].T
+    W, b = np.zeros((3, 20)), np.zeros((3, 1))
+    m = X.shape[1]
+    for step in range(12):
+        Z = W @ X + b
+        E = np.exp(Z - Z.max(axis=0, keepdims=True))
+        A = E / E.sum(axis=0, keepdims=True)
+        loss = -np.sum(Y * np.log(A + 1e-12)) / m
+        dZ = (A - Y) / m
+        dW = dZ @ X.T
+        db = dZ.sum(axis=1, keepdims=True)
+        W = W - 0.5 * dW
+        b = b - 0.5 * db
+        print(step, loss)
+
+How it is detected
+------------------
+The sample axis is found by running: the axis along which a change of one
+slice of the inputs changes one slice of the output. Each number read off a
+shape (X.shape[1], np.shape(X)[1], len(W)) that is the size of another axis is
+replaced by N in a further run. The rule fires if a gradient or the loss
+changes by exactly the ratio of the two numbers, and is 1/D (times 1, 2 or
+1/2) of the sum over the samples: the number stands where N belongs.
+
+Fix safety
+----------
+The index is changed to that of the sample axis, X.shape[1] to X.shape[0] or
+the reverse. The changed program is examined again from another seed, and the
+fix is called verified only if the finding is gone and no error is new. Steps
+become N/D times shorter: a learning rate that was lowered to make up for the
+long steps may have to be raised again.
+
+Known limits
+------------
+- A number typed as such (m = 784) or unpacked (n, d = X.shape) is not
+  followed back to the axis it came from.
+- Where N equals the size of another axis, the two cannot be told apart. MNIST
+  is served with a number of images that avoids this; data made by the program
+  are taken as they are.
+- Programs that take one sample at a time have no batch to average over.
+- A sum without any division is no fault: it is the gradient of another loss.
+
+References
+----------
+- Goodfellow, Bengio and Courville (2016), Deep Learning, MIT Press, section
+  8.1.3: the gradient of the mean as an average over a minibatch.
+- NumPy reference, ndarray.shape:
+  https://numpy.org/doc/stable/reference/generated/numpy.ndarray.shape.html
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,99 @@
-"""BD506 evaluated-on-training-data: the accuracy shown is taken on the images the network was trained on."""
+"""BD506 evaluated-on-training-data: the accuracy shown is taken on the images the network was trained on.
+
+What it does
+------------
+Warns that the accuracy shown is taken on the samples the network was trained
+on, and that no other samples are scored.
+
+Why it is wrong
+---------------
+The number is a right number with a modest meaning. D * C weights are chosen
+to fit the N training samples, so the accuracy on these N says how well they
+are fitted, not how well samples never seen are recognised. A network with
+enough weights reaches 100 % on labels drawn by lot. What was learned shows on
+samples that had no part in training.
+
+Example (samples first)
+-----------------------
+A is the output on X, and X is what the step trains on::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))  # samples in rows
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W, b = 0.1 * rng.normal(size=(20, 3)), np.zeros((1, 3))
+    for step in range(12):
+        Z = X @ W + b
+        E = np.exp(Z - Z.max(axis=1, keepdims=True))
+        A = E / E.sum(axis=1, keepdims=True)
+        dZ = (A - Y) / len(X)
+        dW = X.T @ dZ
+        db = dZ.sum(axis=0, keepdims=True)
+        W = W - 0.5 * dW
+        b = b - 0.5 * db
+        hits = A.argmax(axis=1) == labels
+        print(step, "accuracy", np.mean(hits))
+
+Use instead (samples first)
+---------------------------
+Keep some samples apart, train without them, and score on them::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    X_train, Y_train, X_test, Y_test = X[:200], Y[:200], X[200:], Y[200:]
+    W, b = 0.1 * rng.normal(size=(20, 3)), np.zeros((1, 3))
+
+
+    def forward(X):
+        E = np.exp(X @ W + b - np.max(X @ W + b, axis=1, keepdims=True))
+        return E / E.sum(axis=1, keepdims=True)
+
+
+    for epoch in range(12):
+        A = forward(X_train)
+        dZ = (A - Y_train) / len(X_train)
+        W = W - 0.5 * X_train.T @ dZ
+        b = b - 0.5 * dZ.sum(axis=0, keepdims=True)
+        P = forward(X_test)
+        hits = P.argmax(axis=1) == Y_test.argmax(axis=1)
+        print(epoch, "accuracy", np.mean(hits))
+
+How it is detected
+------------------
+Right and wrong predictions are put in the place of the training step's own
+output. If they alone decide the accuracy, and the same forward pass is
+applied to no other set with known labels, the figure is one on training data.
+
+Fix safety
+----------
+No edit is proposed: which samples to keep apart is a decision about the data.
+
+Known limits
+------------
+- Sets are told apart by their number of samples. A test set of the size of
+  the training set may be taken for it.
+- A copy of the training data under another name is not recognised as such,
+  nor are samples that occur in both sets.
+- A set that is scored by lines of its own, and not through the forward pass
+  of the training step, is not seen: the warning is then mistaken.
+
+References
+----------
+- Goodfellow, Bengio and Courville (2016), Deep Learning, MIT Press, sections
+  5.2 and 5.3: generalization, and sets kept apart for testing.
+- Hastie, Tibshirani and Friedman (2009), The Elements of Statistical
+  Learning, second edition, Springer, chapter 7: training error against test
+  error.
+- LeCun, Bottou, Bengio and Haffner (1998), Gradient-based learning applied to
+  document recognition, Proceedings of the IEEE 86, 2278-2324: the MNIST
+  training and test sets.
+"""
 
 from __future__ import annotations
 

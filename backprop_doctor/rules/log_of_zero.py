@@ -1,4 +1,98 @@
-"""BD703 log-of-zero: the loss becomes infinite or NaN when a probability saturates."""
+"""BD703 log-of-zero: the loss becomes infinite or NaN when a probability saturates.
+
+What it does
+------------
+Warns that the loss takes the logarithm of a probability that can become
+exactly 0.
+
+Why it is wrong
+---------------
+Mathematically a softmax is never 0; in float64 exp(-746) is. For one sample
+with logits z, shape (C,), the probability of class c is exp(z[c] - max z) /
+sum, and is 0 as soon as z[c] lies some 750 below the largest. Then
+
+    np.log(0) = -inf,    and for the other classes, y = 0, 0 * -inf = NaN
+
+The gradient A - Y is not touched by this, so training goes on while the loss
+shows nan: it looks like a broken network and is a broken display.
+
+Example (samples first)
+-----------------------
+Nothing keeps A away from 0::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))  # samples in rows
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W, b = np.zeros((20, 3)), np.zeros((1, 3))
+    for step in range(12):
+        Z = X @ W + b
+        E = np.exp(Z - Z.max(axis=1, keepdims=True))
+        A = E / E.sum(axis=1, keepdims=True)
+        loss = -np.sum(Y * np.log(A)) / len(X)
+        dZ = (A - Y) / len(X)
+        dW = X.T @ dZ
+        db = dZ.sum(axis=0, keepdims=True)
+        W = W - 0.5 * dW
+        b = b - 0.5 * db
+        print(step, loss)
+
+Use instead (samples first)
+---------------------------
+Add a constant far below any probability that matters, or clip A. Exact, and
+best, is the logarithm of the softmax itself: Z less its row maximum, less
+np.log of the row sum of E::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))  # samples in rows
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W, b = np.zeros((20, 3)), np.zeros((1, 3))
+    for step in range(12):
+        Z = X @ W + b
+        E = np.exp(Z - Z.max(axis=1, keepdims=True))
+        A = E / E.sum(axis=1, keepdims=True)
+        loss = -np.sum(Y * np.log(A + 1e-12)) / len(X)
+        dZ = (A - Y) / len(X)
+        dW = X.T @ dZ
+        db = dZ.sum(axis=0, keepdims=True)
+        W = W - 0.5 * dW
+        b = b - 0.5 * db
+        print(step, loss)
+
+How it is detected
+------------------
+The output is replaced by zeros and ones that disagree with the labels, as a
+saturated network may give them. The first call after the output that is not
+finite and has an exact 0 among its operands is reported, with what becomes of
+the loss.
+
+Fix safety
+----------
+No edit is made, and none is needed for training. A constant of 1e-12 changes
+the loss of a sample by at most 1e-8 as long as the probability of its class
+is above 1e-4.
+
+Known limits
+------------
+- It is a warning: with small weights and short training no probability comes
+  near 0.
+- The labels have to be one-hot (zeros and ones), and the loss has to be
+  computed from the output.
+- A constant inside the logarithm caps the loss of a sample, at 27.6 for
+  1e-12.
+
+References
+----------
+- Goodfellow, Bengio and Courville (2016), Deep Learning, MIT Press, section
+  4.1: overflow and underflow, with the softmax as the example.
+- Blanchard, Higham and Higham (2021), Accurately computing the log-sum-exp
+  and softmax functions, IMA Journal of Numerical Analysis 41.
+"""
 
 from __future__ import annotations
 

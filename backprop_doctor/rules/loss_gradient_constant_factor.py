@@ -1,4 +1,94 @@
-"""BD201 loss-gradient-constant-factor: all gradients are one constant times those of the loss shown."""
+"""BD201 loss-gradient-constant-factor: all gradients are one constant times those of the loss shown.
+
+What it does
+------------
+Notes that all gradients are one constant times the gradients of the loss that
+is computed: 1/2, 2, the number of samples, and so on.
+
+Why it is wrong
+---------------
+It is not wrong as such. For C outputs and N samples the loss L = sum((A -
+Y)**2) / N has the derivative
+
+    dL/dA = 2 * (A - Y) / N,    shape (N, C)
+
+and (A - Y) / N is the derivative of L / 2. A step along either goes downhill,
+one half as far as the other: the learning rate absorbs the constant. It is
+worth knowing when a learning rate is copied from elsewhere, when a penalty on
+the weights is added to one side only, or when a gradient check is done by
+hand and is off by this factor.
+
+Example (samples first)
+-----------------------
+The 2 of the square is missing in dA::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))  # samples in rows
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W, b = 0.1 * rng.normal(size=(20, 3)), np.zeros((1, 3))
+    for step in range(12):
+        A = X @ W + b
+        loss = np.sum((A - Y) ** 2) / len(X)
+        dA = (A - Y) / len(X)
+        dW = X.T @ dA
+        db = dA.sum(axis=0, keepdims=True)
+        W = W - 0.05 * dW
+        b = b - 0.05 * db
+        print(step, loss)
+
+Use instead (samples first)
+---------------------------
+Keep the 2, or put 1/2 in front of the loss::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))  # samples in rows
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W, b = 0.1 * rng.normal(size=(20, 3)), np.zeros((1, 3))
+    for step in range(12):
+        A = X @ W + b
+        loss = np.sum((A - Y) ** 2) / len(X)
+        dA = 2 * (A - Y) / len(X)
+        dW = X.T @ dA
+        db = dA.sum(axis=0, keepdims=True)
+        W = W - 0.05 * dW
+        b = b - 0.05 * db
+        print(step, loss)
+
+How it is detected
+------------------
+Each parameter is moved along random directions, and the loss the program
+computes is differentiated numerically, by central differences. The gradient
+of every parameter has to be proportional to that derivative (relative error
+below 1e-5) with the same constant, and the constant is not 1.
+
+Fix safety
+----------
+No edit is proposed. Only the author knows which side is meant, and the
+program trains either way.
+
+Known limits
+------------
+- Silent where one of the gradients cannot be found or is wrong: then another
+  rule has more to say.
+- Different constants for different parameters are a fault, reported as BD311.
+- The constant is named after the sizes of the run. If two formulas give the
+  same number, the shorter one is shown.
+- A constant of -1 is named like any other; whether the steps go uphill is the
+  question of BD402.
+
+References
+----------
+- Bishop (2006), Pattern Recognition and Machine Learning, Springer, section
+  5.2: error functions, with the factor 1/2, and their derivatives.
+- Nielsen (2015), Neural Networks and Deep Learning, Determination Press,
+  chapter 2: the quadratic cost with the factor 1/(2n).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,98 @@
-"""BD403 parameter-never-updated: a parameter takes part in the forward pass and is never changed."""
+"""BD403 parameter-never-updated: a parameter takes part in the forward pass and is never changed.
+
+What it does
+------------
+Finds a weight or bias that takes part in the forward pass and stays as it is
+while others are trained.
+
+Why it is wrong
+---------------
+N samples, D features, C classes. In Z = X @ W + b, shape (N, C), the output
+depends on W of shape (D, C) and on b of shape (1, C), so the loss has a
+derivative by each. Gradient descent needs both steps:
+
+    W = W - lr * dW    (D, C)
+    b = b - lr * db    (1, C)
+
+Common ways to lose one: the new value is stored under the name of the
+gradient (db = b - lr * db), under a name that is spelled differently, or the
+line is not there. Training still lowers the loss with what is left, and no
+error shows.
+
+Example (samples first)
+-----------------------
+The new bias is stored in db; b keeps its value::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))  # samples in rows
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W, b = np.zeros((20, 3)), np.zeros((1, 3))
+    for step in range(12):
+        Z = X @ W + b
+        E = np.exp(Z - Z.max(axis=1, keepdims=True))
+        A = E / E.sum(axis=1, keepdims=True)
+        loss = -np.sum(Y * np.log(A + 1e-12)) / len(X)
+        dZ = (A - Y) / len(X)
+        dW = X.T @ dZ
+        db = dZ.sum(axis=0, keepdims=True)
+        W = W - 0.5 * dW
+        db = b - 0.5 * db
+        print(step, loss)
+
+Use instead (samples first)
+---------------------------
+Store it where the next forward pass reads it::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))  # samples in rows
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W, b = np.zeros((20, 3)), np.zeros((1, 3))
+    for step in range(12):
+        Z = X @ W + b
+        E = np.exp(Z - Z.max(axis=1, keepdims=True))
+        A = E / E.sum(axis=1, keepdims=True)
+        loss = -np.sum(Y * np.log(A + 1e-12)) / len(X)
+        dZ = (A - Y) / len(X)
+        dW = X.T @ dZ
+        db = dZ.sum(axis=0, keepdims=True)
+        W = W - 0.5 * dW
+        b = b - 0.5 * db
+        print(step, loss)
+
+How it is detected
+------------------
+Arrays that exist before training, on which the output depends (each is moved
+a little to see it), and which are the same array in the next step are
+compared with those that change. If a statement of the backward pass computes
+the next value and stores it under another name, that statement is blamed;
+otherwise the line that created the array. It is an error if the gradient is
+computed or the new value is stored elsewhere, and a warning if neither is in
+sight: some arrays are left fixed on purpose.
+
+Fix safety
+----------
+No edit is proposed: the missing statement is the author's to write.
+
+Known limits
+------------
+- Frozen layers and fixed features draw the warning, although they are meant.
+- An array that moves the output by less than 1e-9 counts as without effect.
+- Two steps of one loop are compared; a parameter that is trained in a later
+  phase only is reported as never updated.
+
+References
+----------
+- Goodfellow, Bengio and Courville (2016), Deep Learning, MIT Press, section
+  8.3.1: the update of stochastic gradient descent.
+- Nielsen (2015), Neural Networks and Deep Learning, Determination Press,
+  chapter 1: the update rules for weights and biases.
+"""
 
 from __future__ import annotations
 

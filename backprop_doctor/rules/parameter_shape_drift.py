@@ -1,4 +1,96 @@
-"""BD405 parameter-shape-drift: an update silently changes the shape of a parameter."""
+"""BD405 parameter-shape-drift: an update silently changes the shape of a parameter.
+
+What it does
+------------
+Finds an update that changes the shape of a parameter without a word.
+
+Why it is wrong
+---------------
+N samples, C classes. In b = b - step, numpy stretches both sides to a common
+shape:
+
+    b (1, C) minus step (N, 1)    is (N, C)
+    b (1, C) minus step (N, C)    is (N, C)
+
+and the name b is bound to the larger array. The next forward pass still
+works, since (N, C) can be added to (N, C): each sample has biases of its own
+now, and the network fits no other number of samples. A parameter keeps its
+shape for ever; what changes it is an operand of another shape.
+
+Example (samples first)
+-----------------------
+The rate has a row for each sample, so the step is (200, 3) and b grows::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))  # samples in rows
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W, b = np.zeros((20, 3)), np.zeros((1, 3))
+    rate = 0.5
+    rates = np.full((len(X), 1), 0.5)  # one for each sample
+    for step in range(12):
+        Z = X @ W + b
+        E = np.exp(Z - Z.max(axis=1, keepdims=True))
+        A = E / E.sum(axis=1, keepdims=True)
+        loss = -np.sum(Y * np.log(A + 1e-12)) / len(X)
+        dZ = (A - Y) / len(X)
+        dW = X.T @ dZ
+        db = dZ.sum(axis=0, keepdims=True)
+        W = W - rate * dW
+        b = b - rates * db
+        print(step, loss)
+
+Use instead (samples first)
+---------------------------
+Every factor of the step has the parameter's shape or is a number. Writing b
+-= rate * db would also have stopped the program at the first such step::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))  # samples in rows
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W, b = np.zeros((20, 3)), np.zeros((1, 3))
+    rate = 0.5
+    for step in range(12):
+        Z = X @ W + b
+        E = np.exp(Z - Z.max(axis=1, keepdims=True))
+        A = E / E.sum(axis=1, keepdims=True)
+        loss = -np.sum(Y * np.log(A + 1e-12)) / len(X)
+        dZ = (A - Y) / len(X)
+        dW = X.T @ dZ
+        db = dZ.sum(axis=0, keepdims=True)
+        W = W - rate * dW
+        b = b - rate * db
+        print(step, loss)
+
+How it is detected
+------------------
+One real step is taken, and the shape of each parameter before and after is
+compared. The operand of the update with another shape is named.
+
+Fix safety
+----------
+No edit is proposed: the fault lies in the operand, and where that comes from
+differs from program to program.
+
+Known limits
+------------
+- It speaks last: a bias gradient summed over the wrong axis (BD301), over
+  both (BD302) or not at all (BD303) is reported in its place where it
+  explains the shape.
+- Only the first step is looked at.
+- A parameter changed in place cannot grow, and numpy itself reports the
+  shapes.
+
+References
+----------
+- NumPy user guide, Broadcasting:
+  https://numpy.org/doc/stable/user/basics.broadcasting.html
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,114 @@
-"""BD401 update-before-backprop: a parameter is changed before the backward pass has read it."""
+"""BD401 update-before-backprop: a parameter is changed before the backward pass has read it.
+
+What it does
+------------
+Finds a parameter that is changed before the backward pass has used its old
+value.
+
+Why it is wrong
+---------------
+The gradient at one point needs all parameters at that point. With samples in
+rows, N samples, H hidden units, C classes,
+
+    dZ1 = (dZ2 @ W2.T) * act'(Z1)    (N, C) @ (C, H) = (N, H)
+
+belongs to the W2 of the forward pass. If W2 - lr * dW2 is stored first, dZ1
+is off by -lr * (dZ2 @ dW2.T) * act'(Z1). The error is in proportion to the
+learning rate, so it is invisible when gradients are checked one by one
+without taking a step, and at small rates training looks sound. It is still no
+longer the gradient of anything.
+
+Example (samples first)
+-----------------------
+W2 is updated above the line that sends the error back through it::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W1, b1 = 0.3 * rng.normal(size=(20, 16)), np.zeros((1, 16))
+    W2, b2 = 0.3 * rng.normal(size=(16, 3)), np.zeros((1, 3))
+    for step in range(12):
+        Z1 = X @ W1 + b1
+        A1 = np.tanh(Z1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.sum(Y * np.log(A2 + 1e-12)) / len(X)
+        dZ2 = (A2 - Y) / len(X)
+        dW2 = A1.T @ dZ2
+        db2 = dZ2.sum(axis=0, keepdims=True)
+        W2 = W2 - 0.5 * dW2
+        b2 = b2 - 0.5 * db2
+        dZ1 = (dZ2 @ W2.T) * (1 - A1**2)
+        dW1 = X.T @ dZ1
+        db1 = dZ1.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * dW1
+        b1 = b1 - 0.5 * db1
+        print(step, loss)
+
+Use instead (samples first)
+---------------------------
+Compute all gradients first, then update all parameters::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W1, b1 = 0.3 * rng.normal(size=(20, 16)), np.zeros((1, 16))
+    W2, b2 = 0.3 * rng.normal(size=(16, 3)), np.zeros((1, 3))
+    for step in range(12):
+        Z1 = X @ W1 + b1
+        A1 = np.tanh(Z1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.sum(Y * np.log(A2 + 1e-12)) / len(X)
+        dZ2 = (A2 - Y) / len(X)
+        dW2 = A1.T @ dZ2
+        db2 = dZ2.sum(axis=0, keepdims=True)
+        dZ1 = (dZ2 @ W2.T) * (1 - A1**2)
+        dW1 = X.T @ dZ1
+        db1 = dZ1.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * dW1
+        b1 = b1 - 0.5 * db1
+        W2 = W2 - 0.5 * dW2
+        b2 = b2 - 0.5 * db2
+        print(step, loss)
+
+How it is detected
+------------------
+The first step is run twice from the same point: with all updates held back,
+and with updates in force. A gradient that is right and differs between the
+two was computed from a changed parameter. To find which, one parameter's
+update after the other is held back alone; the one whose absence at least
+halves the difference is blamed.
+
+Fix safety
+----------
+No edit is made: lines would have to be moved, and the text between them may
+matter. The finding names the line below which the update belongs.
+
+Known limits
+------------
+- Differences below 1e-9 of the gradient are taken as rounding; with a
+  learning rate of zero there is nothing to see.
+- Only gradients that are right apart from the order are judged.
+- If two early updates disturb one gradient about equally, both may stay below
+  the half and neither is named.
+
+References
+----------
+- Rumelhart, Hinton and Williams (1986), Learning representations by
+  back-propagating errors, Nature 323, 533-536: derivatives are accumulated
+  over all cases before the weights are changed.
+- Nielsen (2015), Neural Networks and Deep Learning, Determination Press,
+  chapter 2: the algorithm, with gradient descent as its last step.
+"""
 
 from __future__ import annotations
 

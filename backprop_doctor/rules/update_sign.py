@@ -1,4 +1,100 @@
-"""BD402 update-sign: a step goes up the loss instead of down."""
+"""BD402 update-sign: a step goes up the loss instead of down.
+
+What it does
+------------
+Finds a step that goes up the loss instead of down: a plus for a minus in an
+update, or a delta with the wrong sign.
+
+Why it is wrong
+---------------
+For a small learning rate lr and the gradient G = dL/dW, of W's shape (D, C),
+
+    L(W - lr * G) = L(W) - lr * sum(G**2) + terms in lr**2
+    L(W + lr * G) = L(W) + lr * sum(G**2) + terms in lr**2
+
+so the first lowers the loss and the second raises it. Two signs decide: that
+of the delta and that of the update. Output minus target goes with a minus in
+the update, target minus output with a plus. One of each is right, and it does
+not matter which.
+
+Example (samples first)
+-----------------------
+W goes up the loss, b goes down::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))  # samples in rows
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W, b = np.zeros((20, 3)), np.zeros((1, 3))
+    for step in range(12):
+        Z = X @ W + b
+        E = np.exp(Z - Z.max(axis=1, keepdims=True))
+        A = E / E.sum(axis=1, keepdims=True)
+        loss = -np.sum(Y * np.log(A + 1e-12)) / len(X)
+        dZ = (A - Y) / len(X)
+        dW = X.T @ dZ
+        db = dZ.sum(axis=0, keepdims=True)
+        W = W + 0.5 * dW
+        b = b - 0.5 * db
+        print(step, loss)
+
+Use instead (samples first)
+---------------------------
+Subtract both::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))  # samples in rows
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W, b = np.zeros((20, 3)), np.zeros((1, 3))
+    for step in range(12):
+        Z = X @ W + b
+        E = np.exp(Z - Z.max(axis=1, keepdims=True))
+        A = E / E.sum(axis=1, keepdims=True)
+        loss = -np.sum(Y * np.log(A + 1e-12)) / len(X)
+        dZ = (A - Y) / len(X)
+        dW = X.T @ dZ
+        db = dZ.sum(axis=0, keepdims=True)
+        W = W - 0.5 * dW
+        b = b - 0.5 * db
+        print(step, loss)
+
+How it is detected
+------------------
+The step each parameter really takes (value after minus value before) is
+compared with its gradient, and the sign of the gradient with the numeric
+derivative of the loss. A cosine above 1e-6 means uphill. Whether the loss is
+one to make smaller is tested too, by moving the output a little towards the
+labels: a log-likelihood rises then, and going up is right. If every step goes
+uphill and all gradients start from one delta, that line is blamed, otherwise
+each update.
+
+Fix safety
+----------
+A minus takes the place of the plus in the update, or the two sides of the
+difference in the delta are exchanged. The changed program is examined again
+from another seed, and the fix is called verified only if the finding is gone
+and no error is new.
+
+Known limits
+------------
+- Judged for gradients that are right up to a factor and traced to the loss.
+- The first step alone is judged. A learning rate that turns negative later
+  stays unseen.
+- With momentum the first step is that of plain descent; a sign that is wrong
+  only in the memory of earlier steps stays unseen.
+
+References
+----------
+- Goodfellow, Bengio and Courville (2016), Deep Learning, MIT Press, section
+  4.3: gradient-based optimization.
+- Nielsen (2015), Neural Networks and Deep Learning, Determination Press,
+  chapter 1: learning with gradient descent.
+"""
 
 from __future__ import annotations
 
