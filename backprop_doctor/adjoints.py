@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_doctor.gradients import STEP_RELATIVE, WRONG_ABOVE, Fit, Measurement, aligned, fit
-from backprop_doctor.program import Event
+from backprop_doctor.gradients import DIRECTIONS, STEP_RELATIVE, WRONG_ABOVE, Fit, Measurement, Tangent, aligned, fit
+from backprop_doctor.program import Event, Key
 from backprop_doctor.roles import Parameter, Quantity, Roles, is_array
 
 __all__ = ["Adjoint", "Judgement", "judge"]
 
 Array = NDArray[np.float64]
+OTHER_SCALES = (0.6, 1.6)
 Given = Literal["adjoint", "declared", "implied", "canonical", "none"]
 
 
@@ -98,8 +99,10 @@ class _Judge:
             self._quantity(e) for e in computed if self.roles.backward(e) and isinstance(e.value, (float, int))
         ]
         everything = [*self.forward, *self.backward, *self.numbers]
+        self.everything = everything
         self.values = {q.object: self.m.value(q.birth) for q in everything}
         self.backward = [q for q in self.backward if is_array(self.values[q.object])]
+        self._others: list[_Point] = []
 
     def run(self) -> Judgement:
         for parameter in self.roles.parameters:
@@ -108,14 +111,15 @@ class _Judge:
         self.result.losses = self.losses = self._losses()
         self.result.forward, self.result.backward = self.forward, self.backward
         self.result.claim = self._adjoint
-        self.catalogue = self._catalogue()
         for parameter in self.roles.parameters:
             self.result.gradients[parameter.object] = self._gradient(parameter)
         pending = [g for g in self.result.gradients.values() if g]
         while pending:
             link = pending.pop()
             upstream, through = link.upstream, link.through
-            if upstream and through and upstream.object not in self.result.adjoints:
+            # A wrong line leads on only to what it reads itself.
+            leads = link.right or (upstream is not None and upstream.object in self._read_with(link.value))
+            if leads and upstream and through and upstream.object not in self.result.adjoints:
                 found = self._adjoint(upstream, through)
                 self.result.adjoints[upstream.object] = found
                 pending.append(found)
@@ -194,27 +198,44 @@ class _Judge:
                 best = other or best
         return best or Adjoint(value, of, Fit(0.0, float("inf")), "none")
 
+    def _points(self, of: Quantity) -> list[_Point]:
+        """Where to compare: few elements leave so few equations that anything fits, so they get more points."""
+        points = [_Point(self.m, self.values)]
+        size = int(np.prod(of.shape))
+        if size < DIRECTIONS:
+            if not self._others:
+                for scale in OTHER_SCALES:
+                    other = Measurement(self.m.program, self.roles, self.m.probe, scale=scale)
+                    self._others.append(_Point(other, {q.object: other.value(q.birth) for q in self.everything}))
+            points += self._others[: DIRECTIONS - size]
+        return points
+
     def _on_upstream(self, value: Quantity, of: Quantity, step: float = STEP_RELATIVE) -> Adjoint | None:
-        tangents = self.m.tangents(of.birth, step)
-        analytic = self._projections(value, of.shape, [t.direction for t in tangents])
+        points = [(p, p.measurement.tangents(of.birth, step)) for p in self._points(of)]
+        analytic = _projections(value, of.shape, points)
         if analytic is None:
             return None
+        read = self._read_with(value)
         right: list[Adjoint] = []
         best: Adjoint | None = None
+
+        def rank(claim: Adjoint) -> tuple[bool, float]:
+            return claim.upstream is not None and claim.upstream.object not in read, claim.fit.residual
+
         for upstream in self.backward:
             if upstream.index >= value.index or upstream.object == of.object:
                 continue
             for through in self.forward:
                 if through.index <= of.index or through.object == of.object:
                     continue
-                adjoint = aligned(self.values[upstream.object], np.shape(self.values[through.object]))
-                if adjoint is None or any(through.birth not in t.derivatives for t in tangents):
+                numeric = _pulled(upstream, through, points)
+                if numeric is None:
                     continue
-                numeric = np.array([float(np.sum(adjoint * t.derivatives[through.birth])) for t in tangents])
                 found = Adjoint(value, of, fit(analytic, numeric), "adjoint", upstream, through)
                 if found.right:
                     right.append(found)
-                if best is None or found.fit.residual < best.fit.residual:
+                # What a wrong line was made from is what it reads, not what happens to come closest.
+                if best is None or rank(found) < rank(best):
                     best = found
         if right:
             # Values with names carry roles; the nearest of them says most about this line.
@@ -230,11 +251,11 @@ class _Judge:
     def _on_loss(self, value: Quantity, of: Quantity) -> Adjoint | None:
         best: Adjoint | None = None
         for step in (STEP_RELATIVE, STEP_RELATIVE / 50):
-            tangents = self.m.tangents(of.birth, step)
-            analytic = self._projections(value, of.shape, [t.direction for t in tangents])
+            points = [(p, p.measurement.tangents(of.birth, step)) for p in self._points(of)]
+            analytic = _projections(value, of.shape, points)
             if analytic is None:
                 return None
-            for given, name, numeric in self._loss_derivatives(tangents):
+            for given, name, numeric in self._loss_derivatives(points):
                 found = Adjoint(value, of, fit(analytic, numeric), given, loss=name)
                 if found.right:
                     return found
@@ -245,16 +266,25 @@ class _Judge:
         canonical = self._canonical(value, of)
         return canonical if canonical is not None else best
 
-    def _loss_derivatives(self, tangents: list) -> Iterator[tuple[Given, str, Array]]:  # type: ignore[type-arg]
+    def _loss_derivatives(self, points: Points) -> Iterator[tuple[Given, str, Array]]:
         for loss in self.losses:
-            if all(loss.birth in t.derivatives for t in tangents):
-                yield "declared", loss.name, np.array([float(np.sum(t.derivatives[loss.birth])) for t in tangents])
+            numeric = _gathered(points, lambda p, d: float(np.sum(d)), loss.birth)
+            if numeric is not None:
+                yield "declared", loss.name, numeric
         output = self.roles.output
         if output is None:
             return
-        for name, slope in self.catalogue:
-            if all(output.birth in t.derivatives for t in tangents):
-                yield "implied", name, np.array([float(np.sum(slope * t.derivatives[output.birth])) for t in tangents])
+        for name, slope in CATALOGUE.items():
+            if slope(np.asarray(self.values.get(output.object), np.float64), self.target) is None:
+                continue
+
+            def pulled(point: _Point, derivative: Array, slope: Slope = slope) -> float:
+                at = slope(np.asarray(point.values.get(output.object), np.float64), self.target)
+                return float("nan") if at is None else float(np.sum(at * derivative))
+
+            numeric = _gathered(points, pulled, output.birth)
+            if numeric is not None:
+                yield "implied", name, numeric
 
     def _canonical(self, value: Quantity, of: Quantity) -> Adjoint | None:
         """Output - target, the adjoint of the pre-activation for the matching loss."""
@@ -268,9 +298,14 @@ class _Judge:
         found = fit(array.ravel(), (prediction - target).ravel())
         return Adjoint(value, of, found, "canonical", loss="cross-entropy") if found.right else None
 
-    def _projections(self, value: Quantity, shape: tuple[int, ...], directions: list[Array]) -> Array | None:
-        array = aligned(self.values[value.object], shape)
-        return None if array is None else np.array([float(np.sum(array * d)) for d in directions])
+    def _read_with(self, value: Quantity) -> set[int]:
+        """Objects that pass in the statement that makes a value."""
+        statement = self.program.sites[value.birth[0]].statement
+        return {
+            e.object
+            for e in self.roles.trace.events[self.roles.step.start : value.index]
+            if self.program.sites[e.site].statement is statement
+        }
 
     def _unused(self) -> None:
         """Say what named backward values are that no gradient was traced through."""
@@ -324,19 +359,6 @@ class _Judge:
                 best = as_target(roles.trace.value(labels.birth), shape)
         return best
 
-    def _catalogue(self) -> list[tuple[str, Array]]:
-        """Derivatives of the usual losses with respect to the output, summed over the samples."""
-        output, target = self.roles.output, self.target
-        if output is None or target is None:
-            return []
-        p = np.asarray(self.values.get(output.object), np.float64)
-        losses = [("squared error", 2 * (p - target))]
-        if np.all(p > 0) and np.all((target >= 0) & (target <= 1)):
-            losses.insert(0, ("cross-entropy", -target / p))
-            if np.all(p < 1):
-                losses.insert(1, ("binary cross-entropy", (1 - target) / (1 - p) - target / p))
-        return losses
-
     def _name_loss(self) -> None:
         links = [*self.result.adjoints.values(), *(g for g in self.result.gradients.values() if g)]
         declared = [a.loss for a in links if a.right and a.given == "declared"]
@@ -356,6 +378,70 @@ class _Judge:
         site = self.program.sites[event.site]
         name = self.roles.names.get(event.object) or self.program.source.segment(site.node)
         return Quantity(event.object, event.key, event.index, name, site.line, np.shape(event.value))
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A point at which derivatives were measured, and what the program's values are there."""
+
+    measurement: Measurement
+    values: dict[int, Any]
+
+
+Points = list[tuple[_Point, list[Tangent]]]
+Slope = Callable[[Array, "Array | None"], "Array | None"]
+
+
+def _gathered(points: Points, number: Callable[[_Point, Array], float], key: Key) -> Array | None:
+    """A number for each point and direction, made from the derivative of one event; None where it is missing."""
+    if any(key not in t.derivatives for _, tangents in points for t in tangents):
+        return None
+    return np.array([number(point, t.derivatives[key]) for point, tangents in points for t in tangents])
+
+
+def _projections(value: Quantity, shape: tuple[int, ...], points: Points) -> Array | None:
+    """What a value says of the derivative along each direction."""
+    numbers: list[float] = []
+    for point, tangents in points:
+        array = aligned(point.values[value.object], shape)
+        if array is None:
+            return None
+        numbers += [float(np.sum(array * t.direction)) for t in tangents]
+    return np.array(numbers)
+
+
+def _pulled(upstream: Quantity, through: Quantity, points: Points) -> Array | None:
+    """What the adjoint of a later value says of the derivative along each direction."""
+    numbers: list[float] = []
+    for point, tangents in points:
+        adjoint = aligned(point.values[upstream.object], np.shape(point.values[through.object]))
+        if adjoint is None or any(through.birth not in t.derivatives for t in tangents):
+            return None
+        numbers += [float(np.sum(adjoint * t.derivatives[through.birth])) for t in tangents]
+    return np.array(numbers)
+
+
+def _squared_error(p: Array, target: Array | None) -> Array | None:
+    return None if target is None or p.shape != target.shape else 2 * (p - target)
+
+
+def _cross_entropy(p: Array, target: Array | None) -> Array | None:
+    if target is None or p.shape != target.shape or np.any(p <= 0) or np.any((target < 0) | (target > 1)):
+        return None
+    return -target / p
+
+
+def _binary_cross_entropy(p: Array, target: Array | None) -> Array | None:
+    slope = None if np.any(p >= 1) else _cross_entropy(p, target)
+    return None if slope is None or target is None else slope + (1 - target) / (1 - p)
+
+
+# Derivatives of the usual losses with respect to the output, summed over the samples.
+CATALOGUE: dict[str, Slope] = {
+    "cross-entropy": _cross_entropy,
+    "binary cross-entropy": _binary_cross_entropy,
+    "squared error": _squared_error,
+}
 
 
 def as_target(labels: object, shape: tuple[int, ...]) -> Array | None:

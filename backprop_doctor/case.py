@@ -99,6 +99,21 @@ class Case:
         """Insert text before a 1-based line and column."""
         return Edit(Position(self.source.path, line, column, line, column), text)
 
+    def move(self, statement: ast.stmt, after: ast.stmt) -> tuple[Edit, ...]:
+        """Put a statement below a later one of the same block; no edits where lines hold more than them."""
+        block = next((b for b in _blocks(self.source.tree) if statement in b and after in b), None)
+        if block is None or block.index(after) <= block.index(statement):
+            return ()
+        here, there = self.source.position(statement), self.source.position(after)
+        neighbours = [self.source.position(s) for s in block if s is not statement]
+        if any(here.line <= p.end_line and p.line <= here.end_line for p in neighbours):
+            return ()
+        lines = "".join(self.source.whole_line(n) for n in range(here.line, here.end_line + 1))
+        if not lines.endswith(("\n", "\r")) or not self.source.whole_line(there.end_line).endswith(("\n", "\r")):
+            return ()
+        gap = Position(self.source.path, here.line, 1, here.end_line + 1, 1)
+        return (Edit(gap, ""), self.insertion(there.end_line + 1, 1, lines))
+
     @cached_property
     def binding(self) -> dict[int, Site]:
         """For each object the outermost site that binds it to a name."""
@@ -287,6 +302,14 @@ class Case:
         return (best[1].factor, best[1].residual) if best else None
 
 
+def _blocks(tree: ast.AST) -> Iterator[list[ast.stmt]]:
+    for node in ast.walk(tree):
+        for name in ("body", "orelse", "finalbody"):
+            block = getattr(node, name, None)
+            if isinstance(block, list):
+                yield block
+
+
 def reduced_axes(before: tuple[int, ...], after: tuple[int, ...], node: ast.Call) -> tuple[int, ...] | None:
     """The axes a reduction took away, judged by shapes; the ``axis`` argument settles ambiguities."""
     if after == () or all(n == 1 for n in after):
@@ -348,7 +371,8 @@ def axis_edits(case: Case, node: ast.Call, axis: int, *, keepdims: bool) -> tupl
     tail = f", keepdims{spaced}True" if keepdims and not has_keepdims else ""
     closing = case.insertion(end.end_line, end.end_column - 1, "")
     if argument is None:
-        return (replace(closing, replacement=f", axis{spaced}{axis}{tail}"),)
+        comma = ", " if node.args or node.keywords else ""
+        return (replace(closing, replacement=f"{comma}axis{spaced}{axis}{tail}"),)
     edits = [case.edit(argument, str(axis))] if stated_axis(node) != axis else []
     if tail:
         edits.append(replace(closing, replacement=tail))

@@ -88,8 +88,12 @@ class Measurement:
 
     Parameters
     ----------
-    program, roles, probe
-        What to run, who is who in it, and the set-up it runs in.
+    program : Program
+        What to run.
+    roles : Roles
+        Who is who in it.
+    probe : Probe
+        The set-up it runs in.
     scale : float or None
         Parameters are replaced by random ones, weights of that size over the square root of their
         longer side and biases away from zero; None leaves the program's own initial values.
@@ -112,7 +116,7 @@ class Measurement:
         self.program = program
         self.roles = roles
         self.scale = scale
-        self._probe = probe
+        self.probe = probe
         self._actions = self._point(scale)
         self._actions |= self._freeze(roles.parameters if frozen else hold)
         self._last = min(roles.step.end, len(roles.trace.events)) - 1
@@ -148,7 +152,7 @@ class Measurement:
 
     def run(self, actions: dict[Key, Callable[[Any], Any]], *, keep: frozenset[Key] | None = None) -> Trace:
         """Another run at this point, with more actions."""
-        return self.program.run(replace(self._probe, actions={**self._actions, **actions}, keep=keep, last=self._last))
+        return self.program.run(replace(self.probe, actions={**self._actions, **actions}, keep=keep, last=self._last))
 
     def _shifted(self, key: Key, shift: Array) -> Trace:
         before = self._actions.get(key)

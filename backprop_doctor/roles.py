@@ -269,19 +269,23 @@ def _roles_in(
 ) -> Roles | None:
     carried = _carried(program, trace, loop, first_seen)
     sources: list[Event] = []
-    known: set[int] = set()
+    entries: dict[int, Event] = {}
     for _, event in _loads(program, trace, loop.start, loop.middle, numbers=numbers):
         birth, site = first_seen[event.object], program.sites[event.site]
         external = birth is event and not site.children
-        if (birth.index < loop.start or external) and event.object not in known:
-            known.add(event.object)
+        if (birth.index < loop.start or external) and event.object not in entries:
+            entries[event.object] = event
             sources.append(birth)
     if len(sources) < 2:
         return None
     if not carried:
         return None
     last = max(event.index for event in carried.values())
-    masks = reach(program, trace, probe, sources[:SOURCES_LIMIT], last)
+    sources = sources[:SOURCES_LIMIT]
+    masks = reach(program, trace, probe, sources, last)
+    # Labels that the program makes from the inputs hang on them before training only: disturb later.
+    makers = [s for s in sources if any(masks[s.object][o.index] for o in sources if o is not s)]
+    masks |= reach(program, trace, probe, [entries[s.object] for s in makers], last) if makers else {}
     # Counts and class numbers change by jumps, if at all: only real arrays tell who depends on whom.
     turn = np.zeros(len(trace.events), bool)
     for event in trace.events[loop.start : loop.middle]:

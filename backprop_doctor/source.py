@@ -75,6 +75,10 @@ class Source:
         """Text of a 1-based line without its end."""
         return self._lines[number - 1].rstrip("\r\n") if 0 < number <= len(self._lines) else ""
 
+    def whole_line(self, number: int) -> str:
+        """Text of a 1-based line with its end."""
+        return self._lines[number - 1] if 0 < number <= len(self._lines) else ""
+
     def position(self, node: ast.AST) -> Position:
         """Where a node stands, with columns counted in characters."""
         start, end = _span(node)

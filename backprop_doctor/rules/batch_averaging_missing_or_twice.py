@@ -150,10 +150,12 @@ def examine(case: Case) -> Iterator[Sighting]:
     blamed: set[int] = set()
     for parameter, gradient, total in odd:
         link = _culprit(case, gradient, [g for _, g, t in totals if abs(t / usual - 1) <= 1e-4])
+        ratio = total / usual
+        if inline and not _is_power(ratio, case.samples):
+            continue  # parameters may have a learning rate each
         if link.value.object in blamed:
             continue
         blamed.add(link.value.object)
-        ratio = total / usual
         yield Sighting(
             node=case.home(link.value),
             message=f"{link.value.name} carries a factor of {case.factor(ratio)} that the other gradients do not have",
@@ -167,6 +169,10 @@ def examine(case: Case) -> Iterator[Sighting]:
             ),
             objects=(link.value.object,),
         )
+
+
+def _is_power(ratio: float, samples: int) -> bool:
+    return samples > 1 and any(abs(abs(ratio) / float(samples) ** k - 1) < 1e-4 for k in (-2, -1, 1, 2))
 
 
 def _step_factor(case: Case, parameter: Parameter, gradient: Adjoint, total: float) -> float | None:

@@ -122,10 +122,13 @@ def examine(case: Case) -> Iterator[Sighting]:
         factors.append(found.factor)
     if not factors or max(factors) - min(factors) > 1e-4 * abs(factors[0]) or abs(factors[0] - 1) < 1e-4:
         return
+    convention = "a convention, absorbed by the learning rate"
+    if factors[0] < 0:
+        convention = "the sign of the one is not that of the other"
     yield Sighting(
         node=case.home(declared),
         message=f"the gradients are {case.factor(factors[0])} times those of {declared.name}, all of them alike: "
-        "a convention, absorbed by the learning rate",
+        + convention,
         label=f"gradients are {case.factor(factors[0])} times this",
         evidence=(Evidence("gradient over derivative of the loss", case.factor(factors[0]), "1"),),
     )

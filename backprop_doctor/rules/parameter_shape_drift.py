@@ -109,7 +109,8 @@ def examine(case: Case) -> Iterator[Sighting]:
     """Shapes before and after one real step, where the gradient itself explains nothing."""
     for parameter in case.roles.parameters:
         after = case.live.value(parameter.updates[-1])
-        if after is None or np.shape(after) == parameter.shape:
+        # (3,) that becomes (1, 3) holds the same numbers; more of them is a fault.
+        if after is None or np.size(after) == np.prod(parameter.shape, dtype=int):
             continue
         site = case.site(parameter.updates[-1])
         operands = case.judgement.operands[parameter.object]

@@ -118,14 +118,14 @@ import numpy as np
 
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.records import Evidence
-from backprop_doctor.roles import Parameter
+from backprop_doctor.roles import Parameter, Quantity
 
 SEVERITY = "error"
 
 
 def examine(case: Case) -> Iterator[Sighting]:
     """Compare each gradient with updates in force and with updates held back; release one at a time."""
-    disturbed: dict[int, list[str]] = {}
+    disturbed: dict[int, list[Quantity]] = {}
     largest: dict[int, float] = {}
     for parameter in case.roles.parameters:
         gradient = case.gradient(parameter)
@@ -140,21 +140,23 @@ def examine(case: Case) -> Iterator[Sighting]:
                 continue
             mended = case.run_updating_all_but(other).value(key)
             if mended is not None and _distance(mended, held) < 0.5 * _distance(live, held):
-                disturbed.setdefault(other.object, []).append(gradient.value.name)
+                disturbed.setdefault(other.object, []).append(gradient.value)
                 largest[other.object] = max(largest.get(other.object, 0.0), _distance(live, held))
     for parameter in case.roles.parameters:
         if parameter.object in disturbed:
             yield _sighting(case, parameter, disturbed[parameter.object], largest[parameter.object])
 
 
-def _sighting(case: Case, parameter: Parameter, gradients: list[str], distance: float) -> Sighting:
-    site = case.site(parameter.updates[0])
-    names = " and ".join(dict.fromkeys(gradients))
+def _sighting(case: Case, parameter: Parameter, gradients: list[Quantity], distance: float) -> Sighting:
+    statement = case.site(parameter.updates[0]).statement
+    several = {gradient.name: gradient for gradient in gradients}
+    names, verb = " and ".join(several), "is" if len(several) == 1 else "are"
+    last = max(gradients, key=lambda gradient: gradient.line)
     return Sighting(
-        node=site.statement,
-        message=f"{parameter.name} is updated before the backward pass reads it: {names} is computed "
+        node=statement,
+        message=f"{parameter.name} is updated before the backward pass reads it: {names} {verb} computed "
         "with the new value",
-        label=f"too early: {names} still needs the old {parameter.name}",
+        label=f"too early: {names} still need{'s' if len(several) == 1 else ''} the old {parameter.name}",
         why="the gradient of one point needs every parameter at that point; update after the last gradient",
         evidence=(
             Evidence(
@@ -163,7 +165,8 @@ def _sighting(case: Case, parameter: Parameter, gradients: list[str], distance: 
                 "no difference",
             ),
         ),
-        fix=f"move below the line that computes {gradients[-1]}",
+        fix=f"move below the line that computes {last.name}",
+        edits=case.move(statement, case.statement(last)),
         objects=(parameter.successor,),
     )
 
