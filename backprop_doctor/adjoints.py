@@ -14,7 +14,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_doctor.gradients import DIRECTIONS, STEP_RELATIVE, WRONG_ABOVE, Fit, Measurement, Tangent, aligned, fit
+from backprop_doctor.gradients import (
+    DIRECTIONS,
+    RIGHT_BELOW,
+    STEP_RELATIVE,
+    WRONG_ABOVE,
+    Fit,
+    Measurement,
+    Tangent,
+    aligned,
+    fit,
+    fits,
+)
 from backprop_doctor.program import Event, Key
 from backprop_doctor.roles import Parameter, Quantity, Roles, is_array
 
@@ -103,6 +114,7 @@ class _Judge:
         self.values = {q.object: self.m.value(q.birth) for q in everything}
         self.backward = [q for q in self.backward if is_array(self.values[q.object])]
         self._others: list[_Point] = []
+        self._known_pairs: dict[tuple[int, float], _Pairs] = {}
 
     def run(self) -> Judgement:
         for parameter in self.roles.parameters:
@@ -143,9 +155,29 @@ class _Judge:
             found = self._adjoint(candidate, parameter)
             if found.right:
                 return self._earliest(found, parameter)
+            summed = self._summed(candidate, parameter)
+            if summed is not None:
+                return summed
             if direct:
                 fits.append(found)
         return fits[0] if fits else None
+
+    def _summed(self, candidate: Quantity, parameter: Parameter) -> Adjoint | None:
+        """A gradient gathered over samples taken one by one: each part is judged as the gradient for its sample."""
+        parts: dict[int, list[Quantity]] = {}
+        for value in self.backward:
+            if value.index < candidate.index and np.size(self.values[value.object]) == np.prod(
+                parameter.shape, dtype=int
+            ):
+                parts.setdefault(value.birth[0], []).append(value)
+        whole = np.ravel(self.values[candidate.object])
+        for several in parts.values():
+            total = sum((np.ravel(self.values[q.object]) for q in several), np.zeros(whole.size))
+            if len(several) > 1 and fit(whole, total).right:
+                claim = self._adjoint(several[0], parameter)
+                if claim.right:
+                    return claim
+        return None
 
     def _earliest(self, found: Adjoint, parameter: Parameter) -> Adjoint:
         """The first value that is the same gradient: a velocity or a step is made from it."""
@@ -211,42 +243,52 @@ class _Judge:
         return points
 
     def _on_upstream(self, value: Quantity, of: Quantity, step: float = STEP_RELATIVE) -> Adjoint | None:
+        """The claim judged on the adjoints of all later values that are there already."""
         points = [(p, p.measurement.tangents(of.birth, step)) for p in self._points(of)]
         analytic = _projections(value, of.shape, points)
         if analytic is None:
             return None
-        read = self._read_with(value)
-        right: list[Adjoint] = []
-        best: Adjoint | None = None
+        pairs = self._pairs(of, step, points)
+        factors, residuals = fits(analytic, pairs.numeric)
+        copies = self._copies_of(value)
+        allowed = np.array([u.index < value.index and u.object not in copies for u, _ in pairs.pairs], bool)
+        residuals = np.where(allowed, residuals, np.inf)
 
-        def rank(claim: Adjoint) -> tuple[bool, float]:
-            return claim.upstream is not None and claim.upstream.object not in read, claim.fit.residual
+        def claim(i: Any) -> Adjoint:
+            return Adjoint(value, of, Fit(float(factors[i]), float(residuals[i])), "adjoint", *pairs.pairs[i])
 
-        for upstream in self.backward:
-            if upstream.index >= value.index or upstream.object == of.object:
-                continue
-            for through in self.forward:
-                if through.index <= of.index or through.object == of.object:
-                    continue
-                numeric = _pulled(upstream, through, points)
-                if numeric is None:
-                    continue
-                found = Adjoint(value, of, fit(analytic, numeric), "adjoint", upstream, through)
-                if found.right:
-                    right.append(found)
-                # What a wrong line was made from is what it reads, not what happens to come closest.
-                if best is None or rank(found) < rank(best):
-                    best = found
+        right = [c for c in map(claim, np.flatnonzero(residuals < RIGHT_BELOW)) if c.right]
         if right:
             # Values with names carry roles; the nearest of them says most about this line.
             named = [a for a in right if _is_named(a.upstream) and _is_named(a.through)] or right
             nearest = max(a.upstream.index for a in named if a.upstream)
             near = [a for a in named if a.upstream and a.upstream.index == nearest]
             return min(near, key=lambda a: a.through.index if a.through else 0)
-        if best and step == STEP_RELATIVE and best.fit.residual < 0.05 and len(analytic) > 1:
+        if not allowed.any():
+            return None
+        if step == STEP_RELATIVE and len(analytic) > 1 and residuals.min() < 0.05:
             # A kink crossed between the two evaluations looks like a small error: shorten the step.
             return self._on_upstream(value, of, STEP_RELATIVE / 50)
-        return best
+        # What a wrong line was made from is what it reads, not what happens to come closest.
+        read = self._read_with(value)
+        direct = np.array([u.object in read for u, _ in pairs.pairs], bool) & allowed
+        return claim(int(np.argmin(np.where(direct, residuals, np.inf) if direct.any() else residuals)))
+
+    def _pairs(self, of: Quantity, step: float, points: Points) -> _Pairs:
+        if (of.object, step) not in self._known_pairs:
+            ups = [q for q in self.backward if q.object != of.object]
+            throughs = [q for q in self.forward if q.index > of.index and q.object != of.object]
+            self._known_pairs[of.object, step] = _Pairs.of(ups, throughs, points)
+        return self._known_pairs[of.object, step]
+
+    def _copies_of(self, value: Quantity) -> set[int]:
+        """Values that hold the same numbers up to a factor: they say nothing of this one."""
+        own = np.ravel(self.values[value.object])
+        return {
+            q.object
+            for q in self.backward
+            if np.size(self.values[q.object]) == own.size and fit(np.ravel(self.values[q.object]), own).right
+        }
 
     def _on_loss(self, value: Quantity, of: Quantity) -> Adjoint | None:
         best: Adjoint | None = None
@@ -309,11 +351,14 @@ class _Judge:
 
     def _unused(self) -> None:
         """Say what named backward values are that no gradient was traced through."""
+        seen = {adjoint.value.birth[0] for adjoint in self.result.adjoints.values()}
         for value in self.backward:
-            if value.object in self.result.adjoints or not _is_named(value):
+            # One sample's worth is enough: what is made at the same place again is the same line.
+            if value.birth[0] in seen or not _is_named(value):
                 continue
+            seen.add(value.birth[0])
             for of in self.forward:
-                if not _is_named(of) or aligned(self.values[value.object], of.shape) is None:
+                if of.birth[1] > 0 or not _is_named(of) or not _has(self.values[value.object], _squeezed(of.shape)):
                     continue
                 found = self._adjoint(value, of)
                 if found.right and found.given != "canonical":
@@ -410,15 +455,41 @@ def _projections(value: Quantity, shape: tuple[int, ...], points: Points) -> Arr
     return np.array(numbers)
 
 
-def _pulled(upstream: Quantity, through: Quantity, points: Points) -> Array | None:
-    """What the adjoint of a later value says of the derivative along each direction."""
-    numbers: list[float] = []
-    for point, tangents in points:
-        adjoint = aligned(point.values[upstream.object], np.shape(point.values[through.object]))
-        if adjoint is None or any(through.birth not in t.derivatives for t in tangents):
-            return None
-        numbers += [float(np.sum(adjoint * t.derivatives[through.birth])) for t in tangents]
-    return np.array(numbers)
+@dataclass(frozen=True)
+class _Pairs:
+    """For backward values as adjoints of forward values: what they say of the derivative along each direction."""
+
+    pairs: list[tuple[Quantity, Quantity]]
+    numeric: Array
+
+    @classmethod
+    def of(cls, upstreams: list[Quantity], throughs: list[Quantity], points: Points) -> _Pairs:
+        """All pairs of one shape (up to unit axes), each with one number a direction."""
+        pairs: list[tuple[Quantity, Quantity]] = []
+        blocks: list[Array] = []
+        tangents = [t for _, several in points for t in several]
+        throughs = [q for q in throughs if all(q.birth in t.derivatives for t in tangents)]
+        for shape in {_squeezed(q.shape) for q in upstreams}:
+            ups = [q for q in upstreams if all(_has(p.values[q.object], shape) for p, _ in points)]
+            ends = [q for q in throughs if all(_has(t.derivatives[q.birth], shape) for t in tangents)]
+            if not ups or not ends:
+                continue
+            columns = []
+            for point, several in points:
+                values = np.stack([np.ravel(point.values[q.object]).astype(np.float64) for q in ups])
+                for t in several:
+                    columns.append(values @ np.stack([np.ravel(t.derivatives[q.birth]) for q in ends]).T)
+            pairs += [(u, e) for u in ups for e in ends]
+            blocks.append(np.stack(columns, axis=-1).reshape(-1, len(tangents)))
+        return cls(pairs, np.concatenate(blocks) if blocks else np.zeros((0, len(tangents))))
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(n for n in shape if n != 1)
+
+
+def _has(value: Any, shape: tuple[int, ...]) -> bool:
+    return value is not None and _squeezed(np.shape(value)) == shape
 
 
 def _squared_error(p: Array, target: Array | None) -> Array | None:

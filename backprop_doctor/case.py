@@ -75,6 +75,7 @@ class Case:
     judgement: Judgement
     axes: Axes
     remarks: list[str] = field(default_factory=list)
+    _claims: dict[tuple[int, int], Adjoint] = field(default_factory=dict, repr=False)
 
     # -- places ----------------------------------------------------------------------------------------
 
@@ -226,11 +227,20 @@ class Case:
         """The claims an adjoint rests on, itself first, the loss last."""
         links = [adjoint]
         while links[-1].upstream is not None:
-            following = self.judgement.adjoints.get(links[-1].upstream.object)
+            following = self._claim(links[-1].upstream, links[-1].through)
             if following is None or following in links:
                 break
             links.append(following)
         return links
+
+    def _claim(self, value: Quantity, of: Quantity | None) -> Adjoint | None:
+        """What is said of a value as the adjoint of just that quantity: one value may serve for several."""
+        known = self.judgement.adjoints.get(value.object)
+        if known is None or of is None or known.of.object == of.object:
+            return known
+        if (value.object, of.object) not in self._claims:
+            self._claims[value.object, of.object] = self.judgement.claim(value, of)
+        return self._claims[value.object, of.object]
 
     def total_factor(self, adjoint: Adjoint) -> float | None:
         """Gradient over derivative of the summed loss; None where the chain has a wrong link."""

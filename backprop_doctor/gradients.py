@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from backprop_doctor.program import Key, Probe, Program, Trace
 from backprop_doctor.roles import Parameter, Roles, is_array
 
-__all__ = ["Fit", "Measurement", "Tangent", "aligned", "fit", "name_factor"]
+__all__ = ["Fit", "Measurement", "Tangent", "aligned", "fit", "fits", "name_factor"]
 
 Array = NDArray[np.float64]
 
@@ -71,6 +71,32 @@ def fit(analytic: Array, numeric: Array, noise: float = 0.0) -> Fit:
         return Fit(0.0, float("inf"))
     factor = float(analytic @ numeric) / norm**2
     return Fit(factor, float(np.linalg.norm(analytic - factor * numeric)) / size)
+
+
+def fits(analytic: Array, numeric: Array) -> tuple[Array, Array]:
+    """`fit` of one vector of projections against many.
+
+    Parameters
+    ----------
+    analytic : ndarray of float64, shape (K,)
+        Projections of the program's value on K directions.
+    numeric : ndarray of float64, shape (P, K)
+        The same of P numeric derivatives.
+
+    Returns
+    -------
+    factors, residuals : ndarray of float64, shape (P,)
+        As the fields of `Fit`.
+    """
+    size, norms = float(np.linalg.norm(analytic)), np.linalg.norm(numeric, axis=1)
+    usable = np.isfinite(norms) & (norms > 0)
+    if not np.isfinite(size) or size == 0.0:
+        usable[:] = False
+    safe = np.where(usable, norms, 1.0)
+    rows = np.where(usable[:, None], numeric, 0.0)
+    factors = rows @ np.nan_to_num(analytic) / safe**2
+    residuals = np.linalg.norm(analytic - factors[:, None] * rows, axis=1) / (size or 1.0)
+    return factors, np.where(usable, residuals, np.inf)
 
 
 def aligned(value: Any, shape: tuple[int, ...]) -> Array | None:

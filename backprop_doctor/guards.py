@@ -1,67 +1,135 @@
 """What keeps checked code from doing harm by accident.
 
-No input, no display, no network, no new processes, no writes outside a scratch folder.  These guards
-live inside the process they guard: they stop accidents, not attackers.
+No input, no network, no new processes, no writes outside a scratch folder.  What a program writes, renames or
+removes lands in an overlay: the program sees the change, the user's files do not.  Whatever comes past the
+overlay is refused.  These guards live inside the process they guard: they stop accidents, not attackers.
 """
 
 from __future__ import annotations
 
 import builtins
 import contextlib
+import errno
+import faulthandler
 import io
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import time
+from _thread import get_ident
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import FrameType, SimpleNamespace
+from typing import Any, NamedTuple
 
-__all__ = ["Guards", "Interrupted"]
+import numpy as np
 
-OUTPUT_BYTES = 64 * 1024
+__all__ = ["Guards", "Interrupted", "Note", "replaced", "watch"]
 
-_REFUSED_EVENTS = {
-    "subprocess.Popen": "starting programs",
-    "os.system": "starting programs",
-    "os.exec": "starting programs",
-    "os.posix_spawn": "starting programs",
+OUTPUT_CHARACTERS = 64 * 1024
+RING_SECONDS = 0.05
+# How long code may go on after it has been interrupted: it may swallow that, or not come to hear of it.
+GRACE_SECONDS = 1.0
+
+REFUSED = {
+    "subprocess.Popen": "starting other programs",
+    "os.system": "starting other programs",
+    "os.exec": "starting other programs",
+    "os.posix_spawn": "starting other programs",
+    "os.spawn": "starting other programs",
+    "os.startfile": "starting other programs",
+    "_winapi.CreateProcess": "starting other programs",
     "os.fork": "starting processes",
     "os.forkpty": "starting processes",
+    "pty.spawn": "starting processes",
     "os.kill": "sending signals",
     "os.killpg": "sending signals",
     "socket.connect": "the network",
     "socket.bind": "the network",
+    "socket.sendto": "the network",
+    "socket.sendmsg": "the network",
     "socket.getaddrinfo": "the network",
     "socket.gethostbyname": "the network",
+    "socket.gethostbyaddr": "the network",
 }
-_WRITING_EVENTS = {
-    "os.remove",
-    "os.rename",
-    "os.rmdir",
-    "os.mkdir",
-    "os.truncate",
-    "os.chmod",
-    "os.chown",
-    "os.link",
-    "os.symlink",
-    "os.utime",
-    "shutil.rmtree",
-    "shutil.move",
-}
+WRITING = frozenset(
+    f"os.{name}"
+    for name in (
+        "chflags chmod chown link lockf mkdir remove removexattr rename rmdir setxattr symlink truncate utime".split()
+    )
+) | {"shutil.rmtree", "shutil.move", "sqlite3.connect"}
+WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+# The functions as they are before any of them is replaced.
+_OWN = SimpleNamespace(
+    **{name: getattr(os, name) for name in ("chdir", "listdir", "mkdir", "open", "scandir", "stat")},
+    io_open=io.open,
+    rmtree=shutil.rmtree,
+)
+_REMOVING = ("remove", "unlink", "rmdir", "removedirs")
+_CHANGING = ("chflags", "chmod", "chown", "lchmod", "lchown", "truncate", "utime", "setxattr", "removexattr")
+
+_confining: Guards | None = None
+_hooked = False
+_watched: tuple[int, float] | None = None
 
 
 class Interrupted(BaseException):
     """Ends checked code; not an Exception, so that the code's own handlers let it through."""
 
 
+class Note(NamedTuple):
+    """Something a program did that explains why it does not train, and the line of the program it came from."""
+
+    what: str
+    line: int
+
+
+def watch(descriptor: int, deadline: float) -> None:
+    """Leave a traceback should the interpreter crash, or should checked code still be running at the deadline.
+
+    Parameters
+    ----------
+    descriptor : int
+        An open file.
+    deadline : float
+        In seconds of `time.monotonic`.
+    """
+    global _watched
+    faulthandler.enable(file=descriptor, all_threads=False)
+    _watched = descriptor, deadline
+
+
+@contextlib.contextmanager
+def replaced(*changes: tuple[Any, str, Any]) -> Iterator[None]:
+    """Give attributes (owner, name) another value while the context lasts, where the owner has them."""
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in changes if hasattr(owner, name)]
+    for owner, name, value in changes:
+        if hasattr(owner, name):
+            setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for owner, name, value in reversed(before):
+            setattr(owner, name, value)
+
+
 class Output(io.StringIO):
-    """Keeps the first part of what is printed and counts the rest."""
+    """Keeps the first part of what is printed, and the last piece."""
+
+    last = ""
+    encoding = "utf-8"
 
     def write(self, text: str) -> int:
-        if self.tell() < OUTPUT_BYTES:
-            super().write(text[:OUTPUT_BYTES])
+        self.last = text[-OUTPUT_CHARACTERS:] if text.strip() else self.last
+        if self.tell() < OUTPUT_CHARACTERS:
+            super().write(text[:OUTPUT_CHARACTERS])
         return len(text)
+
+    def reconfigure(self, **_: Any) -> None:
+        """Accept what a terminal would."""
 
     @property
     def buffer(self) -> Any:
@@ -69,11 +137,161 @@ class Output(io.StringIO):
         return io.BytesIO()
 
 
-class _NoInput(io.StringIO):
-    def _refuse(self, *_: object) -> Any:
-        raise Interrupted("waits for input")
+class Overlay:
+    """The files as the program sees them: its own writing, then the user's files, then stand-ins.
 
-    read = readline = readlines = __next__ = _refuse
+    Parameters
+    ----------
+    scratch : Path
+        The only folder checked code may write to.
+    redirect : function of str to str or None
+        Where to read a file instead: stand-ins for data sets.
+    """
+
+    def __init__(self, scratch: Path, redirect: Callable[[str], str | None]) -> None:
+        self._scratch = os.path.realpath(scratch)
+        self._written = os.path.join(self._scratch, "written")
+        self._redirect = redirect
+        self._gone: set[str] = set()
+
+    def forget(self) -> None:
+        """Begin afresh: every run finds the files as the user left them."""
+        self._gone.clear()
+        if _is_present(self._written):
+            _OWN.rmtree(self._written, ignore_errors=True)
+
+    def owns(self, path: str) -> bool:
+        """Whether checked code may change this path."""
+        return os.path.realpath(path).startswith(self._scratch + os.sep) or path == os.devnull
+
+    def place(self, path: Any) -> str:
+        """Where a file written by checked code lands."""
+        full = os.path.realpath(os.fsdecode(path))
+        if full == os.devnull or full == self._scratch or full.startswith(self._scratch + os.sep):
+            return full
+        return os.path.join(self._written, full.lstrip("/\\").replace(":", ""))
+
+    def seen(self, path: Any) -> str:
+        """Where a file is read.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the program has removed it.
+        """
+        name, target = os.fsdecode(path), self.place(path)
+        if _is_present(target):
+            return target
+        full = os.path.realpath(name)
+        if any(full == gone or full.startswith(gone + os.sep) for gone in self._gone):
+            raise _missing(name)
+        return self._redirect(name) or name
+
+    def writable(self, path: Any, *, keep: bool) -> str:
+        """Where to write a file; with what it holds so far if that is to be kept."""
+        target = self.place(path)
+        self._make_folder(os.path.dirname(target))
+        if keep and not _is_present(target):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copyfile(self.seen(path), target)
+        return target
+
+    def changes(self) -> Iterator[tuple[Any, str, Any]]:
+        """What to replace so that a program works on the overlay."""
+        for owner in (builtins, io):
+            yield owner, "open", self._open
+        yield os, "open", self._open_low
+        for name in ("stat", "chdir", "scandir"):
+            yield os, name, self._reading(getattr(_OWN, name))
+        yield os, "listdir", self._listdir
+        for name in ("mkdir", "makedirs"):
+            yield os, name, self._mkdir
+        for name in (*_REMOVING, *_CHANGING):
+            if hasattr(os, name):
+                yield os, name, self._changing(getattr(os, name), removes=name in _REMOVING)
+        for name in ("rename", "replace", "renames", "link", "symlink"):
+            yield os, name, self._transfer_keeping if "link" in name else self._transfer
+        yield shutil, "move", self._transfer
+        yield shutil, "rmtree", self._changing(_OWN.rmtree, removes=True)
+        # Numpy's text functions open files by themselves.
+        for name in ("loadtxt", "genfromtxt", "load"):
+            yield np, name, self._reading(getattr(np, name))
+        yield np, "savetxt", self._savetxt(np.savetxt)
+
+    def _open(self, file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if isinstance(file, (str, bytes, os.PathLike)):
+            writes = set(mode) & set("wax+")
+            file = self.writable(file, keep=not set(mode) & set("wx")) if writes else self.seen(file)
+        return _OWN.io_open(file, mode, *args, **kwargs)
+
+    def _open_low(self, path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+        if isinstance(path, (str, bytes, os.PathLike)) and "dir_fd" not in kwargs:
+            path = self.writable(path, keep=not flags & os.O_TRUNC) if flags & WRITE_FLAGS else self.seen(path)
+        return int(_OWN.open(path, flags, *args, **kwargs))
+
+    def _reading(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def read(path: Any = ".", *args: Any, **kwargs: Any) -> Any:
+            if isinstance(path, (str, bytes, os.PathLike)) and kwargs.get("dir_fd") is None:
+                found = self.seen(path)
+                path = path if found == os.fsdecode(path) else found
+            return function(path, *args, **kwargs)
+
+        return read
+
+    def _savetxt(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def save(fname: Any, *args: Any, **kwargs: Any) -> Any:
+            is_path = isinstance(fname, (str, os.PathLike))
+            return function(self.writable(fname, keep=False) if is_path else fname, *args, **kwargs)
+
+        return save
+
+    def _listdir(self, path: Any = ".") -> list[Any]:
+        if not isinstance(path, (str, os.PathLike)):
+            return list(_OWN.listdir(path))
+        folder = os.path.realpath(path)
+        names: list[str] = []
+        for place in {self.seen(path), folder}:
+            with contextlib.suppress(FileNotFoundError):
+                names += _OWN.listdir(place)
+        if not names and not _is_present(self.seen(path)):
+            raise _missing(os.fsdecode(path))
+        return [name for name in dict.fromkeys(names) if os.path.join(folder, name) not in self._gone]
+
+    def _mkdir(self, path: Any, *_: Any, **__: Any) -> None:
+        self._make_folder(self.place(path))
+
+    def _make_folder(self, path: str) -> None:
+        if not _is_present(path):
+            self._make_folder(os.path.dirname(path))
+            _OWN.mkdir(path)
+
+    def _changing(self, function: Callable[..., Any], *, removes: bool) -> Callable[..., Any]:
+        def change(path: Any, *args: Any, **kwargs: Any) -> Any:
+            if not isinstance(path, (str, bytes, os.PathLike)) or kwargs.get("dir_fd") is not None:
+                return function(path, *args, **kwargs)
+            found = self.seen(path)
+            if not _is_present(found):
+                raise _missing(os.fsdecode(path))
+            if removes:
+                self._gone.add(os.path.realpath(os.fsdecode(path)))
+            return function(found, *args, **kwargs) if self.owns(found) else None
+
+        return change
+
+    def _transfer(self, src: Any, dst: Any, *_: Any, keep: bool = False, **__: Any) -> str:
+        source, target = self.seen(src), os.fsdecode(dst)
+        if os.path.isdir(target):
+            target = os.path.join(target, os.path.basename(os.fsdecode(src).rstrip("/\\")))
+        if os.path.isdir(source):
+            shutil.copytree(source, self.writable(target, keep=False), dirs_exist_ok=True)
+        else:
+            shutil.copyfile(source, self.writable(target, keep=False))
+        if not keep:
+            (shutil.rmtree if os.path.isdir(source) else os.remove)(os.fsdecode(src))
+        return os.fsdecode(dst)
+
+    def _transfer_keeping(self, src: Any, dst: Any, *_: Any, **__: Any) -> None:
+        self._transfer(src, dst, keep=True)
 
 
 class Guards:
@@ -84,158 +302,182 @@ class Guards:
     scratch : Path
         The only folder checked code may write to; files it writes elsewhere land there instead.
     redirect : function of str to str or None, optional
-        Where to find a file that is not there: stand-ins for data sets.
+        Where to read a file instead: stand-ins for data sets.
+    program : str, optional
+        File name in the tracebacks of the checked program; without it, lines are not known.
+
+    Attributes
+    ----------
+    notes : list of Note
+        What the program did in its latest run that may explain why it does not train.
+    output : Output
+        What it printed.
     """
 
-    def __init__(self, scratch: Path, redirect: Callable[[str], str | None] | None = None) -> None:
-        self._scratch = scratch.resolve()
-        self._redirect = redirect or (lambda path: None)
-        self._active = False
-        self._open = builtins.open
+    def __init__(
+        self, scratch: Path, redirect: Callable[[str], str | None] = lambda path: None, program: str = ""
+    ) -> None:
+        global _hooked
         self.output = Output()
-        sys.addaudithook(self._audit)
+        self.notes: list[Note] = []
+        self._program = program
+        self._overlay = Overlay(scratch, redirect)
+        self._scratch = scratch
+        self._trusted = {get_ident()}
+        # Numpy remembers the opener it finds at first use: let that be the real one.
+        np.lib.npyio.DataSource().open(os.devnull).close()
+        if not _hooked:
+            sys.addaudithook(_audit)  # for good: there is no way to take it back
+            _hooked = True
+
+    def close(self) -> None:
+        """End the guard over threads that checked code has left behind."""
+        global _confining
+        _confining = None
 
     @contextlib.contextmanager
     def confined(self, seconds: float) -> Iterator[None]:
         """Run checked code: captured, without input, and for so many seconds at most."""
-        self.output = Output()
-        saved = (sys.stdout, sys.stderr, sys.stdin, builtins.input, sys.argv, time.sleep, os._exit, os.getcwd())
-        sys.stdout = sys.stderr = self.output
-        sys.stdin = _NoInput()
-        builtins.input = _NoInput().read
-        builtins.open = io.open = self._guarded_open
-        makers = {name: getattr(os, name) for name in ("mkdir", "makedirs")}
-        os.mkdir = self._guarded_mkdir
-        os.makedirs = self._guarded_makedirs
-        time.sleep = lambda _seconds: None
-        os._exit = _refuse_exit
-        self._active = True
-        alarm = _alarm(seconds)
+        global _confining
+        self.output, self.notes = Output(), []
+        self._overlay.forget()
+        folder, argv, thread = os.getcwd(), sys.argv, get_ident()
+        _confining = self
         try:
-            with alarm, self._readers():
-                yield
+            with replaced(*self._changes(), *self._overlay.changes()), self._alarm(seconds):
+                self._trusted.discard(thread)
+                try:
+                    yield
+                finally:
+                    self._trusted.add(thread)
         finally:
-            self._active = False
-            (sys.stdout, sys.stderr, sys.stdin, builtins.input, sys.argv, time.sleep, os._exit, folder) = saved
-            builtins.open = io.open = self._open
-            for name, function in makers.items():
-                setattr(os, name, function)
+            sys.argv = argv
             if os.getcwd() != folder:
                 os.chdir(folder)
 
-    # -- files -----------------------------------------------------------------------------------------
+    def _changes(self) -> Iterator[tuple[Any, str, Any]]:
+        no_input = _NoInput(self)
+        yield sys, "stdout", self.output
+        yield sys, "stderr", self.output
+        yield sys, "stdin", no_input
+        yield builtins, "input", no_input.read
+        for owner, name in ((sys, "exit"), (builtins, "exit"), (builtins, "quit")):
+            yield owner, name, self._exit
+        yield os, "_exit", self._exit_at_once
+        yield time, "sleep", lambda seconds: None
+        yield tempfile, "tempdir", str(self._scratch)
+        # Processes are started below the audit events too.
+        yield sys.modules.get("_posixsubprocess"), "fork_exec", self._start_process
 
-    def place(self, path: str) -> Path:
-        """Where a file written by checked code lands."""
-        full = Path(path).resolve()
-        if self._scratch in (full, *full.parents):
-            return full
-        return self._scratch / "written" / str(full).lstrip("/").replace(":", "")
+    # -- what is noted -----------------------------------------------------------------------------------
 
-    def _guarded_open(self, file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        if isinstance(file, (str, bytes, os.PathLike)):
-            path = os.fsdecode(os.fspath(file))
-            if set(mode) & set("wax+"):
-                target = self.place(path)
-                if path != os.devnull:
-                    self._quietly(target.parent.mkdir, parents=True, exist_ok=True)
-                    file = str(target)
-            elif not os.path.exists(path):
-                written = self.place(path)
-                file = str(written) if written.exists() else self._redirect(path) or file
-        return self._open(file, mode, *args, **kwargs)
+    def note(self, what: str) -> None:
+        """Remember something the program does, and at which of its lines."""
+        frame: FrameType | None = sys._getframe()
+        while frame is not None and frame.f_code.co_filename != self._program:
+            frame = frame.f_back
+        self.notes.append(Note(what, frame.f_lineno if frame else 0))
 
-    @contextlib.contextmanager
-    def _readers(self) -> Iterator[None]:
-        """Numpy's text readers open files by themselves: give them the stand-in's path."""
-        import numpy as np
+    def interrupt(self, what: str) -> Any:
+        """End the run, and remember why: the program may swallow the exception."""
+        self.note(what)
+        raise Interrupted(what)
 
-        saved = {name: getattr(np, name) for name in ("loadtxt", "genfromtxt", "load")}
+    def _exit(self, status: Any = None) -> None:
+        said = status if isinstance(status, str) else self.output.last.strip().rpartition("\n")[2] if status else ""
+        self.note(f"exits before it trains{f' and says: {said}' if said else ''}")
+        raise SystemExit(status)
 
-        def redirected(function: Callable[..., Any]) -> Callable[..., Any]:
-            def read(file: Any, *args: Any, **kwargs: Any) -> Any:
-                if isinstance(file, (str, os.PathLike)) and not os.path.exists(file):
-                    written = self.place(os.fspath(file))
-                    file = str(written) if written.exists() else self._redirect(os.fspath(file)) or file
-                return function(file, *args, **kwargs)
+    def _exit_at_once(self, status: int) -> Any:
+        self.interrupt("ends the interpreter with os._exit before it trains")
 
-            return read
+    def _start_process(self, *_: Any) -> Any:
+        self._refuse("starting processes is")
 
-        for name, function in saved.items():
-            setattr(np, name, redirected(function))
-        try:
-            yield
-        finally:
-            for name, function in saved.items():
-                setattr(np, name, function)
+    def _refuse(self, what: str) -> None:
+        self.note(f"{what} refused while it is checked")
+        raise PermissionError(errno.EPERM, f"{what} refused while a program is checked")
 
-    def _guarded_mkdir(self, path: Any, *args: Any, **kwargs: Any) -> None:
-        self._quietly(self.place(os.fsdecode(path)).mkdir, parents=True, exist_ok=True)
+    def judge(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Refuse what checked code must not do.
 
-    def _guarded_makedirs(self, name: Any, *args: Any, **kwargs: Any) -> None:
-        self._guarded_mkdir(name)
-
-    def _quietly(self, action: Callable[..., Any], **kwargs: Any) -> None:
-        active, self._active = self._active, False
-        try:
-            with self._own_mkdir():
-                action(**kwargs)
-        finally:
-            self._active = active
-
-    @contextlib.contextmanager
-    def _own_mkdir(self) -> Iterator[None]:
-        guarded, os.mkdir = os.mkdir, _MKDIR
-        try:
-            yield
-        finally:
-            os.mkdir = guarded
-
-    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self._active:
+        Raises
+        ------
+        PermissionError
+            If it must not.
+        """
+        if get_ident() in self._trusted:
             return
-        if event in _REFUSED_EVENTS:
-            raise PermissionError(f"backprop-doctor: {_REFUSED_EVENTS[event]} is refused while a program is checked")
-        if event == "open":
+        if event in REFUSED:
+            self._refuse(f"{REFUSED[event]} is")
+        elif event == "open":
             path, _, flags = arguments
-            if (
-                isinstance(path, (str, bytes))
-                and isinstance(flags, int)
-                and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-            ):
-                self._refuse_outside(os.fsdecode(path))
-        elif event in _WRITING_EVENTS:
-            for argument in arguments:
-                if isinstance(argument, (str, bytes)):
-                    self._refuse_outside(os.fsdecode(argument))
+            if isinstance(flags, int) and flags & WRITE_FLAGS and not isinstance(path, int):
+                self._refuse_outside(path)
+        elif event in WRITING:
+            paths = [argument for argument in arguments[:2] if isinstance(argument, (str, bytes))]
+            if not paths:
+                self._refuse("changing open files is")
+            for path in paths:
+                self._refuse_outside(path)
 
-    def _refuse_outside(self, path: str) -> None:
-        full = Path(os.path.realpath(path))
-        if path != os.devnull and self._scratch not in (full, *full.parents):
-            raise PermissionError(f"backprop-doctor: writing to {path} is refused while a program is checked")
+    def _refuse_outside(self, path: Any) -> None:
+        name = os.fsdecode(path)
+        if name != ":memory:" and not self._overlay.owns(name):
+            self._refuse(f"writing to {name} is")
+
+    # -- time --------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _alarm(self, seconds: float) -> Iterator[None]:
+        """Interrupt checked code after so many seconds, again and again if it swallows that."""
+
+        def ring(_number: int, frame: FrameType | None) -> None:
+            while frame is not None and self._program and frame.f_code.co_filename != self._program:
+                frame = frame.f_back
+            if frame is not None:
+                raise Interrupted(f"runs longer than {seconds:g} s")
+
+        if _watched:
+            descriptor, deadline = _watched
+            left = min(seconds + GRACE_SECONDS, deadline - time.monotonic())
+            faulthandler.dump_traceback_later(max(left, 0.01), exit=True, file=descriptor)
+        before = signal.signal(signal.SIGALRM, ring) if hasattr(signal, "setitimer") else None
+        if before is not None:
+            signal.setitimer(signal.ITIMER_REAL, seconds, RING_SECONDS)
+        try:
+            yield
+        finally:
+            if before is not None:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, before)
+            if _watched:
+                faulthandler.cancel_dump_traceback_later()
 
 
-_MKDIR = os.mkdir
+class _NoInput(io.StringIO):
+    def __init__(self, guards: Guards) -> None:
+        super().__init__()
+        self._guards = guards
+
+    def _refuse(self, *_: object) -> Any:
+        self._guards.interrupt("waits for input")
+
+    read = readline = readlines = __next__ = _refuse
 
 
-def _refuse_exit(status: int) -> Any:
-    raise Interrupted("ends the interpreter with os._exit")
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    if _confining is not None:
+        _confining.judge(event, arguments)
 
 
-@contextlib.contextmanager
-def _alarm(seconds: float) -> Iterator[None]:
-    """Interrupt checked code after so many seconds, again and again if it swallows that."""
-    if not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    def ring(_number: int, _frame: object) -> None:
-        raise Interrupted(f"runs longer than {seconds:g} s")
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 0.05)
+def _is_present(path: str) -> bool:
     try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        _OWN.stat(path)
+    except OSError:
+        return False
+    return True
+
+
+def _missing(path: str) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)

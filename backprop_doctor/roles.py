@@ -237,24 +237,41 @@ def disturbed(value: Any) -> Any:
     return rolled if not np.array_equal(rolled, value) else value[::-1].copy()
 
 
-def reach(program: Program, trace: Trace, probe: Probe, sources: list[Event], last: int) -> dict[int, Mask]:
-    """For each source object, which events of a trace change when it is disturbed.
+def reach(
+    program: Program, trace: Trace, probe: Probe, sources: list[list[Event]], last: int, zeros: list[Event]
+) -> dict[int, Mask]:
+    """For each source, which events of a trace change when it is disturbed.
 
-    Weights that start at zero hide what passes through them: all such arrays are moved off zero first.
+    A source is one object, at the event given, or several that play one part (the samples of a batch, taken
+    one by one); it goes by its first.  Weights that start at zero hide what passes through them: ``zeros``
+    are moved off zero first.
     """
-    zeros = {e.key: disturbed for e in sources if is_array(e.value) and e.value.dtype.kind == "f" and not e.value.any()}
-    base = program.run(replace(probe, actions=zeros, last=last)) if zeros else trace
+    moved = {event.key: disturbed for event in zeros}
+    base = program.run(replace(probe, actions=moved, last=last)) if moved else trace
     masks: dict[int, Mask] = {}
     for source in sources:
-        twice = (lambda v: disturbed(disturbed(v))) if source.key in zeros else disturbed
-        changed = program.run(replace(probe, actions={**zeros, source.key: twice}, last=last))
-        mask = masks[source.object] = np.zeros(len(trace.events), bool)
+        actions = {e.key: (_disturbed_twice if e.key in moved else disturbed) for e in source}
+        changed = program.run(replace(probe, actions={**moved, **actions}, last=last))
+        mask = masks[source[0].object] = np.zeros(len(trace.events), bool)
         for event in trace.events[: last + 1]:
             if event.object == -1:
                 continue
             one, other = base.by_key.get(event.key), changed.by_key.get(event.key)
             mask[event.index] = one is None or other is None or not _same(one.value, other.value)
     return masks
+
+
+def _disturbed_twice(value: Any) -> Any:
+    return disturbed(disturbed(value))
+
+
+def _alike(sources: list[Event], carried: dict[int, Event]) -> list[list[Event]]:
+    """Sources in groups: data that first appears at one place, turn after turn of an inner loop, is one source."""
+    groups: dict[object, list[Event]] = {}
+    for source in sources:
+        place = source.key if source.object in carried else (source.site, np.shape(source.value))
+        groups.setdefault(place, []).append(source)
+    return list(groups.values())
 
 
 def _roles_in(
@@ -281,11 +298,13 @@ def _roles_in(
     if not carried:
         return None
     last = max(event.index for event in carried.values())
-    sources = sources[:SOURCES_LIMIT]
-    masks = reach(program, trace, probe, sources, last)
+    groups = _alike(sources, carried)[:SOURCES_LIMIT]
+    zeros = [e for e in sources if is_array(e.value) and e.value.dtype.kind == "f" and not e.value.any()]
+    masks = reach(program, trace, probe, groups, last, zeros)
     # Labels that the program makes from the inputs hang on them before training only: disturb later.
-    makers = [s for s in sources if any(masks[s.object][o.index] for o in sources if o is not s)]
-    masks |= reach(program, trace, probe, [entries[s.object] for s in makers], last) if makers else {}
+    makers = [g for g in groups if any(masks[g[0].object][o.index] for o in sources if o not in g)]
+    late = [[entries[e.object] for e in group] for group in makers]
+    masks |= reach(program, trace, probe, late, last, zeros) if late else {}
     # Counts and class numbers change by jumps, if at all: only real arrays tell who depends on whom.
     turn = np.zeros(len(trace.events), bool)
     for event in trace.events[loop.start : loop.middle]:
@@ -480,7 +499,14 @@ def _output(program: Program, roles: Roles, first_seen: dict[int, Event]) -> Qua
         stored[event.storage] = event
     if not met:
         return None
-    chosen = first_seen[max(met, key=lambda o: first_seen[o].index)]
+    last = first_seen[max(met, key=lambda o: first_seen[o].index)]
+    # Samples taken one by one have an output each, made at one place: the first stands for all.
+    alike = [
+        first_seen[o]
+        for o in met
+        if first_seen[o].site == last.site and np.shape(first_seen[o].value) == np.shape(last.value)
+    ]
+    chosen = min(alike, key=lambda e: e.index)
     # A copy of the output (to subtract the labels from) is the output.
     for event in trace.events[loop.start : chosen.index]:
         if is_output(event) and event is first_seen[event.object] and _same(event.value, chosen.value):

@@ -1,23 +1,35 @@
 """The process boundary: checked code runs in a child, plain data comes back.
 
-The child answers on a pipe of its own with one line of JSON; what the checked program prints never
-mixes with it.  The parent keeps the wall time, the child sets its own memory and CPU limits.
+Parent and child share a folder that only lives as long as the child: the request and the answer are files in
+it, so that neither what the program prints nor a process it leaves behind can come between them.  The parent
+keeps the wall time; the child sets its own limits of memory and of file sizes, and where it crashes or has to
+be stopped from outside, the interpreter leaves a traceback in that folder.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
 from typing import Any
 
 from backprop_doctor.errors import CannotCheckError, DoctorError, ProgramError, SourceError, UsageError
 
-__all__ = ["run"]
+__all__ = ["run", "stop_all"]
 
-REPLY_BYTES = 64 * 1024 * 1024
+REQUEST, REPLY, CRASH = "request.json", "reply.json", "crash.txt"
+REPLY_MIB = 64
+FILE_MIB = 2048
+GRACE_SECONDS = 0.5
+
 _KINDS: dict[str, type[DoctorError]] = {
     "source": SourceError,
     "program": ProgramError,
@@ -25,6 +37,8 @@ _KINDS: dict[str, type[DoctorError]] = {
     "usage": UsageError,
     "tool": DoctorError,
 }
+_running: set[subprocess.Popen[bytes]] = set()
+_lock = threading.Lock()
 
 
 def run(task: str, request: dict[str, Any], *, time_limit: float, memory_limit_mib: int) -> dict[str, Any]:
@@ -46,106 +60,148 @@ def run(task: str, request: dict[str, Any], *, time_limit: float, memory_limit_m
     CannotCheckError
         If the child does not answer, with a sentence saying why.
     """
-    reading, writing = os.pipe()
-    environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **os.environ}
-    message = {"task": task, "request": request, "memory": memory_limit_mib, "seconds": time_limit}
-    child = subprocess.Popen(
-        [sys.executable, "-X", "utf8", "-m", "backprop_doctor.worker", str(writing)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        pass_fds=(writing,),
-        start_new_session=True,
-        env=environment,
-    )
-    os.close(writing)
-    try:
-        assert child.stdin is not None
-        child.stdin.write(json.dumps(message).encode())
-        child.stdin.close()
-        reply = _read(reading, child, time_limit)
-    finally:
-        os.close(reading)
-        _end(child)
-    if not reply:
-        raise ProgramError(_last_words(child.returncode, memory_limit_mib))
-    answer: dict[str, Any] = json.loads(reply)
+    with tempfile.TemporaryDirectory(prefix="backprop-doctor-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        message = {"task": task, "request": request, "memory": memory_limit_mib, "seconds": time_limit}
+        (folder / REQUEST).write_text(json.dumps(message), encoding="utf-8")
+        status, seconds = _supervise(folder, time_limit)
+        reply = folder / REPLY
+        if not reply.exists():
+            crash = folder / CRASH
+            text = crash.read_text(encoding="utf-8", errors="replace") if crash.exists() else ""
+            raise ProgramError(_last_words(text, status, seconds, message))
+        if reply.stat().st_size > REPLY_MIB << 20:
+            raise ProgramError(f"the report is larger than {REPLY_MIB} MiB")
+        answer: dict[str, Any] = json.loads(reply.read_text(encoding="utf-8"))
     if "error" in answer:
         error = answer["error"]
         raise _KINDS.get(error["kind"], CannotCheckError)(error["message"])
     return answer
 
 
-def _read(descriptor: int, child: subprocess.Popen[bytes], time_limit: float) -> bytes:
-    import select
-    import time
-
-    deadline = time.monotonic() + time_limit
-    pieces: list[bytes] = []
-    size = 0
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
-            raise ProgramError(f"the check did not finish within {time_limit:g} s (--time-limit sets more)")
-        piece = os.read(descriptor, 1 << 20)
-        if not piece:
-            return b"".join(pieces)
-        pieces.append(piece)
-        size += len(piece)
-        if size > REPLY_BYTES:
-            raise ProgramError("the report is larger than 64 MiB")
+def stop_all() -> None:
+    """End all children at once, with all they started; each `run` that waits for one raises `ProgramError`."""
+    with _lock:
+        for child in _running:
+            if child.returncode is None:
+                _kill(child)
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _supervise(folder: Path, time_limit: float) -> tuple[int, float]:
+    """Run the child to its end: its exit status, and how many seconds it took."""
+    started = time.monotonic()
+    with _lock:
+        child = _start(folder)
+        _running.add(child)
+    # The child leaves a traceback when its time is over; this is for the case that it cannot.
+    timer = threading.Timer(time_limit + GRACE_SECONDS, _kill, [child])
+    timer.daemon = True
     try:
-        child.wait(timeout=0.2)
-    except subprocess.TimeoutExpired:
+        timer.start()
+        status = child.wait()
+    finally:
+        timer.cancel()
+        _kill(child)
+        child.wait()
+        assert child.stdin is not None
+        child.stdin.close()
+        with _lock:
+            _running.discard(child)
+    return status, time.monotonic() - started
+
+
+def _start(folder: Path) -> subprocess.Popen[bytes]:
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
+    return subprocess.Popen(
+        [sys.executable, "-X", "utf8", "-m", "backprop_doctor.worker", str(folder)],
+        # Its own folder, not the user's: a random.py or numpy.py there must not be imported unguarded.
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**threads, "PYTHONHASHSEED": "0", **os.environ, **places},
+    )
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    """End a child and what it left behind; harmless when there is nothing left."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         if hasattr(os, "killpg"):
             os.killpg(child.pid, signal.SIGKILL)
         else:
             child.kill()
-        child.wait()
 
 
-def _last_words(status: int | None, memory_limit_mib: int) -> str:
-    if status is not None and status < 0:
+def _last_words(crash: str, status: int, seconds: float, message: dict[str, Any]) -> str:
+    """Why a child ended without an answer."""
+    path = message["request"].get("path", "")
+    # The interpreter names the innermost frame first.
+    frame = re.search(rf'File "{re.escape(path)}", line (\d+)', crash)
+    place = f"{path}:{frame[1]}: " if frame else ""
+    if seconds >= message["seconds"]:
+        here = "; it was still at this line" if frame else ""
+        return f"{place}the check did not finish within {message['seconds']:g} s{here} (--time-limit sets more)"
+    if crash.startswith("Timeout"):
+        return f"{place}the program runs longer than {seconds:.0f} s and cannot be interrupted"
+    if status < 0:
         name = signal.Signals(-status).name
         if name in ("SIGKILL", "SIGXCPU"):
-            return f"the program was killed ({name}): it used too much memory or processor time"
-        return f"the program crashed the interpreter ({name})"
-    return f"the program ended the interpreter (exit status {status}); the memory limit is {memory_limit_mib} MiB"
+            return f"the program was killed ({name}), probably for want of memory"
+        return f"{place}the program crashed the interpreter ({name})"
+    return f"{place}the program ended the interpreter (exit status {status})"
 
 
 def main() -> None:
     """Entry of the child."""
-    descriptor = int(sys.argv[1])
-    message = json.loads(sys.stdin.buffer.read())
-    _limit(message["memory"], message["seconds"])
+    leave = os._exit
+    folder = Path(sys.argv[1])
+    message = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
+    deadline = time.monotonic() + message["seconds"]
+    _end_with_the_parent()
     try:
-        from backprop_doctor import diagnosis
+        from backprop_doctor import diagnosis, guards
 
-        answer = diagnosis.run_task(message["task"], message["request"])
+        guards.watch(os.open(folder / CRASH, os.O_WRONLY | os.O_CREAT), deadline)
+        _limit(message["memory"], message["seconds"])
+        answer = json.dumps(diagnosis.run_task(message["task"], message["request"]), allow_nan=False)
     except DoctorError as error:
-        kind = next(k for k, t in _KINDS.items() if type(error) is t)
-        answer = {"error": {"kind": kind, "message": str(error)}}
+        answer = _sorry(next(kind for kind, of in _KINDS.items() if type(error) is of), str(error))
     except MemoryError:
-        answer = {
-            "error": {
-                "kind": "program",
-                "message": f"the program needs more memory than the limit of {message['memory']} MiB",
-            }
-        }
+        answer = _sorry("program", f"the program needs more memory than {message['memory']} MiB (--memory-limit)")
     except BaseException as error:  # whatever happens, the parent gets a sentence
         import traceback
 
         text = f"a fault of this tool: {type(error).__name__}: {error}\n{traceback.format_exc(limit=-4)}"
-        answer = {"error": {"kind": "cannot", "message": text}}
-    data = json.dumps(answer, allow_nan=False).encode()
-    while data:
-        data = data[os.write(descriptor, data) :]
-    os.close(descriptor)
+        answer = _sorry("cannot", text)
+    unfinished = folder / f"{REPLY}.{os.getpid()}"
+    unfinished.write_text(answer, encoding="utf-8")
+    unfinished.replace(folder / REPLY)
     # Threads or atexit handlers of the checked program must not keep the child alive.
-    os._exit(0)
+    leave(0)
+
+
+def _sorry(kind: str, sentence: str) -> str:
+    return json.dumps({"error": {"kind": kind, "message": sentence}})
+
+
+def _end_with_the_parent() -> None:
+    """End this process when the other end of its standard input is closed; the program sees none of it."""
+    import _thread
+
+    leave = os._exit
+    lifeline = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+    def watch() -> None:
+        os.read(lifeline, 1)
+        leave(1)
+
+    # Not a Thread: programs wait for those that they find.
+    _thread.start_new_thread(watch, ())
 
 
 def _limit(memory_mib: int, seconds: float) -> None:
@@ -153,10 +209,16 @@ def _limit(memory_mib: int, seconds: float) -> None:
         import resource
     except ImportError:
         return
-    resource.setrlimit(resource.RLIMIT_AS, (memory_mib << 20, memory_mib << 20))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    cpu = int(2 * seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 5))
+    # Processor time only matters if the parent is gone and this process cannot be interrupted.
+    processor = int(seconds + 5) * (os.cpu_count() or 1)
+    for limit, value in (
+        (resource.RLIMIT_AS, memory_mib << 20),
+        (resource.RLIMIT_FSIZE, FILE_MIB << 20),
+        (resource.RLIMIT_CPU, processor),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        with contextlib.suppress(ValueError, OSError):  # a limit that is set lower already stays
+            resource.setrlimit(limit, (value, value))
 
 
 if __name__ == "__main__":
