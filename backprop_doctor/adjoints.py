@@ -155,25 +155,31 @@ class _Judge:
             found = self._adjoint(candidate, parameter)
             if found.right:
                 return self._earliest(found, parameter)
-            summed = self._summed(candidate, parameter)
-            if summed is not None:
-                return summed
+            part = self._made_of(candidate, parameter)
+            if part is not None:
+                return part
             if direct:
                 fits.append(found)
         return fits[0] if fits else None
 
-    def _summed(self, candidate: Quantity, parameter: Parameter) -> Adjoint | None:
-        """A gradient gathered over samples taken one by one: each part is judged as the gradient for its sample."""
+    def _made_of(self, candidate: Quantity, parameter: Parameter) -> Adjoint | None:
+        """A gradient gathered over samples taken one by one, or with weight decay added: its part is judged.
+
+        The candidate has to be a multiple of the sum of all values made at one place, plus a multiple of
+        the parameter itself.
+        """
         parts: dict[int, list[Quantity]] = {}
         for value in self.backward:
-            if value.index < candidate.index and np.size(self.values[value.object]) == np.prod(
-                parameter.shape, dtype=int
-            ):
+            same = np.size(self.values[value.object]) == np.prod(parameter.shape, dtype=int)
+            if same and value.index < candidate.index:
                 parts.setdefault(value.birth[0], []).append(value)
+        own = np.ravel(np.asarray(self.m.value(parameter.birth), np.float64))
+        own = own / (np.linalg.norm(own) or 1.0)
         whole = np.ravel(self.values[candidate.object])
-        for several in parts.values():
+        rest = whole - (whole @ own) * own
+        for several in reversed(parts.values()):
             total = sum((np.ravel(self.values[q.object]) for q in several), np.zeros(whole.size))
-            if len(several) > 1 and fit(whole, total).right:
+            if fit(whole, total).right if whole.size < DIRECTIONS else fit(rest, total - (total @ own) * own).right:
                 claim = self._adjoint(several[0], parameter)
                 if claim.right:
                     return claim

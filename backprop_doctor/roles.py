@@ -522,6 +522,7 @@ def _named_inside(program: Program, event: Event, latest: dict[int, Event]) -> l
         return [event]
     named: list[Event] = []
     for child in site.children:
-        if child in latest and latest[child].index < event.index:
+        # An index or an axis is an operand too, but no part of the value.
+        if child in latest and latest[child].index < event.index and is_array(latest[child].value):
             named += _named_inside(program, latest[child], latest)
     return [n for n in named if n.object != -1] or [event]
