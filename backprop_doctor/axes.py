@@ -54,6 +54,12 @@ class Axes:
             names.append("1" if size == 1 else known[0] if known else "?")
         return tuple(names)
 
+    def words(self, name: str) -> str:
+        """An axis name as it is said in a sentence: ``hidden units``, ``units of hidden layer 2``."""
+        if name == "hidden":
+            return "hidden units"
+        return f"units of hidden layer {name.split()[1]}" if name.startswith("hidden") else name
+
     def describe(self, shape: tuple[int, ...]) -> str:
         """A shape with the meaning of its axes: ``(samples 97, classes 10)``."""
         if not shape:

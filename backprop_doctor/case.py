@@ -20,6 +20,7 @@ from backprop_doctor.adjoints import Adjoint, Judgement
 from backprop_doctor.axes import Axes
 from backprop_doctor.gradients import Fit, Measurement, aligned, fit, name_factor
 from backprop_doctor.instrument import Site
+from backprop_doctor.mnist import SIZES
 from backprop_doctor.program import Event, Key, Probe, Program, Trace
 from backprop_doctor.records import Edit, Evidence, Position, Severity, Status
 from backprop_doctor.roles import Parameter, Quantity, Roles
@@ -202,6 +203,23 @@ class Case:
         """A factor as a formula of N, D, H and C, or of a rate that the program has a name for."""
         name = self._rates.get(round(abs(value), 9))
         return ("-" if value < 0 else "") + name if name else name_factor(value, self.axes.letters)
+
+    @cached_property
+    def learning_rate(self) -> tuple[str, float] | None:
+        """The named number between 0 and 1 that an update reads, if it is only one."""
+        updates = {id(self.site(key).statement) for p in self.roles.parameters for key in p.updates}
+        found = {}
+        for event in self.step_events:
+            site = self.program.sites[event.site]
+            named = isinstance(site.node, (ast.Name, ast.Attribute))
+            if id(site.statement) in updates and named and isinstance(event.value, float) and 0 < event.value < 1:
+                found[self.text(site.node)] = event.value
+        return next(iter(found.items())) if len(found) == 1 else None
+
+    @property
+    def images(self) -> int:
+        """Samples in the first step when the program has all images, not the few of this run."""
+        return {self.probe.test: SIZES["test"], self.probe.train: SIZES["train"]}.get(self.samples, self.samples)
 
     @cached_property
     def _rates(self) -> dict[float, str]:

@@ -219,7 +219,14 @@ FAULTY = FileReport(
     network=NETWORK,
     lines=LINES,
     findings=FINDINGS,
-    fix=ProgramFix("verified", "--- net.py\n+++ net.py\n", 0.0812, 0.894),
+    fix=ProgramFix(
+        "verified",
+        "--- net.py\n+++ net.py\n",
+        0.0812,
+        0.894,
+        tuple(edit for finding in FINDINGS if finding.fix.status == "verified" for edit in finding.fix.edits),
+        proof="run again on other images from another seed: no errors left, 4 of 4 gradients right, error at most 9e-12",
+    ),
     unchecked=(Unchecked("line 46", "guess is an index and has no derivative"),),
     remarks=("tensorflow is not installed: its MNIST loader was answered with the packaged MNIST",),
 )

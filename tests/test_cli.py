@@ -108,7 +108,7 @@ def test_options_reach_the_child_process(requests: list[dict[str, Any]]) -> None
            "--select", "bd3,softmax-over-samples", "--ignore", "BD301", "--ignore", "BD4")  # fmt: skip
     assert requests == [
         {"task": "check", "path": os.path.abspath("net.py"), "call": "train(X)", "seed": 7, "time": 2.5, "memory": 512,
-         "select": ["BD3", "BD102"], "ignore": ["BD301", "BD4"]}
+         "select": ["BD3", "BD102"], "ignore": ["BD301", "BD4"], "fix": True, "train": False}
     ]  # fmt: skip
 
 
@@ -116,7 +116,7 @@ def test_defaults_are_those_of_the_help(requests: list[dict[str, Any]]) -> None:
     doctor("check", "net.py")
     assert requests == [
         {"task": "check", "path": os.path.abspath("net.py"), "call": None, "seed": 0, "time": 60, "memory": 4096,
-         "select": [], "ignore": []}
+         "select": [], "ignore": [], "fix": True, "train": False}
     ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 
 from backprop_doctor.records import Evidence, FileReport, Finding, Report, Role
@@ -154,11 +155,8 @@ def _fix(finding: Finding, view: View) -> list[str]:
     fix = finding.fix
     if not fix.summary:
         return []
-    proof = {"verified": "verified by running it", "offered": "offered, not yet proved by a run", "none": ""}[
-        fix.status
-    ]
-    if fix.proof:
-        proof = f"{proof}: {fix.proof}" if proof else fix.proof
+    proofs = {"verified": "verified by running it", "offered": "offered, not proved by a run", "none": ""}
+    proof = f"{fix.status}: {fix.proof}" if fix.proof and fix.status != "none" else fix.proof or proofs[fix.status]
     summary, proof = clean(fix.summary), clean(proof)
     colour = "green" if fix.status == "verified" else None
     if "\n" not in summary and INDENT + display_width(summary) + 8 + display_width(proof) <= _prose(view):
@@ -187,9 +185,26 @@ def _rest(file: FileReport, view: View) -> Iterator[str]:
         yield "\n".join(lines)
     if file.unchecked:
         yield _section("cannot tell", [f"{u.what}: {u.why}" for u in file.unchecked], view, fg="yellow")
+    yield from _together(file, view)
     facts = [*_accuracy(file), *file.remarks]
     if facts:
         yield _section("remarks", facts, view)
+
+
+def _together(file: FileReport, view: View) -> Iterator[str]:
+    """All verified edits as one fix: what it takes, how it was proved, how to get it."""
+    fix = file.fix
+    if fix is None or fix.status == "none":
+        return
+    mended = sum(f.severity == "error" and f.fix.status == "verified" for f in file.findings)
+    lines = len({(e.position.path, e.position.cell, e.position.line) for e in fix.edits})
+    entries = [f"{count(mended, 'error')} mended by changes at {count(lines, 'line')}; {fix.proof}"]
+    if fix.accuracy_before is not None and fix.accuracy_after is not None:
+        before, after = percent(fix.accuracy_before), percent(fix.accuracy_after)
+        entries.append(f"trained as written: accuracy {before} before, {after} after")
+    else:
+        entries.append(f"backprop-doctor check --diff {shlex.quote(file.path)} shows the change and trains with it")
+    yield _section("fix", entries, view, fg="green")
 
 
 def _section(title: str, entries: list[str], view: View, **style: str) -> str:
@@ -238,12 +253,6 @@ def _accuracy(file: FileReport) -> Iterator[str]:
         yield (
             f"{metric.name} (line {metric.line}) is reported as {percent(metric.reported)} after the first epoch "
             f"of this short run; recomputed from output and labels it is {percent(metric.recomputed)}"
-        )
-    fix = file.fix
-    if fix and fix.accuracy_before is not None and fix.accuracy_after is not None:
-        yield (
-            f"with all fixes, trained as written: accuracy {percent(fix.accuracy_before)} "
-            f"before, {percent(fix.accuracy_after)} after"
         )
 
 

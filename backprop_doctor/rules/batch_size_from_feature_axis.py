@@ -201,8 +201,25 @@ def examine(case: Case) -> Iterator[Sighting]:
                 ),
                 fix=_fix(case, site.node, n)[0],
                 edits=_fix(case, site.node, n)[1],
+                symptoms=_symptoms(case, size, wrong),
                 objects=(event.object,),
             )
+
+
+def _symptoms(case: Case, size: int, wrong: list[str]) -> tuple[str, ...]:
+    """What it does to the learning rate, on all the images the program is written for."""
+    gradients = {g.value.name for g in case.judgement.gradients.values() if g}
+    if not gradients & set(wrong):
+        return ()
+    times = case.images / size
+    text = f"with {case.images} images each step is {times:.3g} times what it should be"
+    if case.learning_rate is not None:
+        name, rate = case.learning_rate
+        text += (
+            f": {name} = {rate:g} acts like {rate * times:.3g}, so that a {'lower' if times > 1 else 'higher'} rate "
+            "seems to help; it makes up for the divisor and mends nothing"
+        )
+    return (text,)
 
 
 def _is_size(case: Case, node: ast.AST) -> bool:

@@ -174,7 +174,7 @@ def examine(case: Case) -> Iterator[Sighting]:
             continue
         p, g = bias.parameter, bias.gradient
         operand = np.shape(reduction.operand.value)
-        over, right = case.axes.of(operand)[reduction.axes[0]], case.axes.of(operand)[right_axis]
+        over, right = (case.axes.words(case.axes.of(operand)[axis]) for axis in (reduction.axes[0], right_axis))
         yield Sighting(
             node=reduction.node,
             message=f"the gradient of {p.name} is summed over the {over}, not over the {right}: "
