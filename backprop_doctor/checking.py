@@ -6,7 +6,7 @@ import difflib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,10 @@ from backprop_doctor.records import FileReport, Report, Unchecked
 __all__ = ["Options", "check", "check_file", "check_files", "exit_code", "programs"]
 
 SKIPPED_FOLDERS = frozenset({"__pycache__", "build", "dist", "env", "node_modules", "site-packages", "venv"})
+DATA_SUFFIXES = frozenset(
+    {".bz2", ".csv", ".gz", ".h5", ".hdf5", ".jpeg", ".jpg", ".json", ".mat", ".npy", ".npz", ".pdf", ".pickle", ".pkl",
+     ".png", ".pt", ".tar", ".tsv", ".xlsx", ".xz", ".zip"}
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,9 @@ def check_file(path: str, options: Options) -> FileReport:
 
     # The child works in the folder of the program; what it says about the path is said in the user's words.
     absolute = os.path.abspath(path)
+    if Path(path).suffix.lower() in DATA_SUFFIXES:
+        data = Unchecked("the program", f"{path}: this is data, not a program: give the Python file that reads it")
+        return FileReport(path, "unknown", ran=False, seconds=0.0, unchecked=(data,))
     request = {
         "path": absolute,
         "call": options.call,
@@ -145,24 +152,26 @@ def check_files(
             files.append(check_file(path, options))
             tell(files[-1])
         return Report(tuple(files))
-    pool = ThreadPoolExecutor(max_workers=min(jobs, len(paths)))
-    try:
+    with ThreadPoolExecutor(max_workers=min(jobs, len(paths))) as pool:
         futures = [pool.submit(check_file, path, options) for path in paths]
-        for future in as_completed(futures):
-            tell(future.result())
-        return Report(tuple(future.result() for future in futures))
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        _stop_children()
+        try:
+            for future in as_completed(futures):
+                tell(future.result())
+        except BaseException:
+            _stop(futures)
+            raise
+    return Report(tuple(future.result() for future in futures))
 
 
-def _stop_children() -> None:
+def _stop(futures: Sequence[Future[FileReport]]) -> None:
     """Threads cannot be interrupted, but the processes they wait for can be ended."""
     from backprop_doctor import worker
 
-    stop_all = getattr(worker, "stop_all", None)
-    if stop_all is not None:
-        stop_all()
+    for future in futures:
+        future.cancel()
+    while not all(future.done() for future in futures):
+        worker.stop_all()  # again and again: a thread may just be starting one
+        time.sleep(0.01)
 
 
 def programs(paths: Iterable[str]) -> list[str]:

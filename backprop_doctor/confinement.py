@@ -1,20 +1,40 @@
-"""The surroundings of checked code: guards and stand-ins, entered together around each run."""
+"""The surroundings of checked code: guards and stand-ins, entered together around each run.
+
+They also know best why a program did not come to training, and say so in one sentence.
+"""
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import os
+import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from backprop_doctor.guards import Guards
-from backprop_doctor.standins import StandIns
+from backprop_doctor.guards import Guards, Note
+from backprop_doctor.program import Probe, Program, Trace
+from backprop_doctor.standins import StandIns, where_from
 
-__all__ = ["Confinement", "for_path"]
+__all__ = ["Confinement", "for_path", "reason", "run"]
+
+MESSAGE_CHARACTERS = 300
+PYTHON_2 = re.compile(
+    r"name '(xrange|raw_input|unicode|unichr|long|basestring|reload|file|execfile|reduce)' is not defined"
+    r"|No module named '(cPickle|cStringIO|StringIO|urllib2|urlparse|Tkinter|ConfigParser|Queue|__builtin__)'"
+    r"|has no attribute '(iteritems|itervalues|iterkeys|has_key|urlretrieve)'"
+)
+ADVICE = {
+    "waits for input": "write the value into the program, or run a part of it with --call",
+    "the network is refused": "have the data in a file beside the program",
+    "starting processes is refused": "let it train in its own process",
+    "starting other programs is refused": "do that by hand before the check",
+}
+TRAINS = ("train", "fit", "learn", "main", "run", "network", "model", "descent", "optimi")
 
 
 @dataclass
@@ -31,29 +51,139 @@ class Confinement:
 
     @contextlib.contextmanager
     def _entered(self, train: int, test: int, seconds: float) -> Iterator[None]:
-        with self.stand_ins.serving(train, test), self.guards.confined(seconds):
-            sys.argv = [self.path]
-            yield
+        before = sys.path[:]
+        sys.path.insert(0, str(Path(self.path).resolve().parent))
+        try:
+            with self.stand_ins.serving(train, test), self.guards.confined(seconds):
+                sys.argv = [self.path]
+                yield
+        finally:
+            sys.path[:] = before
 
 
 @contextlib.contextmanager
-def for_path(
-    path: str,
-) -> Iterator[Confinement]:
+def for_path(path: str) -> Iterator[Confinement]:
     """Confinement for the program at ``path``, which runs in its own folder."""
     os.environ.update(MPLBACKEND="Agg", TF_CPP_MIN_LOG_LEVEL="3")
     os.environ.pop("DISPLAY", None)
     sys.dont_write_bytecode = True
     folder = Path(path).resolve().parent
     before = os.getcwd()
-    with tempfile.TemporaryDirectory(prefix="backprop-doctor-") as scratch:
-        stand_ins = StandIns(Path(scratch))
-        guards = Guards(Path(scratch), stand_ins.file_for)
+    with tempfile.TemporaryDirectory(prefix="backprop-doctor-", ignore_cleanup_errors=True) as scratch:
+        stand_ins = StandIns(Path(scratch), folder)
+        guards = Guards(Path(scratch), stand_ins.file_for, path)
         os.chdir(folder)
-        sys.path.insert(0, str(folder))
         try:
             yield Confinement(guards, stand_ins, path)
         finally:
+            guards.close()
             stand_ins.withdraw()
             os.chdir(before)
-            sys.path.remove(str(folder))
+
+
+def run(program: Program, probe: Probe) -> tuple[Trace, Sequence[Note]]:
+    """Execute a program, and say what it did; once more where the stand-in of a library was not enough."""
+    surroundings = program.surroundings
+    if not isinstance(surroundings, Confinement):
+        return program.run(probe), ()
+    while True:
+        withdrawn = len(surroundings.stand_ins.withdrawn)
+        trace = program.run(probe)
+        if len(surroundings.stand_ins.withdrawn) == withdrawn:
+            return trace, surroundings.guards.notes
+
+
+def reason(program: Program, trace: Trace, notes: Sequence[Note], lack: str) -> str:
+    """Why a run shows no training, in one sentence that says where and what to do.
+
+    Parameters
+    ----------
+    program : Program
+        What was run.
+    trace : Trace
+        What was recorded.
+    notes : sequence of Note
+        What else the program did.
+    lack : str
+        What was looked for in vain.
+    """
+    if trace.failed:
+        line, sentence = _failed(program, trace, notes)
+        used = getattr(getattr(program.surroundings, "stand_ins", None), "used", ())
+        if used and not trace.ended.startswith("Interrupted"):
+            sentence += f" ({'; '.join(used)})"
+    else:
+        line, sentence = _untrained(program, trace, notes) or (0, lack)
+        if trace.ended == "stopped" and sentence == lack:
+            line = next((program.sites[e.site].line for e in reversed(trace.events) if e.object == -1), 0)
+            sentence = f"{lack}; after {len(trace.events):,} values the program was still in this loop"
+    return f"{program.source.path}:{f'{line}:' if line else ''} {sentence}"
+
+
+def _untrained(program: Program, trace: Trace, notes: Sequence[Note]) -> tuple[int, str] | None:
+    """What a program did instead of training that ended without an error."""
+    if notes:
+        return notes[-1].line, _advised(f"the program {notes[-1].what}")
+    tree = program.source.tree
+    if not tree.body:
+        return 0, "the file is empty: there is nothing to check"
+    defined = list(_defined(tree))
+    if defined and all(event.object != -1 for event in trace.events):
+        names = ", ".join(name for name, _ in defined[:6]) + (" and more" if len(defined) > 6 else "")
+        trains = (call for name, call in reversed(defined) if any(word in name.lower() for word in TRAINS))
+        call = next(trains, defined[-1][1])
+        return 0, f'the program defines {names} but runs no loop: say what to run, as in --call "{call}"'
+    return None
+
+
+def _defined(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Functions and methods of a module, and how each would be called."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            yield node.name, f"{node.name}({_arguments(node)})"
+        elif isinstance(node, ast.ClassDef):
+            methods = {method.name: method for method in node.body if isinstance(method, ast.FunctionDef)}
+            made = f"{node.name}({_arguments(methods['__init__']) if '__init__' in methods else ''})"
+            yield node.name, made
+            for name, method in methods.items():
+                if not name.startswith("_"):
+                    yield f"{node.name}.{name}", f"{made}.{name}({_arguments(method)})"
+
+
+def _arguments(function: ast.FunctionDef) -> str:
+    names = [argument.arg for argument in function.args.args]
+    return ", ".join(name for name in names if name not in ("self", "cls"))
+
+
+def _failed(program: Program, trace: Trace, notes: Sequence[Note]) -> tuple[int, str]:
+    """What ended a program."""
+    frames = re.findall(rf'File "{re.escape(program.source.path)}", line (\d+)', trace.traceback or "")
+    line = int(frames[-1]) if frames else 0
+    kind, _, message = trace.ended.partition(": ")
+    message = message.strip().partition("\n")[0][:MESSAGE_CHARACTERS]
+    refused = next((note for note in reversed(notes) if "refused" in note.what), None)
+    if kind == "Interrupted":
+        late = " without coming to training" if "longer" in message else ""
+        return line, _advised(f"the program {message}{late}")
+    if refused and kind != "Interrupted":
+        return refused.line or line, _advised(f"the program stopped with {kind}: {refused.what}")
+    if PYTHON_2.search(message):
+        return line, f"the program stopped with {kind}: {message} (it looks like Python 2)"
+    if kind in ("ModuleNotFoundError", "ImportError"):
+        name = re.search(r"No module named '([\w.]+)'(, .*)?", message)
+        if name is None:
+            return line, f"the program cannot import what it needs: {message}"
+        return line, f"the program needs {name[1]}, which is not there{name[2] or ''}: {where_from(name[1])}"
+    if kind == "FileNotFoundError":
+        name = re.search(r"No such file or directory: (.*)", message) or re.search(r"(.*) not found", message)
+        what = f"the file {name[1]}" if name else "a file"
+        return line, f"the program needs {what}, which is not there; paths count from the program's folder"
+    said = f": {message}" if message else ""
+    if "MemoryError" in kind:
+        return line, f"the program needs more memory than it may have (--memory-limit sets more){said}"
+    return line, f"the program stopped with {kind}{said}"
+
+
+def _advised(sentence: str) -> str:
+    advice = next((text for what, text in ADVICE.items() if what in sentence), "")
+    return f"{sentence}; {advice}" if advice else sentence

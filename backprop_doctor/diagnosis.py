@@ -10,7 +10,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-from backprop_doctor import adjoints, axes, chart, rules
+from backprop_doctor import adjoints, axes, chart, confinement, rules
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.errors import CannotCheckError, ProgramError
 from backprop_doctor.gradients import Measurement
@@ -30,8 +30,12 @@ Sizes = tuple[tuple[int, int], ...]
 # The same number twice is for programs that break as soon as a second set has another size.
 SIZES = ((97, 83), (97, 97), (1201, 1009), (60000, 10000))
 # A changed program is examined on other images, and started from another seed.
+SEARCH_SECONDS = 20.0
 SIZES_OF_TRIALS = ((89, 101), (101, 101), (1213, 1013), (60000, 10000))
 EVENTS = (2_000, 16_000, 130_000)
+# Ends of a run that more images do not change.
+SAME_AT_ANY_SIZE = ("stopped", "Interrupted", "AttributeError", "FileNotFoundError", "ImportError", "KeyError",
+                    "ModuleNotFoundError", "NameError", "PermissionError", "RecursionError")  # fmt: skip
 
 
 def diagnose(
@@ -44,6 +48,7 @@ def diagnose(
     call: str = "",
     fix: bool = True,
     train: bool = False,
+    search_seconds: float = 0.0,
 ) -> FileReport:
     """Check one file.
 
@@ -63,6 +68,8 @@ def diagnose(
         Whether to put the proposed edits to the test.
     train : bool
         Whether to train the program to its end before and after the fix.
+    search_seconds : float
+        How long to try small edits where no rule proposes one that helps.
 
     Raises
     ------
@@ -77,7 +84,7 @@ def diagnose(
         def judge(changed: Source) -> FileReport:
             return _examined(changed, surroundings, seed + 1, SIZES_OF_TRIALS)
 
-        report = repair(source, report, judge)
+        report = repair(source, report, judge, search_seconds=search_seconds)
     if train:
         report = prove(source, report, lambda changed: open_case(changed, surroundings, seed=seed))
     return replace(report, seconds=time.perf_counter() - started)
@@ -134,35 +141,22 @@ def _recorded(program: Program, sizes: Sizes) -> tuple[Trace, Roles, Probe, list
     for train, test in sizes:
         for limit in EVENTS:
             probe = Probe(train=train, test=test, limit=limit)
-            trace = program.run(probe)
+            trace, notes = confinement.run(program, probe)
             try:
                 roles = assign_roles(program, trace, Probe(train=train, test=test), final=limit == EVENTS[-1])
                 return trace, roles, probe, remarks
             except ProgramError as error:
                 # A crash says more than the lack of training that it causes.
-                failure = _failure(trace, program) if trace.failed else failure or error
+                if trace.failed or not remarks:
+                    failure = ProgramError(confinement.reason(program, trace, notes, str(error)))
                 if trace.failed:
                     remarks.append(f"with {train} training and {test} test images: {failure}")
             if trace.ended != "stopped":
                 break
-        if trace.ended == "stopped" or "Interrupted" in trace.ended:
+        if trace.ended.startswith(SAME_AT_ANY_SIZE) or "MemoryError" in trace.ended:
             break
     assert failure is not None
     raise failure
-
-
-def _failure(trace: Trace, program: Program) -> ProgramError:
-    where = ""
-    for line in (trace.traceback or "").splitlines():
-        if line.strip().startswith(f'File "{program.source.path}"'):
-            where = line.split("line ")[1].split(",")[0]
-    place = f"{program.source.path}:{where}: " if where else f"{program.source.path}: "
-    kind, _, message = trace.ended.partition(": ")
-    if kind == "Interrupted":
-        return ProgramError(f"{place}the program {message}")
-    if kind in ("ModuleNotFoundError", "ImportError"):
-        return ProgramError(f"{place}the program needs a module that is not there: {message}")
-    return ProgramError(f"{place}the program stopped with {trace.ended}")
 
 
 def examine(
@@ -233,7 +227,7 @@ def _finding(case: Case, rule: ModuleType, sighting: Sighting) -> Finding:
 
 def run_task(task: str, request: dict[str, Any]) -> dict[str, Any]:
     """Entry of the child process: do one task and answer with plain data."""
-    from backprop_doctor import confinement, serialise
+    from backprop_doctor import serialise
 
     with confinement.for_path(request["path"]) as surroundings:
         report = diagnose(
@@ -245,5 +239,6 @@ def run_task(task: str, request: dict[str, Any]) -> dict[str, Any]:
             call=str(request.get("call") or ""),
             fix=bool(request.get("fix", True)),
             train=bool(request.get("train")),
+            search_seconds=SEARCH_SECONDS if request.get("train") else 0.0,
         )
     return {"report": serialise.file_to_json(report)}

@@ -55,18 +55,16 @@ REFUSED = {
     "socket.gethostbyaddr": "the network",
 }
 WRITING = frozenset(
-    f"os.{name}"
-    for name in (
-        "chflags chmod chown link lockf mkdir remove removexattr rename rmdir setxattr symlink truncate utime".split()
-    )
-) | {"shutil.rmtree", "shutil.move", "sqlite3.connect"}
+    {"os.chflags", "os.chmod", "os.chown", "os.link", "os.lockf", "os.mkdir", "os.remove", "os.removexattr",
+     "os.rename", "os.rmdir", "os.setxattr", "os.symlink", "os.truncate", "os.utime", "shutil.move", "shutil.rmtree",
+     "sqlite3.connect"}
+)  # fmt: skip
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 # The functions as they are before any of them is replaced.
 _OWN = SimpleNamespace(
-    **{name: getattr(os, name) for name in ("chdir", "listdir", "mkdir", "open", "scandir", "stat")},
+    **{name: getattr(os, name) for name in ("chdir", "listdir", "mkdir", "open", "rmdir", "scandir", "stat", "unlink")},
     io_open=io.open,
-    rmtree=shutil.rmtree,
 )
 _REMOVING = ("remove", "unlink", "rmdir", "removedirs")
 _CHANGING = ("chflags", "chmod", "chown", "lchmod", "lchown", "truncate", "utime", "setxattr", "removexattr")
@@ -153,12 +151,13 @@ class Overlay:
         self._written = os.path.join(self._scratch, "written")
         self._redirect = redirect
         self._gone: set[str] = set()
+        self._looking = False
 
     def forget(self) -> None:
         """Begin afresh: every run finds the files as the user left them."""
         self._gone.clear()
         if _is_present(self._written):
-            _OWN.rmtree(self._written, ignore_errors=True)
+            _remove_tree(self._written)
 
     def owns(self, path: str) -> bool:
         """Whether checked code may change this path."""
@@ -180,12 +179,18 @@ class Overlay:
             If the program has removed it.
         """
         name, target = os.fsdecode(path), self.place(path)
-        if _is_present(target):
-            return target
         full = os.path.realpath(name)
+        if target == full or _is_present(target):
+            return target
         if any(full == gone or full.startswith(gone + os.sep) for gone in self._gone):
             raise _missing(name)
-        return self._redirect(name) or name
+        if self._looking or full.startswith(_OWN_FOLDER):  # the stand-ins look for files themselves
+            return name
+        self._looking = True
+        try:
+            return self._redirect(name) or name
+        finally:
+            self._looking = False
 
     def writable(self, path: Any, *, keep: bool) -> str:
         """Where to write a file; with what it holds so far if that is to be kept."""
@@ -212,7 +217,7 @@ class Overlay:
         for name in ("rename", "replace", "renames", "link", "symlink"):
             yield os, name, self._transfer_keeping if "link" in name else self._transfer
         yield shutil, "move", self._transfer
-        yield shutil, "rmtree", self._changing(_OWN.rmtree, removes=True)
+        yield shutil, "rmtree", self._changing(_remove_tree, removes=True)
         # Numpy's text functions open files by themselves.
         for name in ("loadtxt", "genfromtxt", "load"):
             yield np, name, self._reading(getattr(np, name))
@@ -294,6 +299,9 @@ class Overlay:
         self._transfer(src, dst, keep=True)
 
 
+_OWN_FOLDER = os.path.dirname(os.path.realpath(__file__)) + os.sep
+
+
 class Guards:
     """Guards for one process.
 
@@ -323,7 +331,8 @@ class Guards:
         self._program = program
         self._overlay = Overlay(scratch, redirect)
         self._scratch = scratch
-        self._trusted = {get_ident()}
+        self._main = get_ident()
+        self._trusted = {self._main}
         # Numpy remembers the opener it finds at first use: let that be the real one.
         np.lib.npyio.DataSource().open(os.devnull).close()
         if not _hooked:
@@ -341,15 +350,15 @@ class Guards:
         global _confining
         self.output, self.notes = Output(), []
         self._overlay.forget()
-        folder, argv, thread = os.getcwd(), sys.argv, get_ident()
+        folder, argv = os.getcwd(), sys.argv
         _confining = self
         try:
             with replaced(*self._changes(), *self._overlay.changes()), self._alarm(seconds):
-                self._trusted.discard(thread)
+                self._trusted.discard(self._main)
                 try:
                     yield
                 finally:
-                    self._trusted.add(thread)
+                    self._trusted.add(self._main)
         finally:
             sys.argv = argv
             if os.getcwd() != folder:
@@ -364,7 +373,7 @@ class Guards:
         for owner, name in ((sys, "exit"), (builtins, "exit"), (builtins, "quit")):
             yield owner, name, self._exit
         yield os, "_exit", self._exit_at_once
-        yield time, "sleep", lambda seconds: None
+        yield time, "sleep", self._sleep
         yield tempfile, "tempdir", str(self._scratch)
         # Processes are started below the audit events too.
         yield sys.modules.get("_posixsubprocess"), "fork_exec", self._start_process
@@ -390,6 +399,11 @@ class Guards:
 
     def _exit_at_once(self, status: int) -> Any:
         self.interrupt("ends the interpreter with os._exit before it trains")
+
+    def _sleep(self, seconds: float) -> None:
+        # Nobody waits in a check; a thread that does only watches, and would be there in the next run still.
+        if get_ident() != self._main:
+            raise SystemExit
 
     def _start_process(self, *_: Any) -> Any:
         self._refuse("starting processes is")
@@ -477,6 +491,13 @@ def _is_present(path: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _remove_tree(path: str, *_: Any, **__: Any) -> None:
+    # By whole paths, which the audit hook can judge; shutil.rmtree goes by descriptors.
+    for entry in list(_OWN.scandir(path)):
+        (_remove_tree if entry.is_dir(follow_symlinks=False) else _OWN.unlink)(entry.path)
+    _OWN.rmdir(path)
 
 
 def _missing(path: str) -> FileNotFoundError:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import ast
 import difflib
 import hashlib
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -33,7 +35,7 @@ class _Fault:
         return tuple(edit for finding in self.findings for edit in finding.fix.edits)
 
 
-def repair(source: Source, report: FileReport, judge: Judge) -> FileReport:
+def repair(source: Source, report: FileReport, judge: Judge, *, search_seconds: float = 0.0) -> FileReport:
     """The report with its fixes put to the test.
 
     Parameters
@@ -44,6 +46,8 @@ def repair(source: Source, report: FileReport, judge: Judge) -> FileReport:
         What was found in it.
     judge : function of Source to FileReport
         Examines a changed program; raises `DoctorError` where it cannot be run.
+    search_seconds : float
+        How long to look for edits where no rule proposes one that helps.
 
     Returns
     -------
@@ -59,10 +63,10 @@ def repair(source: Source, report: FileReport, judge: Judge) -> FileReport:
     chosen = [fault for fault in faults if fault.edits]
     if chosen and not trial.mends(chosen):
         chosen = _one_by_one(trial, chosen)
-    mended = {id(finding) for fault in chosen for finding in fault.findings}
-    findings = tuple(
-        replace(finding, fix=_tested(source, finding, verified=id(finding) in mended)) for finding in report.findings
-    )
+    left = [fault for fault in faults if not any(fault.findings == c.findings for c in chosen)]
+    chosen = _searched(trial, chosen, left, time.monotonic() + search_seconds) if search_seconds else chosen
+    tried = {f.position: f for fault in chosen for f in fault.findings}
+    findings = tuple(_tested(source, finding, tried.get(finding.position)) for finding in report.findings)
     return replace(report, findings=findings, fix=_together(source, errors, chosen, trial))
 
 
@@ -127,7 +131,7 @@ class _Trial:
         gone = {self._mapped(finding, edits) for fault in faults for finding in fault.findings}
         left = {self._mapped(f, edits) for f in self.report.findings if f.severity == "error"} - gone
         errors = {(f.code, f.position.line) for f in after.findings if f.severity == "error"}
-        if errors - left or _right(self.report) - _right(after) or len(after.unchecked) > len(self.report.unchecked):
+        if errors - left or not _as_good(self.report, after) or len(after.unchecked) > len(self.report.unchecked):
             return False
         self.proof = after
         return True
@@ -150,9 +154,20 @@ class _Trial:
         return finding.code, line
 
 
-def _right(report: FileReport) -> set[str]:
-    network = report.network
-    return {p.name for p in network.parameters if p.verdict == "right"} if network else set()
+def _as_good(before: FileReport, after: FileReport) -> bool:
+    """Whether each parameter is still there, what was right is right, and what was wrong is not lost sight of."""
+    old, new = _verdicts(before), _verdicts(after)
+    gone = {name for name, _ in old} ^ {name for name, _ in new}
+    unsure = sum(count for (_, verdict), count in (new - old).items() if verdict == "unknown")
+    lost = any(new[name, "right"] < count for (name, verdict), count in old.items() if verdict == "right")
+    healthy = not any(finding.severity == "error" for finding in after.findings)
+    left = healthy and any(verdict == "wrong" for _, verdict in new)
+    return not (gone or unsure or lost or left)
+
+
+def _verdicts(report: FileReport) -> Counter[tuple[tuple[str, int], str]]:
+    parameters = report.network.parameters if report.network else ()
+    return Counter(((p.name, len(p.shape)), p.verdict) for p in parameters)
 
 
 def _one_by_one(trial: _Trial, faults: list[_Fault]) -> list[_Fault]:
@@ -164,9 +179,27 @@ def _one_by_one(trial: _Trial, faults: list[_Fault]) -> list[_Fault]:
     return chosen
 
 
-def _tested(source: Source, finding: Finding, *, verified: bool) -> Fix:
-    fix = finding.fix
+def _searched(trial: _Trial, chosen: list[_Fault], left: list[_Fault], until: float) -> list[_Fault]:
+    """For the faults that are left, the first small edit at their lines that mends them."""
+    from backprop_doctor.edits import candidates
+
+    for fault in left:
+        for edit in (e for f in fault.findings for e in candidates(trial.source, f.position.line)):
+            if time.monotonic() > until:
+                return chosen
+            fix = Fix("offered", edit.replacement, (edit,))
+            mended = _Fault((replace(fault.findings[0], fix=fix), *fault.findings[1:]))
+            if trial.mends([*chosen, mended]):
+                chosen = [*chosen, mended]
+                break
+    return chosen
+
+
+def _tested(source: Source, finding: Finding, mended: Finding | None) -> Finding:
+    """The finding with its fix and what became of it."""
+    same = mended is not None and mended.code == finding.code
+    fix = mended.fix if mended is not None and same else finding.fix
     if not fix.edits:
-        return fix
+        return replace(finding, fix=replace(fix, status="verified")) if same else finding
     patch = diff(source, source.apply(fix.edits))
-    return replace(fix, diff=patch, status="verified" if verified else fix.status)
+    return replace(finding, fix=replace(fix, diff=patch, status="verified" if same else fix.status))

@@ -1,21 +1,28 @@
-"""The packaged MNIST behind other libraries' loaders, where the library or the file is not there.
+"""Packaged MNIST behind the loaders, files and downloads that programs get it from, and small likenesses of libraries.
 
-Modules that can be imported are never replaced.  How many images are served is set for each run, so
-that the same program can be asked with 97 images or with all of them.
+A stand-in takes the place of a library that is not installed, or of one that would only cost time here:
+those that draw, and TensorFlow or Keras as loaders of data.  Where a program needs more of such a library than
+its stand-in has, the stand-in withdraws and the next run has the real one.  How many images are served is set
+for each run, so that the same program can be asked with 97 images or with all of them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gzip
+import importlib
 import importlib.abc
 import importlib.machinery
-import importlib.util
+import io
+import itertools
+import os
 import pickle
 import re
+import shutil
 import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, Literal
@@ -25,17 +32,648 @@ import numpy as np
 from backprop_doctor import mnist
 from backprop_doctor.mnist import load
 
-__all__ = ["StandIns"]
+__all__ = ["StandIns", "where_from"]
 
-_PLOTTING = ("matplotlib", "seaborn", "plotly", "pylab", "IPython", "cv2", "bokeh", "tqdm")
+Array = np.ndarray[Any, Any]
+
+DRAWING = frozenset(
+    {"IPython", "PIL", "bokeh", "cv2", "google", "matplotlib", "plotly", "pylab", "seaborn", "termcolor"}
+)
+# Served even where the real one is installed: it would cost time, open windows or compile what must be probed.
+FIRST = frozenset({"bokeh", "keras", "matplotlib", "numba", "plotly", "pylab", "seaborn", "tensorflow", "tqdm"})
+# What is replaced in libraries that are really there.
+LOADERS = frozenset(
+    {"FashionMNIST", "MNIST", "fetch_mldata", "fetch_openml", "get", "get_file", "load_data", "loadmat", "read_csv",
+     "urlopen", "urlretrieve"}
+)  # fmt: skip
+# Only of names known to be right is said how to install them: a guess would install a stranger's code.
+PACKAGES = {name: name for name in (
+    "autograd", "cupy", "datasets", "emnist", "gym", "h5py", "idx2numpy", "imageio", "jax", "joblib", "keras",
+    "matplotlib", "mlxtend", "nltk", "nnfs", "numba", "openpyxl", "pandas", "requests", "scipy", "seaborn",
+    "statsmodels", "sympy", "tensorflow", "tensorflow_datasets", "torch", "torchvision", "tqdm", "wandb", "wget",
+)} | {"PIL": "pillow", "cv2": "opencv-python", "mnist": "python-mnist", "skimage": "scikit-image",
+      "sklearn": "scikit-learn", "yaml": "pyyaml"}  # fmt: skip
+COURSES = (
+    (r"(planar|lr|dnn|dnn_app|opt|reg|init|gc|cnn|rnn|w\da?\d?)_utils\w*|testCases\w*|public_tests|test_utils",
+     "the deep learning courses of Coursera"),
+    (r"cs231n", "the course CS231n"),
+    (r"common|dataset", "the book 'Deep Learning from Scratch'"),
+    (r"mnist_loader|network2?", "the book 'Neural Networks and Deep Learning'"),
+)  # fmt: skip
+# From so many rows on, arrays are taken for collections of samples.
+LONG = 5000
+OPENML_NUMBERS = (554, 40996)
+
+IDX = r"(train|t10k|test)[-_.]?(images|labels)[-_.]idx[13][-_.]ubyte(\.gz)?"
+FILES = (
+    (rf"((fashion[-_]?)?mnist[-_]?)?(train|test)(ing)?([-_]\d+k?)?\.csv|({IDX}|mnist[-_]784)\.csv", "csv"),
+    (r"(fashion[-_])?mnist\.npz", "npz"),
+    (r"mnist\.pkl(\.gz)?", "pickle"),
+    (IDX, "idx"),
+)
+MATRICES = (r"mnist[-_]original(\.mat)?", r"(machine-learning-)?ex[34]data1(\.mat)?")
+DIGIT_TEXTS = [str(value) for value in range(256)]
+
+
+def where_from(module: str) -> str:
+    """What to do about a module that is not there."""
+    top = module.partition(".")[0]
+    if top in PACKAGES:
+        return f"python -m pip install {PACKAGES[top]}, where backprop-doctor is installed"
+    course = next((name for pattern, name in COURSES if re.fullmatch(pattern, top)), None)
+    known = f"it seems to belong to {course}; " if course else ""
+    return f"{known}put {top}.py, or the folder {top}, beside the program"
+
+
+class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Serves MNIST through the loaders people use.
+
+    Parameters
+    ----------
+    scratch : Path
+        Where generated files go.
+    folder : Path, optional
+        The user's folder: modules there are never stood in for.
+
+    Attributes
+    ----------
+    used : list of str
+        Sentences for the report, in order of first use.
+    withdrawn : set of str
+        Libraries whose stand-in was not enough; the next run has the real ones.
+    """
+
+    def __init__(self, scratch: Path, folder: Path | None = None) -> None:
+        self.used: list[str] = []
+        self.withdrawn: set[str] = set()
+        self._scratch = scratch
+        self._folder = folder
+        self._train, self._test = 97, 83
+        self._searching = False
+        self._modules = _with_parents(self._contents())
+        self._tops = DRAWING | {name.partition(".")[0] for name in self._modules}
+        self._originals: dict[tuple[str, str], Any] = {}
+        self._files: dict[tuple[str, bool, int, int], str | None] = {}
+
+    @contextlib.contextmanager
+    def serving(self, train: int, test: int) -> Iterator[None]:
+        """Serve so many training and test images while the context lasts."""
+        self._train, self._test = train, test
+        for name, module in list(sys.modules.items()):
+            if self._is_ours(module):
+                if name.partition(".")[0] in self.withdrawn:
+                    del sys.modules[name]
+            elif name in self._modules:
+                self._override(module)
+        sys.meta_path.insert(0, self)
+        packaged = mnist.load
+        mnist.load = self._own  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            mnist.load = packaged
+            sys.meta_path.remove(self)
+            for (name, attribute), original in self._originals.items():
+                setattr(sys.modules[name], attribute, original)
+            self._originals.clear()
+
+    def withdraw(self) -> None:
+        """Take all stand-in modules out of this process again."""
+        for name, module in list(sys.modules.items()):
+            if self._is_ours(module):
+                del sys.modules[name]
+
+    def _own(self, split: Literal["train", "test"], count: int | None = None) -> Any:
+        """The packaged set itself, for programs that use it by name."""
+        available = self._train if split == "train" else self._test
+        return load(split, min(count or available, available))
+
+    def _say(self, sentence: str) -> None:
+        if sentence not in self.used:
+            self.used.append(sentence)
+
+    # -- modules -------------------------------------------------------------------------------------------
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> Any:
+        """Claim the modules that are stood in for; in real ones, replace the loaders of data."""
+        top = name.partition(".")[0]
+        if self._searching or top not in self._tops:
+            return None
+        real = self._find_real(name, path)
+        if real is not None and (top not in FIRST or top in self.withdrawn or self._is_users(real)):
+            if name in self._modules and real.loader is not None:
+                real.loader = _Overriding(real.loader, self._override)
+            return real
+        if name in self._modules or top in DRAWING:
+            return importlib.machinery.ModuleSpec(name, self, is_package=True)
+        if self._is_ours(sys.modules.get(top)):
+            raise self._lacking(top, name)
+        return None
+
+    def create_module(self, spec: Any) -> ModuleType | None:
+        """Use the default module."""
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Fill a stand-in module."""
+        name = module.__name__
+        contents = self._modules.get(name, {})
+        module.__dict__.update({"__version__": "0.0", "__getattr__": lambda key: self._attribute(name, key)} | contents)
+        top = name.partition(".")[0]
+        if any(key not in LOADERS for key in contents) and top in ("pandas", "scipy", "sklearn"):
+            self._say(f"{top} is not installed: the few helpers that the program uses of it were stood in for")
+
+    def _attribute(self, module: str, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if f"{module}.{name}" in self._modules:
+            return importlib.import_module(f"{module}.{name}")
+        if module.partition(".")[0] in DRAWING:
+            return getattr(Absorber(module), name)
+        raise self._lacking(module.partition(".")[0], f"{module}.{name}")
+
+    def _lacking(self, top: str, name: str) -> ModuleNotFoundError:
+        if self._find_real(top, None) is not None:
+            self.withdrawn.add(top)
+        return ModuleNotFoundError(f"No module named {top!r}, and its stand-in has no {name}", name=top)
+
+    def _find_real(self, name: str, path: Sequence[str] | None) -> Any:
+        self._searching = True
+        try:
+            finders = [finder for finder in sys.meta_path if finder is not self]
+            found = (finder.find_spec(name, path) for finder in finders if hasattr(finder, "find_spec"))
+            return next((spec for spec in found if spec is not None), None)
+        finally:
+            self._searching = False
+
+    def _is_ours(self, module: ModuleType | None) -> bool:
+        return getattr(getattr(module, "__spec__", None), "loader", None) is self
+
+    def _is_users(self, spec: Any) -> bool:
+        origin = spec.origin or ""
+        return (
+            self._folder is not None and "site-packages" not in origin and origin.startswith(f"{self._folder}{os.sep}")
+        )
+
+    def _override(self, module: ModuleType) -> None:
+        """Put our loaders of data into a real module."""
+        if self._folder is not None and self._is_users(module.__spec__):
+            return
+        for attribute, ours in self._modules[module.__name__].items():
+            if attribute in LOADERS and hasattr(module, attribute):
+                self._originals.setdefault((module.__name__, attribute), getattr(module, attribute))
+                setattr(module, attribute, ours)
+
+    def _original(self, module: str, attribute: str, wanted: str) -> Any:
+        """What an overridden loader was, for data that is not ours."""
+        with contextlib.suppress(KeyError):
+            return self._originals[module, attribute]
+        top = module.partition(".")[0]
+        raise ModuleNotFoundError(f"No module named {top!r}, and its stand-in has no data {wanted}", name=top)
+
+    def _contents(self) -> dict[str, dict[str, Any]]:
+        """What each module that is stood in for, or overridden, holds."""
+        found: dict[str, dict[str, Any]] = {
+            "dataset.mnist": {"load_mnist": self._load_mnist},
+            "idx2numpy": {"convert_from_file": _read_idx},
+            "mlxtend.data": {"mnist_data": self._mnist_data},
+            "mnist": self._mnist(),
+            "mnist_loader": {"load_data": self._load_tuples, "load_data_wrapper": self._load_pairs},
+            "nnfs": {"init": lambda *_, **__: None},
+            "nnfs.datasets": {"spiral_data": _spirals, "vertical_data": _spirals, "sine_data": _sine},
+            "numba": {"jit": _undecorated, "njit": _undecorated, "prange": range},
+            "pandas": {
+                "DataFrame": Frame,
+                "Series": Frame,
+                "get_dummies": _one_hot_frame,
+                "read_csv": self._read_csv,
+            },
+            "requests": {"get": self._get},
+            "scipy.io": {"loadmat": self._loadmat},
+            "scipy.special": {"expit": _expit, "softmax": _softmax, "logsumexp": _logsumexp},
+            "sklearn.datasets": {
+                "fetch_mldata": self._fetch_mldata,
+                "fetch_openml": self._fetch_openml,
+                "load_breast_cancer": lambda **how: self._made_up("load_breast_cancer", (212, 357), 30, **how),
+                "load_digits": self._load_digits,
+                "load_iris": lambda **how: self._made_up("load_iris", (50, 50, 50), 4, **how),
+                "load_wine": lambda **how: self._made_up("load_wine", (59, 71, 48), 13, **how),
+                "make_blobs": _make_blobs,
+                "make_circles": _make_circles,
+                "make_classification": _make_classification,
+                "make_moons": _make_moons,
+            },
+            "sklearn.metrics": {
+                "accuracy_score": lambda true, predicted: float(np.mean(np.asarray(true) == np.asarray(predicted))),
+                "confusion_matrix": _confusion_matrix,
+            },
+            "sklearn.model_selection": {"train_test_split": _train_test_split},
+            "sklearn.preprocessing": {
+                "LabelBinarizer": LabelBinarizer,
+                "LabelEncoder": LabelEncoder,
+                "MinMaxScaler": MinMaxScaler,
+                "OneHotEncoder": OneHotEncoder,
+                "StandardScaler": StandardScaler,
+            },
+            "sklearn.utils": {"shuffle": _shuffle},
+            "tensorflow.examples.tutorials.mnist.input_data": {"read_data_sets": self._read_data_sets},
+            "tensorflow.random": {"set_seed": lambda seed: None},
+            "torchvision.datasets": {name: partial(self._torch_images, name) for name in ("MNIST", "FashionMNIST")},
+            "torchvision.transforms": {
+                "Compose": lambda steps: lambda image: _in_turn(steps, image),
+                "Lambda": lambda function: function,
+                "Normalize": lambda mean, std: (
+                    lambda image: (image - np.reshape(mean, (-1, 1, 1))) / np.reshape(std, (-1, 1, 1))
+                ),
+                "ToTensor": lambda: lambda image: _Tensor(np.asarray(image)[None] / 255),
+            },
+            "tqdm": _progress_bars(),
+            "urllib.request": {"urlopen": self._urlopen, "urlretrieve": self._urlretrieve},
+            "wget": {"download": lambda url, out=None, **_: self._urlretrieve(url, out)[0]},
+        }
+        found |= {f"tqdm.{name}": _progress_bars() for name in ("auto", "notebook")}
+        for root in ("keras", "tensorflow.keras", "keras.src", "tensorflow.python.keras"):
+            load_data = {"load_data": partial(self._keras_data, root.partition(".")[0])}
+            found |= {f"{root}.datasets.{name}": load_data for name in ("mnist", "fashion_mnist")}
+            found |= {
+                f"{root}.utils": {
+                    "to_categorical": _to_categorical,
+                    "normalize": _normalize,
+                    "get_file": self._get_file,
+                },
+                f"{root}.utils.np_utils": {"to_categorical": _to_categorical},
+            }
+        found["sklearn.cross_validation"] = found["sklearn.model_selection"]
+        return found
+
+    # -- data from libraries ---------------------------------------------------------------------------------
+
+    def load_data(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """``((x_train, y_train), (x_test, y_test))`` as Keras gives it."""
+        x, y = load("train", self._train)
+        u, v = load("test", self._test)
+        return (x.copy(), y.copy()), (u.copy(), v.copy())
+
+    def _flat(self) -> tuple[Array, Array]:
+        """All images as rows, the training ones first."""
+        (x, y), (u, v) = self.load_data()
+        return np.concatenate([x, u]).reshape(-1, 784), np.concatenate([y, v])
+
+    def _answer(self, library: str, loader: str = "its MNIST loader") -> None:
+        missing = self._find_real(library, None) is None
+        self._say(f"{library}{' is not installed' if missing else ''}: {loader} was answered with the packaged MNIST")
+
+    def _keras_data(self, library: str, *_: Any, **__: Any) -> Any:
+        self._answer(library)
+        return self.load_data()
+
+    def _fetch_openml(self, name: Any = None, *of: Any, return_X_y: bool = False, **how: Any) -> Any:
+        if "mnist" not in str(name).lower() and how.get("data_id") not in OPENML_NUMBERS:
+            if name is not None:
+                how["name"] = name
+            return self._original("sklearn.datasets", "fetch_openml", str(name))(*of, return_X_y=return_X_y, **how)
+        self._answer("sklearn", "fetch_openml")
+        x, y = self._flat()
+        data: Any = x.astype(np.float64)
+        target: Any = np.array([str(digit) for digit in y], dtype=object)
+        if how.get("as_frame", "auto"):
+            data, target = self._frames(data, target)
+        return (data, target) if return_X_y else Bunch(data=data, target=target, DESCR="", details={})
+
+    def _frames(self, data: Array, target: Array) -> tuple[Any, Any]:
+        names = [f"pixel{i + 1}" for i in range(data.shape[1])]
+        if self._find_real("pandas", None) is None:
+            return Frame(data, names), Frame(target)
+        pandas = importlib.import_module("pandas")
+        return pandas.DataFrame(data, columns=names), pandas.Series(target, name="class", dtype="category")
+
+    def _fetch_mldata(self, *_: Any, **__: Any) -> Any:
+        self._answer("sklearn", "fetch_mldata")
+        x, y = self._flat()
+        return Bunch(data=x, target=y.astype(np.float64))
+
+    def _load_digits(self, *, return_X_y: bool = False, n_class: int = 10, **_: Any) -> Any:
+        self._say("sklearn is not installed: load_digits was answered with images of the packaged MNIST, 8 by 8 pixels")
+        x, y = load("train", 2500)
+        x, y = x[y < n_class][:1797], y[y < n_class][:1797].astype(int)
+        ink = np.pad(x > 127, ((0, 0), (2, 2), (2, 2))).reshape(-1, 8, 4, 8, 4).sum((2, 4)).astype(float)
+        return (ink.reshape(-1, 64), y) if return_X_y else Bunch(data=ink.reshape(-1, 64), images=ink, target=y)
+
+    def _made_up(
+        self, loader: str, counts: tuple[int, ...], features: int, *, return_X_y: bool = False, **_: Any
+    ) -> Any:
+        self._say(f"sklearn is not installed: {loader} was answered with made-up data of the same shape")
+        random = np.random.RandomState(features)
+        centres = random.uniform(1, 6, (len(counts), features))
+        y = np.repeat(np.arange(len(counts)), counts)
+        x = np.round(centres[y] + random.normal(scale=0.5, size=(len(y), features)), 1)
+        names = [f"feature {i + 1}" for i in range(features)]
+        return (x, y) if return_X_y else Bunch(data=x, target=y, feature_names=names, target_names=np.unique(y))
+
+    def _torch_images(self, name: str, root: Any = None, train: bool = True, transform: Any = None, **how: Any) -> Any:
+        self._answer("torchvision", name)
+        x, y = self.load_data()[0 if train else 1]
+        return Images(x, y, transform, how.get("target_transform"), real=self._find_real("torch", None) is not None)
+
+    def _mnist(self) -> dict[str, Any]:
+        """Of three packages with this name, what their users call."""
+
+        def part(index: int, which: int) -> Callable[[], Any]:
+            def get() -> Any:
+                self._answer("mnist", "its loader")
+                return self.load_data()[index][which]
+
+            return get
+
+        def load_all() -> Any:
+            (x, y), (u, v) = [(part(i, 0)().reshape(-1, 784), part(i, 1)()) for i in (0, 1)]
+            return x, y, u, v
+
+        class MNIST:
+            def __init__(self, *_: Any, **__: Any) -> None:
+                self.gz = False
+
+            def load_training(self) -> Any:
+                return part(0, 0)().reshape(-1, 784).tolist(), part(0, 1)().tolist()
+
+            def load_testing(self) -> Any:
+                return part(1, 0)().reshape(-1, 784).tolist(), part(1, 1)().tolist()
+
+        parts = {
+            f"{name}_{kind}": part(i, j)
+            for i, name in enumerate(("train", "test"))
+            for j, kind in enumerate(("images", "labels"))
+        }
+        return {"MNIST": MNIST, "init": lambda: None, "load": load_all, **parts}
+
+    def _mnist_data(self) -> Any:
+        self._answer("mlxtend", "mnist_data")
+        x, y = self._flat()
+        return x.astype(float), y.astype(int)
+
+    def _load_mnist(self, normalize: bool = True, flatten: bool = True, one_hot_label: bool = False) -> Any:
+        self._say("dataset.mnist is not there: its load_mnist was answered with the packaged MNIST")
+        return tuple(
+            (
+                (x.reshape(-1, 784) if flatten else x[:, None]) / (np.float32(255) if normalize else 1),
+                np.eye(10)[y] if one_hot_label else y,
+            )
+            for x, y in self.load_data()
+        )
+
+    def _load_tuples(self) -> Any:
+        self._say("mnist_loader is not there: it was answered with the packaged MNIST")
+        train, test = (((x.reshape(-1, 784) / 255).astype(np.float32), y.astype(int)) for x, y in self.load_data())
+        return train, test, test
+
+    def _load_pairs(self) -> Any:
+        (x, y), _, (u, v) = self._load_tuples()
+        train = [(p.reshape(784, 1), np.eye(10)[d].reshape(10, 1)) for p, d in zip(x, y, strict=True)]
+        test = [(p.reshape(784, 1), int(d)) for p, d in zip(u, v, strict=True)]
+        return train, test, test
+
+    def _read_data_sets(self, *_: Any, one_hot: bool = False, **__: Any) -> Any:
+        self._answer("tensorflow")
+        train, test = (BatchedImages(x, np.eye(10)[y] if one_hot else y) for x, y in self.load_data())
+        return SimpleNamespace(train=train, validation=test, test=test)
+
+    # -- files and downloads -----------------------------------------------------------------------------------
+
+    def file_for(self, path: str, *, header: bool = False) -> str | None:
+        """A file in place of a usual MNIST file that is not there, or of a long one of the user's; or None.
+
+        Parameters
+        ----------
+        path : str
+            Path or address as the program gives it; of what is not there, only the file name counts.
+        header : bool
+            Whether a table begins with the names of its columns where such files are found in both ways.
+        """
+        key = (path, header, self._train, self._test)
+        if key not in self._files:
+            self._files[key] = self._prepared(path, header)
+        return self._files[key]
+
+    def _prepared(self, path: str, header: bool) -> str | None:
+        name = _file_name(path)
+        kind = next((kind for pattern, kind in FILES if re.fullmatch(pattern, name)), "")
+        # lexists and FileIO: what else would tell goes through the guards, and so through here.
+        if os.path.lexists(path):
+            data = self._shortened(path, name, kind)
+            if data is not None:
+                self._say(f"of {name} only the first rows were read")
+        elif kind:
+            header = header or "mnist" not in name or "fashion" in name
+            data = getattr(self, f"_{kind}")(name, header)
+            self._say(f"{os.path.basename(path)} is not there: it was answered with the packaged MNIST")
+        else:
+            return None
+        if data is None:
+            return None
+        target = self._scratch / "standins" / str(len(self._files)) / name
+        target.parent.mkdir(parents=True)
+        target.write_bytes(data)
+        return str(target)
+
+    def _shortened(self, path: str, name: str, kind: str) -> bytes | None:
+        """As much of the user's own data as is to be served; None if it has no more."""
+        shorten = SHORTENERS.get(kind or name.rpartition(".")[2])
+        if shorten is None or not os.path.isfile(path):
+            return None
+        with io.BufferedReader(io.FileIO(path)) as file:  # type: ignore[arg-type]
+            stream: Any = gzip.GzipFile(fileobj=file) if name.endswith(".gz") else file
+            try:
+                data = shorten(stream, lambda label: self._test if re.search("test|t10k", label) else self._train, name)
+            except Exception:  # whatever it is, the program may know how to read it
+                return None
+        return None if data is None else _packed(data, name)
+
+    def _csv(self, name: str, header: bool) -> bytes:
+        x, y = self._flat() if "784" in name else self.load_data()["test" in name]
+        rows = [[DIGIT_TEXTS[value] for value in row] for row in x.reshape(len(x), -1).tolist()]
+        names = [f"pixel{i}" for i in range(784)]
+        if name != "test.csv":  # the one of Kaggle has no labels
+            rows = [[str(digit), *row] for digit, row in zip(y, rows, strict=True)]
+            names = ["label", *names]
+        return "".join(",".join(row) + "\n" for row in ([names] if header else []) + rows).encode()
+
+    def _npz(self, name: str, header: bool) -> bytes:
+        (x, y), (u, v) = self.load_data()
+        stream = io.BytesIO()
+        np.savez(stream, x_train=x, y_train=y, x_test=u, y_test=v)
+        return stream.getvalue()
+
+    def _pickle(self, name: str, header: bool) -> bytes:
+        train, test = (((x.reshape(-1, 784) / 255).astype(np.float32), y.astype(np.int64)) for x, y in self.load_data())
+        return _packed(pickle.dumps((train, test, test)), name)
+
+    def _idx(self, name: str, header: bool) -> bytes:
+        x, y = self.load_data()[0 if name.startswith("train") else 1]
+        if "images" in name:
+            return _packed(struct.pack(">IIII", 2051, len(x), 28, 28) + x.tobytes(), name)
+        return _packed(struct.pack(">II", 2049, len(y)) + y.tobytes(), name)
+
+    def _loadmat(self, file_name: Any, *of: Any, **how: Any) -> Any:
+        name = _file_name(str(file_name))
+        if os.path.lexists(str(file_name)) or not any(re.fullmatch(pattern, name) for pattern in MATRICES):
+            return self._original("scipy.io", "loadmat", name)(file_name, *of, **how)
+        self._say(f"{name} is not there: it was answered with the packaged MNIST")
+        if name.startswith("mnist"):
+            x, y = self._flat()
+            return {"data": x.T, "label": y[None].astype(float)}
+        x, y = load("train", 500 if self._train < 500 else 5000)
+        order = np.argsort(y, kind="stable")
+        columns = (x[order, 4:24, 4:24] / 255).transpose(0, 2, 1).reshape(-1, 400)
+        return {"X": columns, "y": np.where(y == 0, 10, y)[order, None]}
+
+    def _read_csv(self, path: Any, *of: Any, **how: Any) -> Any:
+        is_path = isinstance(path, (str, os.PathLike))
+        named = how.get("header", "infer") is not None and "names" not in how
+        found = self.file_for(os.fspath(path), header=named) if is_path else None
+        if self._find_real("pandas", None) is not None:
+            return self._original("pandas", "read_csv", "")(found or path, *of, **how)
+        try:
+            return Frame.read(found or path, named, how.get("nrows"))
+        except ValueError:
+            raise self._lacking("pandas", "reader for text") from None
+
+    def _get_file(self, fname: str = "", origin: str = "", **_: Any) -> str:
+        path = self.file_for(fname) or self.file_for(origin)
+        if path is None:
+            raise PermissionError("the network is refused while a program is checked")
+        return path
+
+    def _urlretrieve(self, url: Any, filename: Any = None, *of: Any, **how: Any) -> Any:
+        path = self.file_for(str(url))
+        if path is None:
+            return self._original("urllib.request", "urlretrieve", str(url))(url, filename, *of, **how)
+        if filename is not None:
+            shutil.copyfile(path, filename)
+        return filename or path, {}
+
+    def _urlopen(self, url: Any, *of: Any, **how: Any) -> Any:
+        path = self.file_for(str(getattr(url, "full_url", url)))
+        if path is None:
+            return self._original("urllib.request", "urlopen", str(url))(url, *of, **how)
+        return Response(Path(path).read_bytes())
+
+    def _get(self, url: Any, *of: Any, **how: Any) -> Any:
+        path = self.file_for(str(url))
+        if path is None:
+            return self._original("requests", "get", str(url))(url, *of, **how)
+        return Response(Path(path).read_bytes())
+
+
+class _Overriding(importlib.abc.Loader):
+    """Loads a real module and then replaces some of its functions."""
+
+    def __init__(self, loader: Any, override: Callable[[ModuleType], None]) -> None:
+        self._loader = loader
+        self._override = override
+
+    def create_module(self, spec: Any) -> ModuleType | None:
+        return self._loader.create_module(spec)  # type: ignore[no-any-return]
+
+    def exec_module(self, module: ModuleType) -> None:
+        self._loader.exec_module(module)
+        self._override(module)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+
+def _with_parents(contents: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Every package above a module is a module too."""
+    parents = {name.rsplit(".", depth)[0] for name in contents for depth in range(1, name.count(".") + 1)}
+    return {**{name: {} for name in parents}, **contents}
+
+
+Limit = Callable[[str], int]
+
+
+def _short_table(stream: Any, limit: Limit, name: str) -> bytes | None:
+    """The first lines of a table of images; tables of anything else are left alone."""
+    first = stream.readline()
+    lines = list(itertools.islice(stream, limit(name)))
+    return b"".join([first, *lines]) if first.count(b",") >= 783 and stream.readline() else None
+
+
+def _short_idx(stream: Any, limit: Limit, name: str) -> bytes | None:
+    head = stream.read(16 if "images" in name else 8)
+    count = min(limit(name), int.from_bytes(head[4:8], "big"))
+    images = stream.read(count * (784 if "images" in name else 1))
+    return head[:4] + count.to_bytes(4, "big") + head[8:] + images if stream.read(1) else None
+
+
+def _short_array(stream: Any, limit: Limit, name: str) -> bytes | None:
+    array = np.load(stream)
+    short = _short(array, limit, name)
+    buffer = io.BytesIO()
+    np.save(buffer, short)
+    return None if short is array else buffer.getvalue()
+
+
+def _short_arrays(stream: Any, limit: Limit, name: str) -> bytes | None:
+    with np.load(stream) as arrays:
+        short = {key: _short(arrays[key], limit, key + name) for key in arrays.files}
+    buffer = io.BytesIO()
+    np.savez(buffer, **short)
+    return buffer.getvalue()
+
+
+def _short_pickle(stream: Any, limit: Limit, name: str) -> bytes | None:
+    """Of (training, validation, test) or of a dictionary."""
+    data = pickle.load(stream, encoding="latin1")
+    if isinstance(data, dict):
+        return pickle.dumps({key: _short(value, limit, str(key)) for key, value in data.items()})
+    names = ("train", *["test"] * len(data))
+    return pickle.dumps(tuple(tuple(_short(a, limit, n) for a in pair) for pair, n in zip(data, names, strict=False)))
+
+
+def _short(array: Any, limit: Limit, name: str) -> Any:
+    is_long = isinstance(array, np.ndarray) and array.ndim > 0 and len(array) >= LONG
+    return array[: limit(name)] if is_long and len(array) > limit(name) else array
+
+
+SHORTENERS: dict[str, Callable[[Any, Limit, str], bytes | None]] = {
+    "csv": _short_table,
+    "idx": _short_idx,
+    "npy": _short_array,
+    "npz": _short_arrays,
+    "pickle": _short_pickle,
+}
+
+
+def _read_idx(file: Any) -> Array:
+    with gzip.open(file) if str(file).endswith("gz") else open(file, "rb") as stream:
+        data = stream.read()
+    shape = np.frombuffer(data, ">i4", data[3], 4)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
+
+
+def _file_name(path: str) -> str:
+    return re.split(r"[/\\]", path.partition("?")[0])[-1].lower()
+
+
+def _packed(data: bytes, name: str) -> bytes:
+    return gzip.compress(data, 1) if name.endswith("gz") else data
+
+
+# -- likenesses of what libraries give -------------------------------------------------------------------------
 
 
 class Absorber:
-    """Takes any call, attribute, index or unpacking and does nothing: a missing plot library."""
+    """Takes any call, attribute, index or unpacking and does nothing: a library that draws."""
+
+    def __init__(self, library: str) -> None:
+        self._library = library.partition(".")[0]
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)
+        if name in ("imread", "load_dataset", "resize", "cvtColor", "fromarray"):
+            text = f"No module named {self._library!r}, and its stand-in only draws: it has no {name}"
+            raise ModuleNotFoundError(text, name=self._library)
         return self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -50,254 +688,63 @@ class Absorber:
     def __iter__(self) -> Iterator[Any]:
         return iter((self, self))
 
+    def __bool__(self) -> bool:
+        return False
+
     def __enter__(self) -> Any:
         return self
 
     def __exit__(self, *_: object) -> None:
         pass
 
-    @property
-    def flat(self) -> Any:
-        """Axes grids are walked with ``.flat``."""
-        return iter(())
+    def plot(self, *_: Any, **__: Any) -> list[Any]:
+        """A list of one line, for those who unpack it."""
+        return [self]
 
-    ravel = flatten = lambda self: [self] * 100
+    def hist(self, *_: Any, **__: Any) -> tuple[Any, ...]:
+        """Counts, edges and patches."""
+        return self, self, self
+
+    def subplots(self, nrows: int = 1, ncols: int = 1, *_: Any, **__: Any) -> Any:
+        """A figure and its axes in the arrangement asked for."""
+        axes = np.full((nrows, ncols), None, dtype=object)
+        axes[...] = [[self] * ncols] * nrows if nrows * ncols > 1 else self
+        return self, axes.squeeze() if axes.size > 1 else self
 
 
-class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Serves MNIST through the loaders people use.
+class ProgressBar:
+    """Loops without drawing a bar."""
 
-    Attributes
-    ----------
-    used : list of str
-        Sentences for the report, in order of first use.
-    """
+    def __init__(self, iterable: Any = (), *_: Any, **__: Any) -> None:
+        self._iterable = iterable
 
-    def __init__(self, scratch: Path) -> None:
-        self.used: list[str] = []
-        self._scratch = scratch
-        self._train, self._test = 97, 83
-        self._makers: dict[str, Callable[[ModuleType], None]] = {
-            "tensorflow": self._tensorflow,
-            "keras": self._keras,
-            "sklearn": self._sklearn,
-            "torchvision": self._torchvision,
-            "mnist": self._mnist,
-            "mlxtend": self._plain,
-            "mnist_loader": self._mnist_loader,
-            **dict.fromkeys(_PLOTTING, self._plot),
-        }
-        self._absent: dict[str, bool] = {}
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._iterable)
 
-    @contextlib.contextmanager
-    def serving(self, train: int, test: int) -> Iterator[None]:
-        """Serve so many training and test images while the context lasts."""
-        self._train, self._test = train, test
-        sys.meta_path.append(self)
-        packaged = mnist.load
-        mnist.load = self._own  # type: ignore[assignment]
-        try:
-            yield
-        finally:
-            mnist.load = packaged
-            sys.meta_path.remove(self)
+    def __len__(self) -> int:
+        return len(self._iterable)
 
-    def withdraw(self) -> None:
-        """Take all stand-in modules out of this process again."""
-        for name, module in list(sys.modules.items()):
-            if getattr(getattr(module, "__spec__", None), "loader", None) is self:
-                del sys.modules[name]
+    def __enter__(self) -> Any:
+        return self
 
-    def _own(self, split: Literal["train", "test"], count: int | None = None) -> Any:
-        """The packaged set itself, for programs that use it by name."""
-        available = self._train if split == "train" else self._test
-        return load(split, min(count or available, available))
-
-    # -- modules ---------------------------------------------------------------------------------------
-
-    def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> Any:
-        """Claim modules that nothing else could find."""
-        top = name.partition(".")[0]
-        return importlib.machinery.ModuleSpec(name, self, is_package=True) if top in self._makers else None
-
-    def create_module(self, spec: Any) -> ModuleType | None:
-        """Use the default module."""
-        return None
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Fill a stand-in module."""
-        top = module.__name__.partition(".")[0]
-        module.__dict__["__getattr__"] = lambda name: self._attribute(module, name)
-        self._makers[top](module)
-
-    def _attribute(self, module: ModuleType, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        top = module.__name__.partition(".")[0]
-        if top in _PLOTTING:
-            return Absorber()
-        try:
-            return importlib.import_module(f"{module.__name__}.{name}")
-        except ImportError as error:
-            raise AttributeError(f"{module.__name__} is not installed and its stand-in has no {name}") from error
-
-    def _say(self, sentence: str) -> None:
-        if sentence not in self.used:
-            self.used.append(sentence)
-
-    def load_data(self, *_: Any, **__: Any) -> Any:
-        """``((x_train, y_train), (x_test, y_test))`` as Keras gives it."""
-        copies = [tuple(a.copy() for a in load(s, n)) for s, n in self._counts()]
-        return tuple(copies)
-
-    def _counts(self) -> tuple[tuple[str, int], ...]:
-        return (("train", self._train), ("test", self._test))
-
-    def _flat(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """All images as rows, the training ones first."""
-        (x, y), (u, v) = self.load_data()
-        return np.concatenate([x, u]).reshape(-1, 784), np.concatenate([y, v])
-
-    def _plain(self, module: ModuleType) -> None:
+    def __exit__(self, *_: object) -> None:
         pass
 
-    def _plot(self, module: ModuleType) -> None:
-        if module.__name__.startswith("tqdm"):
-            module.tqdm = module.trange = lambda it=(), *a, **k: range(it) if isinstance(it, int) else it  # type: ignore[attr-defined]
-
-    def _tensorflow(self, module: ModuleType) -> None:
-        name = module.__name__
-        if name == "tensorflow":
-            self._say("tensorflow is not installed: its MNIST loader was answered with the packaged MNIST")
-        self._keras_parts(module, name)
-
-    def _keras(self, module: ModuleType) -> None:
-        if module.__name__ == "keras":
-            self._say("keras is not installed: its MNIST loader was answered with the packaged MNIST")
-        self._keras_parts(module, module.__name__)
-
-    def _keras_parts(self, module: ModuleType, name: str) -> None:
-        if name.endswith("datasets.mnist"):
-            module.load_data = self.load_data  # type: ignore[attr-defined]
-        if name.endswith(("utils", "np_utils")):
-            module.to_categorical = _to_categorical  # type: ignore[attr-defined]
-
-    def _sklearn(self, module: ModuleType) -> None:
-        if module.__name__ == "sklearn.datasets":
-            module.fetch_openml = self._fetch_openml  # type: ignore[attr-defined]
-            module.fetch_mldata = self._fetch_openml  # type: ignore[attr-defined]
-            module.make_moons = _make_moons  # type: ignore[attr-defined]
-        if module.__name__ == "sklearn.model_selection":
-            module.train_test_split = _train_test_split  # type: ignore[attr-defined]
-        if module.__name__ == "sklearn.metrics":
-            module.accuracy_score = lambda a, b: float(np.mean(np.asarray(a) == np.asarray(b)))  # type: ignore[attr-defined]
-        if module.__name__ == "sklearn.preprocessing":
-            module.OneHotEncoder = _OneHot  # type: ignore[attr-defined]
-            module.LabelBinarizer = _OneHot  # type: ignore[attr-defined]
-            module.StandardScaler = _Scaler  # type: ignore[attr-defined]
-
-    def _fetch_openml(self, *_: Any, return_X_y: bool = False, **__: Any) -> Any:
-        self._say("sklearn is not installed: fetch_openml was answered with the packaged MNIST")
-        x, y = self._flat()
-        data, target = x.astype(np.float64), np.array([str(d) for d in y], dtype=object)
-        return (data, target) if return_X_y else _Bunch(data=data, target=target)
-
-    def _torchvision(self, module: ModuleType) -> None:
-        if module.__name__ == "torchvision.datasets":
-            self._say("torchvision is not installed: its MNIST was answered with the packaged MNIST")
-            module.MNIST = self._torch_mnist  # type: ignore[attr-defined]
-        if module.__name__ == "torchvision.transforms":
-            module.__dict__["__getattr__"] = lambda name: Absorber()
-
-    def _torch_mnist(self, root: Any = None, train: bool = True, **_: Any) -> Any:
-        x, y = self.load_data()[0 if train else 1]
-        return SimpleNamespace(data=_Tensor(x), targets=_Tensor(y), train_data=_Tensor(x), train_labels=_Tensor(y))
-
-    def _mnist(self, module: ModuleType) -> None:
-        self._say("the module mnist is not installed: it was answered with the packaged MNIST")
-        for index, split in enumerate(("train", "test")):
-            setattr(module, f"{split}_images", lambda i=index: self.load_data()[i][0])
-            setattr(module, f"{split}_labels", lambda i=index: self.load_data()[i][1])
-        stand_ins = self
-
-        class MNIST:
-            def __init__(self, *_: Any, **__: Any) -> None:
-                pass
-
-            def load_training(self) -> Any:
-                x, y = stand_ins.load_data()[0]
-                return x.reshape(-1, 784).tolist(), y.tolist()
-
-            def load_testing(self) -> Any:
-                x, y = stand_ins.load_data()[1]
-                return x.reshape(-1, 784).tolist(), y.tolist()
-
-        module.MNIST = MNIST  # type: ignore[attr-defined]
-
-    def _mnist_loader(self, module: ModuleType) -> None:
-        self._say("mnist_loader is not there: it was answered with the packaged MNIST")
-
-        def load_data_wrapper() -> Any:
-            (x, y), (u, v) = self.load_data()
-            train = [(p.reshape(784, 1) / 255, np.eye(10)[d].reshape(10, 1)) for p, d in zip(x, y, strict=True)]
-            test = [(p.reshape(784, 1) / 255, int(d)) for p, d in zip(u, v, strict=True)]
-            return train, test, test
-
-        module.load_data_wrapper = load_data_wrapper  # type: ignore[attr-defined]
-
-    # -- files -------------------------------------------------------------------------------------------
-
-    def file_for(self, path: str) -> str | None:
-        """A generated file in place of a usual MNIST file that is not there, or None."""
-        name = Path(path).name.lower()
-        kind = next((kind for pattern, kind in _FILES if re.fullmatch(pattern, name)), None)
-        if kind is None:
-            return None
-        self._say(f"{Path(path).name} is not there: it was answered with the packaged MNIST")
-        target = self._scratch / "standins" / f"{self._train}-{self._test}" / name
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            getattr(self, f"_write_{kind}")(target, name)
-        return str(target)
-
-    def _write_csv(self, target: Path, name: str) -> None:
-        x, y = self.load_data()["test" in name]
-        rows = np.column_stack([y, x.reshape(len(x), -1)])
-        header = ",".join(["label", *(f"pixel{i}" for i in range(784))])
-        kaggle_test = name == "test.csv"
-        if kaggle_test:
-            rows, header = rows[:, 1:], header.partition(",")[2]
-        np.savetxt(target, rows, fmt="%d", delimiter=",", header=header, comments="")
-
-    def _write_npz(self, target: Path, name: str) -> None:
-        (x, y), (u, v) = self.load_data()
-        with target.open("wb") as stream:
-            np.savez(stream, x_train=x, y_train=y, x_test=u, y_test=v)
-
-    def _write_pickle(self, target: Path, name: str) -> None:
-        (x, y), (u, v) = self.load_data()
-        train, test = (((a.reshape(-1, 784) / 255).astype(np.float32), b.astype(np.int64)) for a, b in ((x, y), (u, v)))
-        data = pickle.dumps((train, test, test))
-        target.write_bytes(gzip.compress(data, 1) if name.endswith("gz") else data)
-
-    def _write_idx(self, target: Path, name: str) -> None:
-        x, y = self.load_data()[0 if name.startswith("train") else 1]
-        if "images" in name:
-            data = struct.pack(">IIII", 2051, len(x), 28, 28) + x.tobytes()
-        else:
-            data = struct.pack(">II", 2049, len(y)) + y.tobytes()
-        target.write_bytes(gzip.compress(data, 1) if name.endswith("gz") else data)
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: None
 
 
-_FILES = (
-    (r"(mnist[_-])?(train|test)(ing)?\.csv", "csv"),
-    (r"mnist\.npz", "npz"),
-    (r"mnist\.pkl(\.gz)?", "pickle"),
-    (r"(train|t10k)-(images|labels)[.-]idx[13]-ubyte(\.gz)?", "idx"),
-)
+def _progress_bars() -> dict[str, Any]:
+    return {
+        "tqdm": ProgressBar,
+        "tqdm_notebook": ProgressBar,
+        "trange": lambda *of, **_: ProgressBar(range(*of)),
+    }
 
 
-class _Bunch(dict[str, Any]):
+class Bunch(dict[str, Any]):
+    """A dictionary whose keys are attributes too."""
+
     def __getattr__(self, name: str) -> Any:
         try:
             return self[name]
@@ -305,7 +752,38 @@ class _Bunch(dict[str, Any]):
             raise AttributeError(name) from error
 
 
+class Response(io.BytesIO):
+    """The answer to a download, as urllib and requests give it."""
+
+    ok = True
+    status = status_code = 200
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.content = content
+        self.headers = {"Content-Length": str(len(content)), "content-length": str(len(content))}
+        self.raw = self
+
+    @property
+    def text(self) -> str:
+        """The content, decoded."""
+        return self.content.decode("latin-1")
+
+    def raise_for_status(self) -> None:
+        """All went well."""
+
+    def info(self) -> Any:
+        """The headers."""
+        return self.headers
+
+    def iter_content(self, chunk_size: int = 1024, **_: Any) -> Iterator[bytes]:
+        """The content in pieces."""
+        return iter(lambda: self.read(chunk_size), b"")
+
+
 class _Tensor(np.ndarray[Any, Any]):
+    """An array that also answers to what is asked of a tensor on the way to an array."""
+
     def __new__(cls, values: Any) -> Any:
         return np.asarray(values).view(cls)
 
@@ -313,63 +791,344 @@ class _Tensor(np.ndarray[Any, Any]):
         """As a plain array."""
         return np.asarray(self)
 
+    def float(self) -> Any:
+        """As floating point numbers."""
+        return self.astype(np.float32)
 
-class _OneHot:
-    def __init__(self, *_: Any, **__: Any) -> None:
-        pass
 
-    def fit(self, y: Any) -> Any:
+class Images:
+    """A data set of torchvision; with real tensors where torch is installed."""
+
+    def __init__(self, x: Array, y: Array, transform: Any, target_transform: Any, *, real: bool) -> None:
+        tensor = importlib.import_module("torch").from_numpy if real else _Tensor
+        self.data = self.train_data = self.test_data = tensor(x)
+        self.targets = self.train_labels = self.test_labels = tensor(y.astype(np.int64))
+        self.transform, self.target_transform = transform, target_transform
+        self.classes = [str(digit) for digit in range(10)]
+        self._x, self._y, self._real = x, y, real
+
+    def __len__(self) -> int:
+        return len(self._x)
+
+    def __getitem__(self, index: int) -> Any:
+        image: Any = self._x[index]
+        if self._real:
+            image = importlib.import_module("PIL.Image").fromarray(image)
+        target = int(self._y[index])
+        image = self.transform(image) if self.transform else image
+        return image, self.target_transform(target) if self.target_transform else target
+
+
+class BatchedImages:
+    """A data set of the old TensorFlow tutorials."""
+
+    def __init__(self, x: Array, labels: Array) -> None:
+        self.images = (x.reshape(-1, 784) / 255).astype(np.float32)
+        self.labels = labels
+        self.num_examples = len(x)
+        self._next = 0
+
+    def next_batch(self, size: int, *_: Any, **__: Any) -> tuple[Array, Array]:
+        """The next images and labels, from the beginning again after the last."""
+        rows = (self._next + np.arange(size)) % self.num_examples
+        self._next = int(rows[-1]) + 1
+        return self.images[rows], self.labels[rows]
+
+
+class Frame(np.ndarray[Any, Any]):
+    """An array with names of columns: as much of a data frame as programs need to get at arrays."""
+
+    columns: list[str]
+
+    def __new__(cls, data: Any, columns: Any = ()) -> Any:
+        frame = np.asarray(data).view(cls)
+        frame.columns = list(columns)
+        return frame
+
+    def __array_finalize__(self, other: Any) -> None:
+        self.columns = getattr(other, "columns", [])
+
+    @classmethod
+    def read(cls, path: Any, named: bool, rows: int | None) -> Any:
+        """Read a table of numbers."""
+        if not named:
+            return cls(np.loadtxt(path, delimiter=",", max_rows=rows, ndmin=2))
+        with open(path, encoding="utf-8") as stream:
+            names = stream.readline().strip().split(",")
+            data = np.loadtxt(stream, delimiter=",", max_rows=rows, ndmin=2)
+        return cls(data.astype(int) if np.array_equal(data, data.astype(int)) else data, names)
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and name in self.columns:
+            return self[name]
+        raise AttributeError(f"the stand-in for pandas has no {name}")
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            return Frame(np.asarray(self)[:, self.columns.index(key)])
+        if isinstance(key, list) and key and isinstance(key[0], str):
+            return self.iloc[:, [self.columns.index(name) for name in key]]
+        return super().__getitem__(key)
+
+    @property
+    def values(self) -> Array:
+        """As a plain array."""
+        return np.array(self)
+
+    def to_numpy(self, *_: Any, **__: Any) -> Array:
+        """As a plain array."""
+        return np.array(self)
+
+    @property
+    def iloc(self) -> Any:
+        """Rows and columns by number."""
+        return _Cells(self)
+
+    @property
+    def loc(self) -> Any:
+        """Rows by number, columns by name."""
+        return _Cells(self)
+
+    def drop(self, labels: Any = None, axis: Any = 0, columns: Any = None, **_: Any) -> Any:
+        """Without some columns."""
+        gone = [columns] if isinstance(columns, str) else columns or ([labels] if isinstance(labels, str) else labels)
+        return self[[name for name in self.columns if name not in gone]]
+
+    def pop(self, name: str) -> Any:
+        """One column; an array cannot lose it, so this is refused where it would be missed."""
+        raise ModuleNotFoundError("No module named 'pandas', and its stand-in has no pop", name="pandas")
+
+    def head(self, n: int = 5) -> Any:
+        """The first rows."""
+        return self.iloc[:n]
+
+    def sample(self, *_: Any, **__: Any) -> Any:
+        """All rows in random order."""
+        return self.iloc[np.random.permutation(len(self))]
+
+
+class _Cells:
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+
+    def __getitem__(self, key: Any) -> Any:
+        rows, columns = key if isinstance(key, tuple) else (key, slice(None))
+        names = self._frame.columns
+        if isinstance(columns, slice):
+            columns = slice(
+                *(
+                    names.index(end) if isinstance(end, str) else end
+                    for end in (columns.start, columns.stop, columns.step)
+                )
+            )
+        elif isinstance(columns, str):
+            columns = names.index(columns)
+        data = np.asarray(self._frame)[rows]
+        if self._frame.ndim == 1:
+            return Frame(data)
+        kept: Any = np.array(names, dtype=object)[columns] if names else []
+        return Frame(data[..., columns], [kept] if isinstance(kept, str) else kept)
+
+
+class OneHotEncoder:
+    """One column for each class."""
+
+    def __init__(self, *_: Any, sparse: bool = True, sparse_output: bool = True, **__: Any) -> None:
+        self._dense = not (sparse and sparse_output)
+
+    def fit(self, y: Any, *_: Any) -> Any:
+        """Learn the classes."""
         self.categories_ = [np.unique(np.asarray(y))]
         return self
 
     def transform(self, y: Any) -> Any:
-        values = np.asarray(y).reshape(-1, 1)
-        return _Dense((values == self.categories_[0]).astype(np.float64))
+        """Zeros and ones."""
+        hot = (np.asarray(y).reshape(-1, 1) == self.categories_[0]).astype(np.float64)
+        return hot if self._dense else SimpleNamespace(toarray=lambda: hot, todense=lambda: hot, shape=hot.shape)
 
-    def fit_transform(self, y: Any) -> Any:
+    def fit_transform(self, y: Any, *_: Any) -> Any:
+        """Learn, then transform."""
         return self.fit(y).transform(y)
 
 
-class _Dense(np.ndarray[Any, Any]):
-    def __new__(cls, values: Any) -> Any:
-        return np.asarray(values).view(cls)
+class LabelBinarizer(OneHotEncoder):
+    """One column for each class, of whole numbers; a single one for two classes."""
 
-    def toarray(self) -> Any:
-        """As a plain array."""
-        return np.asarray(self)
+    def fit(self, y: Any, *_: Any) -> Any:
+        self.classes_ = np.unique(np.asarray(y))
+        return self
+
+    def transform(self, y: Any) -> Any:
+        hot = (np.asarray(y).reshape(-1, 1) == self.classes_).astype(int)
+        return hot[:, 1:] if len(self.classes_) == 2 else hot
 
 
-class _Scaler:
-    def fit(self, x: Any) -> Any:
-        self.mean_, self.scale_ = np.mean(x, axis=0), np.std(x, axis=0)
+class LabelEncoder(LabelBinarizer):
+    """Classes as numbers from 0."""
+
+    def transform(self, y: Any) -> Any:
+        return np.searchsorted(self.classes_, np.asarray(y))
+
+
+class StandardScaler:
+    """Mean 0 and standard deviation 1 in every column."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def fit(self, x: Any, *_: Any) -> Any:
+        """Learn from data."""
+        self.mean_, self.scale_ = self._learn(np.asarray(x, dtype=float))
         self.scale_ = np.where(self.scale_ == 0, 1.0, self.scale_)
         return self
 
-    def transform(self, x: Any) -> Any:
-        return (x - self.mean_) / self.scale_
+    def _learn(self, x: Array) -> tuple[Any, Any]:
+        return x.mean(axis=0), x.std(axis=0)
 
-    def fit_transform(self, x: Any) -> Any:
+    def transform(self, x: Any) -> Any:
+        """Shift and scale."""
+        return (np.asarray(x) - self.mean_) / self.scale_
+
+    def fit_transform(self, x: Any, *_: Any) -> Any:
+        """Learn, then transform."""
         return self.fit(x).transform(x)
 
 
-def _to_categorical(y: Any, num_classes: int | None = None, dtype: Any = "float32") -> Any:
-    y = np.asarray(y, dtype=int).ravel()
+class MinMaxScaler(StandardScaler):
+    """From 0 to 1 in every column."""
+
+    def _learn(self, x: Array) -> tuple[Any, Any]:
+        return x.min(axis=0), np.ptp(x, axis=0)
+
+
+def _undecorated(function: Any = None, *_: Any, **__: Any) -> Any:
+    return function if callable(function) else lambda inner: inner
+
+
+def _in_turn(steps: Any, image: Any) -> Any:
+    for step in steps:
+        image = step(image)
+    return image
+
+
+def _to_categorical(y: Any, num_classes: int | None = None, dtype: Any = "float64") -> Any:
+    y = np.asarray(y, dtype=int)
+    y = y[..., 0] if y.ndim > 1 and y.shape[-1] == 1 else y
     return np.eye(num_classes or int(y.max()) + 1, dtype=dtype)[y]
 
 
-def _train_test_split(*arrays: Any, test_size: Any = None, random_state: Any = None, **_: Any) -> Any:
+def _normalize(x: Any, axis: int = -1, order: int = 2) -> Any:
+    norm = np.linalg.norm(x, order, axis, keepdims=True)
+    return x / np.where(norm == 0, 1, norm)
+
+
+def _one_hot_frame(y: Any, *_: Any, **__: Any) -> Any:
+    names = np.unique(np.asarray(y))
+    return Frame((np.asarray(y).reshape(-1, 1) == names).astype(int), names)
+
+
+def _expit(x: Any) -> Any:
+    x = np.asarray(x, dtype=float)
+    return np.where(x >= 0, 1, np.exp(np.minimum(x, 0))) / (1 + np.exp(-np.abs(x)))
+
+
+def _logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    top = np.max(x, axis=axis, keepdims=True)
+    total = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
+    return total if keepdims else np.squeeze(total, axis=axis)
+
+
+def _softmax(x: Any, axis: Any = None) -> Any:
+    return np.exp(x - _logsumexp(x, axis, keepdims=True))
+
+
+def _random(random_state: Any) -> Any:
+    return random_state if hasattr(random_state, "permutation") else np.random.RandomState(random_state)
+
+
+def _shuffle(*arrays: Any, random_state: Any = None, **_: Any) -> Any:
+    order = _random(random_state).permutation(len(arrays[0]))
+    shuffled = [np.asarray(array)[order] for array in arrays]
+    return shuffled[0] if len(shuffled) == 1 else shuffled
+
+
+def _train_test_split(
+    *arrays: Any,
+    test_size: Any = None,
+    train_size: Any = None,
+    random_state: Any = None,
+    shuffle: bool = True,
+    **_: Any,
+) -> Any:
     n = len(arrays[0])
-    size = 0.25 if test_size is None else test_size
-    k = int(np.ceil(n * size)) if isinstance(size, float) else int(size)
-    order = np.random.RandomState(0 if random_state is None else random_state).permutation(n)
-    return [part for a in arrays for part in (np.asarray(a)[order[k:]], np.asarray(a)[order[:k]])]
+
+    def count(size: Any) -> int:
+        return int(np.ceil(n * size)) if isinstance(size, float) else int(size)
+
+    k = count(test_size) if test_size is not None else n - count(train_size) if train_size is not None else count(0.25)
+    order = _random(random_state).permutation(n) if shuffle else np.r_[n - k : n, : n - k]
+    parts = (order[k:], order[:k])
+    return [
+        array.iloc[part] if hasattr(array, "iloc") else np.asarray(array)[part] for array in arrays for part in parts
+    ]
+
+
+def _confusion_matrix(true: Any, predicted: Any, **_: Any) -> Any:
+    names = np.unique(np.concatenate([np.ravel(true), np.ravel(predicted)]))
+    counts = np.zeros((len(names), len(names)), int)
+    np.add.at(counts, (np.searchsorted(names, true), np.searchsorted(names, predicted)), 1)
+    return counts
+
+
+def _noisy(x: Any, y: Any, noise: float | None, random_state: Any) -> Any:
+    random = _random(random_state)
+    order = random.permutation(len(x))
+    return x[order] + (random.normal(scale=noise, size=x.shape) if noise else 0), y[order]
 
 
 def _make_moons(n_samples: int = 100, *, noise: float | None = None, random_state: Any = None, **_: Any) -> Any:
     n = n_samples // 2
     t, u = np.linspace(0, np.pi, n), np.linspace(0, np.pi, n_samples - n)
     x = np.concatenate([np.c_[np.cos(t), np.sin(t)], np.c_[1 - np.cos(u), 0.5 - np.sin(u)]])
-    y = np.r_[np.zeros(n, int), np.ones(n_samples - n, int)]
-    random = np.random.RandomState(random_state)
-    order = random.permutation(n_samples)
-    return x[order] + (random.normal(scale=noise, size=x.shape) if noise else 0), y[order]
+    return _noisy(x, np.r_[np.zeros(n, int), np.ones(n_samples - n, int)], noise, random_state)
+
+
+def _make_circles(
+    n_samples: int = 100, *, noise: float | None = None, random_state: Any = None, factor: float = 0.8, **_: Any
+) -> Any:
+    y = np.arange(n_samples) % 2
+    t = 2 * np.pi * np.arange(n_samples) / n_samples
+    return _noisy(np.c_[np.cos(t), np.sin(t)] * np.where(y, factor, 1)[:, None], y, noise, random_state)
+
+
+def _make_blobs(
+    n_samples: int = 100,
+    n_features: int = 2,
+    *,
+    centers: Any = 3,
+    cluster_std: float = 1.0,
+    random_state: Any = None,
+    **_: Any,
+) -> Any:
+    random = _random(random_state)
+    centres = random.uniform(-10, 10, (centers, n_features)) if np.ndim(centers) == 0 else np.asarray(centers)
+    y = np.arange(n_samples) % len(centres)
+    return _noisy(centres[y], y, cluster_std, random)
+
+
+def _make_classification(
+    n_samples: int = 100, n_features: int = 20, *, n_classes: int = 2, random_state: Any = None, **_: Any
+) -> Any:
+    return _make_blobs(n_samples, n_features, centers=n_classes, cluster_std=5.0, random_state=random_state)
+
+
+def _spirals(samples: int, classes: int) -> Any:
+    y = np.repeat(np.arange(classes, dtype=np.uint8), samples)
+    r = np.tile(np.linspace(0, 1, samples), classes)
+    t = 2.5 * (4 * (y + r) + 0.2 * np.random.randn(samples * classes))
+    return np.c_[r * np.sin(t), r * np.cos(t)], y
+
+
+def _sine(samples: int = 1000) -> Any:
+    x = np.linspace(0, 1, samples).reshape(-1, 1)
+    return x, np.sin(2 * np.pi * x)

@@ -28,10 +28,10 @@ def expected(path: Path) -> dict[tuple[int, str], str]:
     return found
 
 
-def diagnosed(path: Path, *, fix: bool = False) -> FileReport:
+def diagnosed(path: Path, *, fix: bool = False, search_seconds: float = 0.0) -> FileReport:
     """The report on a program, in this process."""
     with confinement.for_path(str(path)) as surroundings:
-        return diagnosis.diagnose(str(path), surroundings, fix=fix)
+        return diagnosis.diagnose(str(path), surroundings, fix=fix, search_seconds=search_seconds)
 
 
 def seen(report: FileReport) -> dict[tuple[int, str], str]:

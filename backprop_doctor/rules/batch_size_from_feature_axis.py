@@ -172,22 +172,22 @@ def examine(case: Case) -> Iterator[Sighting]:
     if n < 2:
         return
     watched = _judged(case)
-    seen: set[int] = set()
+    seen: set[ast.AST] = set()
     for event in case.trace.events[: case.roles.step.middle]:
-        site = case.program.sites[event.site]
-        if event.site in seen or not _is_size(case, site.node) or not _is_count(event, n):
+        origin = _origin(case, event)
+        if origin is None or origin in seen or not _is_count(event, n):
             continue
-        seen.add(event.site)
+        seen.add(origin)
         size = int(event.value)
         axis = next((a for a, s in case.axes.sizes.items() if s == size and a != "samples"), None)
         if axis is None:
             continue
-        scaled = _scaled(case, event, n / size, watched)
+        scaled = _scaled(case, origin, size, watched)
         wrong = [name for key, name in scaled.items() if _replaces_samples(case, key, size)]
         if wrong:
             yield Sighting(
-                node=site.node,
-                message=f"{site.target or case.text(site.node)} is {size}, the number of {axis}, and the "
+                node=origin,
+                message=f"{case.site(event.key).target or case.text(origin)} is {size}, the number of {axis}, and the "
                 f"average is taken over it; there are {n} samples in this run",
                 label=f"{size} {axis}, not the {n} samples",
                 why=f"a mean over the batch divides by N = {n}; dividing by {size} makes the step N/{size} "
@@ -199,8 +199,8 @@ def examine(case: Case) -> Iterator[Sighting]:
                         "no change",
                     ),
                 ),
-                fix=_fix(case, site.node, n)[0],
-                edits=_fix(case, site.node, n)[1],
+                fix=_fix(case, origin, n)[0],
+                edits=_fix(case, origin, n)[1],
                 symptoms=_symptoms(case, size, wrong),
                 objects=(event.object,),
             )
@@ -222,14 +222,29 @@ def _symptoms(case: Case, size: int, wrong: list[str]) -> tuple[str, ...]:
     return (text,)
 
 
-def _is_size(case: Case, node: ast.AST) -> bool:
-    """``X.shape[1]``, ``np.shape(X)[1]``, ``len(W)``: a number read off an array's shape."""
+def _origin(case: Case, event: Event) -> ast.AST | None:
+    """Where a number was read off an array's shape: ``X.shape[1]``, ``len(W)``, or the name in ``n, m = X.shape``."""
+    node = case.site(event.key).node
     if isinstance(node, ast.Subscript):
-        base = node.value
-        return (isinstance(base, ast.Attribute) and base.attr == "shape") or (
-            isinstance(base, ast.Call) and case.text(base.func).endswith("shape")
-        )
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "len"
+        return node if _is_shape(case, node.value) else None
+    if isinstance(node, ast.Call):
+        return node if isinstance(node.func, ast.Name) and node.func.id == "len" else None
+    return _unpacked(case).get(node.id) if isinstance(node, ast.Name) else None
+
+
+def _is_shape(case: Case, node: ast.expr) -> bool:
+    return (isinstance(node, ast.Attribute) and node.attr == "shape") or (
+        isinstance(node, ast.Call) and case.text(node.func).endswith("shape")
+    )
+
+
+def _unpacked(case: Case) -> dict[str, ast.AST]:
+    """Names bound by taking a shape apart, each where it is bound."""
+    found: dict[str, ast.AST] = {}
+    for node in ast.walk(case.source.tree):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple) and _is_shape(case, node.value):
+            found |= {name.id: name for name in node.targets[0].elts if isinstance(name, ast.Name)}
+    return found
 
 
 def _is_count(event: Event, n: int) -> bool:
@@ -247,10 +262,12 @@ def _judged(case: Case) -> dict[Key, str]:
     return found
 
 
-def _scaled(case: Case, event: Event, ratio: float, watched: dict[Key, str]) -> dict[Key, str]:
-    """Which watched values scale by exactly 1/ratio when the number is replaced."""
+def _scaled(case: Case, origin: ast.AST, size: int, watched: dict[Key, str]) -> dict[Key, str]:
+    """Which watched values scale by exactly size/N when the number is replaced by N."""
     n = case.samples
-    keys = {e.key for e in case.trace.events if e.site == event.site and e.value == event.value}
+    ratio = n / size
+    same = (e for e in case.trace.events if isinstance(e.value, int) and e.value == size)
+    keys = {e.key for e in same if _origin(case, e) is origin}
     changed = case.measurement.run(dict.fromkeys(keys, lambda value: n), keep=frozenset(watched))
     result = {}
     for key, name in watched.items():
