@@ -102,7 +102,11 @@ def examine_accuracy(case: Case) -> Accuracy | None:
     event = next(e for e in candidates if e.site == event.site and e.occurrence == first_turn)
     top = _number(event.value) or 0.0
     known = unit_of(event)
-    n = known[1] if known else target.shape[axis]
+    n = (
+        known[1]
+        if known
+        else _scored(short, keys, targets, lambda chosen: outcome(_all, chosen).value(event.key), top, axis)
+    )
     later = [_number(e.value) or 0.0 for e in perfect.events if e.site == event.site and np.size(e.value) == 1]
     looked = n if known else _looked_at(outcome, event, top, n)
     shown = _number(short.value(event.key))
@@ -123,6 +127,26 @@ def examine_accuracy(case: Case) -> Accuracy | None:
         trained_on=_number(only_training) == top and len(targets) == 1,
         starts_low=_number(none.value(event.key)) == 0,
     )
+
+
+def _all(samples: int) -> NDArray[np.bool_]:
+    return np.ones(samples, bool)
+
+
+def _scored(
+    short: Trace,
+    keys: list[Key],
+    targets: dict[tuple[int, ...], Array],
+    value: Callable[[list[Key]], Any],
+    top: float,
+    axis: int,
+) -> int:
+    """Samples in the set that the metric is about: the one whose predictions alone make it perfect."""
+    for shape, known in targets.items():
+        chosen = [key for key in keys if np.shape(short.value(key)) == shape]
+        if chosen and _number(value(chosen)) == top:
+            return int(known.shape[axis])
+    return max(int(known.shape[axis]) for known in targets.values())
 
 
 def _number(value: Any) -> float | None:

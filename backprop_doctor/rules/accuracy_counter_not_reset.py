@@ -111,6 +111,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import replace
 
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.oracles.accuracy import counter_names
@@ -132,7 +133,6 @@ def examine(case: Case) -> Iterator[Sighting]:
         return
     statement, loop = found
     name = case.text(statement.targets[0])
-    line = case.source.line(statement.lineno)
     yield Sighting(
         node=statement,
         message=f"{name} is set before the epoch loop and never reset: hits carry over from epoch to epoch",
@@ -145,7 +145,7 @@ def examine(case: Case) -> Iterator[Sighting]:
                 "the same twice",
             ),
         ),
-        fix=f"{line.strip()} inside the epoch loop",
+        fix=f"{case.text(statement)} inside the epoch loop",
         edits=_move(case, statement, loop),
         objects=(accuracy.quantity.object,),
     )
@@ -175,18 +175,17 @@ def _initialisation(case: Case, names: list[str]) -> tuple[ast.Assign, ast.For |
 
 def _move(case: Case, statement: ast.Assign, loop: ast.For | ast.While) -> tuple[Edit, ...]:
     """Take the line out and put it first into the loop body, in the body's indentation."""
-    text = case.source.line(statement.lineno)
-    if text.strip() != case.text(statement) or statement.lineno != statement.end_lineno:
+    text, own = case.source.line(statement.lineno).strip(), case.text(statement)
+    alone = text.startswith(own) and text[len(own) :].strip()[:1] in ("", "#")
+    if not alone or statement.lineno != statement.end_lineno:
         return ()
     body = loop.body[0]
     indent = case.source.line(body.lineno)[: body.col_offset]
     if indent.strip() or body.lineno == loop.lineno:
         return ()
     whole = case.insertion(statement.lineno, 1, "").position
-    from dataclasses import replace
-
     newline = "\r\n" if "\r\n" in case.source.text else "\n"
     return (
         Edit(replace(whole, end_line=statement.lineno + 1), ""),
-        case.insertion(body.lineno, 1, f"{indent}{case.text(statement)}{newline}"),
+        case.insertion(body.lineno, 1, f"{indent}{text}{newline}"),
     )
