@@ -78,11 +78,15 @@ def diagnose(
     """
     started = time.perf_counter()
     source = replace(read(path), call=call)
-    report = _examined(source, surroundings, seed, SIZES, select, ignore)
+    case = open_case(source, surroundings, seed=seed)
+    report = _examined(case, select, ignore)
     if fix:
+        # What runs on a few images as it stands has to run on a few when it is mended.
+        sizes = tuple(sizes for sizes in SIZES_OF_TRIALS if sizes[0] <= 1.1 * case.probe.train)
 
         def judge(changed: Source) -> FileReport:
-            return _examined(changed, surroundings, seed + 1, SIZES_OF_TRIALS)
+            trial = open_case(changed, surroundings, seed=seed + 1, sizes=sizes)
+            return _examined(trial, select, ignore)
 
         report = repair(source, report, judge, search_seconds=search_seconds)
     if train:
@@ -90,22 +94,14 @@ def diagnose(
     return replace(report, seconds=time.perf_counter() - started)
 
 
-def _examined(
-    source: Source,
-    surroundings: Surroundings | None,
-    seed: int,
-    sizes: Sizes,
-    select: tuple[str, ...] = (),
-    ignore: tuple[str, ...] = (),
-) -> FileReport:
-    case = open_case(source, surroundings, seed=seed, sizes=sizes)
+def _examined(case: Case, select: tuple[str, ...], ignore: tuple[str, ...]) -> FileReport:
     findings, wrong, unchecked = examine(case, select=select, ignore=ignore)
     report = chart.describe(case, findings, wrong)
     judged = [p for p in report.parameters if p.verdict != "unknown"]
     errors = any(f.severity == "error" for f in findings)
     unchecked += [Unchecked(f"gradient of {p.name}", p.reason) for p in report.parameters if p.verdict == "unknown"]
     return FileReport(
-        path=source.path,
+        path=case.source.path,
         verdict="faulty" if errors else "healthy" if judged else "unknown",
         ran=True,
         seconds=0.0,
@@ -113,7 +109,7 @@ def _examined(
         lines=chart.lines(case, findings, wrong),
         findings=tuple(findings),
         unchecked=tuple(unchecked),
-        remarks=(*case.remarks, *getattr(getattr(surroundings, "stand_ins", None), "used", ())),
+        remarks=(*case.remarks, *getattr(getattr(case.program.surroundings, "stand_ins", None), "used", ())),
     )
 
 

@@ -25,7 +25,7 @@ REDUCTIONS = {"sum", "mean", "max", "argmax"}
 
 
 def candidates(source: Source, line: int, numpy: str = "np") -> Iterator[Edit]:
-    """Small changes of the expressions on one line, the plainest first.
+    """Small changes of the expressions on one line, those that change least first.
 
     Parameters
     ----------
@@ -36,6 +36,19 @@ def candidates(source: Source, line: int, numpy: str = "np") -> Iterator[Edit]:
     numpy : str
         The name that numpy goes by.
     """
+    yield from sorted(_candidates(source, line, numpy), key=lambda edit: _changed(source, edit))
+
+
+def _changed(source: Source, edit: Edit) -> int:
+    """Characters that an edit takes away or adds: the fewer, the likelier it is what was meant."""
+    at = edit.position
+    before = source.text[source.offset(at.line, at.column) : source.offset(at.end_line, at.end_column)]
+    blocks = difflib.SequenceMatcher(None, before, edit.replacement, autojunk=False).get_matching_blocks()
+    same = sum(block.size for block in blocks)
+    return len(before) + len(edit.replacement) - 2 * same
+
+
+def _candidates(source: Source, line: int, numpy: str) -> Iterator[Edit]:
     wrapper = MetadataWrapper(cst.parse_module(source.text), unsafe_skip_copy=True)
     positions = wrapper.resolve(PositionProvider)
     seen = set()

@@ -480,7 +480,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         shorten = SHORTENERS.get(kind or name.rpartition(".")[2])
         if shorten is None or not os.path.isfile(path):
             return None
-        with io.BufferedReader(io.FileIO(path)) as file:  # type: ignore[arg-type]
+        with io.BufferedReader(io.FileIO(path)) as file:
             stream: Any = gzip.GzipFile(fileobj=file) if name.endswith(".gz") else file
             try:
                 data = shorten(stream, lambda label: self._test if re.search("test|t10k", label) else self._train, name)

@@ -26,11 +26,7 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 
 def ours(data: trainer.Sets) -> float:
-    last = None
-    for last, _ in trainer.train(RECIPE, data):
-        pass
-    assert last is not None
-    return last.accuracy
+    return [epoch for epoch, _ in trainer.train(RECIPE, data)][-1].accuracy
 
 
 def products(data: trainer.Sets) -> None:
@@ -88,8 +84,11 @@ def main() -> None:
             times[name].append(seconds_of(one))
     middle = {name: statistics.median(values) for name, values in times.items()}
     for name, values in times.items():
-        print(f"{name:9} {middle[name]:.2f} s  (least {min(values):.2f}, most {max(values):.2f}, {REPEATS} runs in turn)")
-    print(f"share of the machine's float32 matrix-product rate, same shapes: {middle['products'] / middle['trainer']:.0%}")
+        print(
+            f"{name:9} {middle[name]:.2f} s  ({min(values):.2f} to {max(values):.2f} in {REPEATS} runs, taken in turn)"
+        )
+    share = middle["products"] / middle["trainer"]
+    print(f"share of the machine's float32 matrix-product rate, same shapes: {share:.0%}")
     if "torch" in middle:
         print(f"time of the trainer over time of PyTorch: {middle['trainer'] / middle['torch']:.2f}")
     print(f"accuracy {ours(data):.2%} on the images trained on; {replace(RECIPE)}")

@@ -225,7 +225,8 @@ FAULTY = FileReport(
         0.0812,
         0.894,
         tuple(edit for finding in FINDINGS if finding.fix.status == "verified" for edit in finding.fix.edits),
-        proof="run again on other images from another seed: no errors left, 4 of 4 gradients right, error at most 9e-12",
+        proof="run again on other images from another seed: no errors left, 4 of 4 gradients right, "
+        "error at most 9e-12",
     ),
     unchecked=(Unchecked("line 46", "guess is an index and has no derivative"),),
     remarks=("tensorflow is not installed: its MNIST loader was answered with the packaged MNIST",),

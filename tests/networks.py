@@ -1,5 +1,8 @@
-"""The fixtures and what their comments expect: ``# expect: BD301`` is an error at that line, ``# warn:`` and ``# note:``
-say what they say, ``# or: BD300`` allows another code at that line, and a line without a comment asserts silence."""
+"""The fixtures and what their comments expect.
+
+``# expect: BD301`` is an error at that line, ``# warn:`` and ``# note:`` say what they say, and a line without
+a comment asserts silence.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ FAULTY = [path for path in networks.programs(".", "single") if "error" in networ
 def mended(path: Path, folder: Path) -> tuple[FileReport, Path]:
     copy = folder / path.name
     shutil.copy(path, copy)
-    report = networks.diagnosed(copy, fix=True, search_seconds=60)
+    report = networks.diagnosed(copy, fix=True, search_seconds=300)
     if report.fix is not None and report.fix.edits:
         patching.write(report)
     return report, copy

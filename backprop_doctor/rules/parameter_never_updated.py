@@ -97,13 +97,14 @@ References
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 import numpy as np
 
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.gradients import aligned
-from backprop_doctor.records import Evidence
+from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Quantity
 
 SEVERITY = "error"
@@ -120,6 +121,7 @@ def examine(case: Case) -> Iterator[Sighting]:
         if not moves > 1e-9:
             continue
         gradient = _gradient(case, constant)
+        summary, edits = _update(case, constant, gradient) if gradient else ("", ())
         lost = next(
             (
                 e
@@ -149,10 +151,33 @@ def examine(case: Case) -> Iterator[Sighting]:
                 Evidence(f"change of {constant.name} in one step", "0", "not 0"),
                 Evidence(f"largest change of {output.name} per unit of {constant.name}", f"{moves:.3g}", "not 0"),
             ),
+            fix=summary,
+            edits=edits,
             # Without a gradient in sight the author may have meant it to stay: features fixed on purpose.
             severity=None if gradient or lost is not None else "warning",
             objects=(constant.object,),
         )
+
+
+def _update(case: Case, constant: Quantity, gradient: str) -> tuple[str, tuple[Edit, ...]]:
+    """The update of another parameter, written for this one, below it."""
+    for parameter in reversed(case.roles.parameters):
+        other = case.gradient(parameter)
+        statement = case.site(parameter.updates[-1]).statement
+        position = case.source.position(statement)
+        line = case.source.whole_line(position.line)
+        if other is None or not other.value.name.isidentifier() or position.end_line != position.line:
+            continue
+        names = {parameter.name: constant.name, other.value.name: gradient}
+        words = re.findall(r"\w+", case.text(statement))
+        if not all(name in words for name in names) or not line.endswith(("\n", "\r")):
+            continue
+        pieces = re.split(r"(\w+)", case.text(statement))
+        text = "".join(names.get(piece, piece) for piece in pieces)
+        ending = line[len(line.rstrip("\r\n")) :]
+        indent = line[: len(line) - len(line.lstrip())]
+        return text, (case.insertion(position.line + 1, 1, f"{indent}{text}{ending}"),)
+    return "", ()
 
 
 def _gradient(case: Case, constant: Quantity) -> str:
