@@ -155,12 +155,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.program import Event, Key
 from backprop_doctor.records import Edit, Evidence
+from backprop_doctor.source import Source
 
 SEVERITY = "error"
 SIMPLE = (1.0, 2.0, 0.5)
@@ -226,23 +228,24 @@ def _origin(case: Case, event: Event) -> ast.AST | None:
     """Where a number was read off an array's shape: ``X.shape[1]``, ``len(W)``, or the name in ``n, m = X.shape``."""
     node = case.site(event.key).node
     if isinstance(node, ast.Subscript):
-        return node if _is_shape(case, node.value) else None
+        return node if _is_shape(node.value) else None
     if isinstance(node, ast.Call):
         return node if isinstance(node.func, ast.Name) and node.func.id == "len" else None
-    return _unpacked(case).get(node.id) if isinstance(node, ast.Name) else None
+    return _unpacked(case.source).get(node.id) if isinstance(node, ast.Name) else None
 
 
-def _is_shape(case: Case, node: ast.expr) -> bool:
+def _is_shape(node: ast.expr) -> bool:
     return (isinstance(node, ast.Attribute) and node.attr == "shape") or (
-        isinstance(node, ast.Call) and case.text(node.func).endswith("shape")
+        isinstance(node, ast.Call) and ast.unparse(node.func).endswith("shape")
     )
 
 
-def _unpacked(case: Case) -> dict[str, ast.AST]:
+@lru_cache(maxsize=1)
+def _unpacked(source: Source) -> dict[str, ast.AST]:
     """Names bound by taking a shape apart, each where it is bound."""
     found: dict[str, ast.AST] = {}
-    for node in ast.walk(case.source.tree):
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple) and _is_shape(case, node.value):
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple) and _is_shape(node.value):
             found |= {name.id: name for name in node.targets[0].elts if isinstance(name, ast.Name)}
     return found
 
