@@ -19,7 +19,7 @@ from backprop_doctor.program import Probe, Program, Surroundings, Trace
 from backprop_doctor.proof import prove
 from backprop_doctor.records import FileReport, Finding, Fix, Unchecked
 from backprop_doctor.repair import repair
-from backprop_doctor.roles import Roles, assign_roles
+from backprop_doctor.roles import Roles, assign_roles, is_same
 from backprop_doctor.source import Source, read
 
 __all__ = ["diagnose", "examine", "open_case"]
@@ -138,6 +138,8 @@ def _recorded(program: Program, sizes: Sizes) -> tuple[Trace, Roles, Probe, list
         for limit in EVENTS:
             probe = Probe(train=train, test=test, limit=limit)
             trace, notes = confinement.run(program, probe)
+            if limit == EVENTS[0] and not trace.failed:
+                _repeated(program, trace, probe)
             try:
                 roles = assign_roles(program, trace, Probe(train=train, test=test), final=limit == EVENTS[-1])
                 return trace, roles, probe, remarks
@@ -153,6 +155,20 @@ def _recorded(program: Program, sizes: Sizes) -> tuple[Trace, Roles, Probe, list
             break
     assert failure is not None
     raise failure
+
+
+def _repeated(program: Program, trace: Trace, probe: Probe) -> None:
+    """Refuse a program that does something else each time: no difference could be told from chance."""
+    again = program.run(probe)
+    for event in trace.events:
+        other = again.by_key.get(event.key)
+        if event.object != -1 and (other is None or not is_same(event.value, other.value)):
+            site = program.sites[event.site]
+            text = program.source.segment(site.node)
+            raise CannotCheckError(
+                f"{program.source.path}:{site.line}: two undisturbed runs differ at {text}: its randomness cannot be "
+                "frozen, so nothing can be judged; seed it with a number"
+            )
 
 
 def examine(

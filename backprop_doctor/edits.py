@@ -24,7 +24,7 @@ BINDING = re.compile(r"^[ \t]*([A-Za-z_][\w ,]*)[-+*/@]?=(?!=)", re.MULTILINE)
 REDUCTIONS = {"sum", "mean", "max", "argmax"}
 
 
-def candidates(source: Source, line: int, numpy: str = "np") -> Iterator[Edit]:
+def candidates(source: Source, line: int) -> Iterator[Edit]:
     """Small changes of the expressions on one line, those that change least first.
 
     Parameters
@@ -33,10 +33,8 @@ def candidates(source: Source, line: int, numpy: str = "np") -> Iterator[Edit]:
         The program.
     line : int
         The 1-based line that is blamed.
-    numpy : str
-        The name that numpy goes by.
     """
-    yield from sorted(_candidates(source, line, numpy), key=lambda edit: _changed(source, edit))
+    yield from sorted(_candidates(source, line), key=lambda edit: _changed(source, edit))
 
 
 def _changed(source: Source, edit: Edit) -> int:
@@ -48,15 +46,15 @@ def _changed(source: Source, edit: Edit) -> int:
     return len(before) + len(edit.replacement) - 2 * same
 
 
-def _candidates(source: Source, line: int, numpy: str) -> Iterator[Edit]:
+def _candidates(source: Source, line: int) -> Iterator[Edit]:
     wrapper = MetadataWrapper(cst.parse_module(source.text), unsafe_skip_copy=True)
     positions = wrapper.resolve(PositionProvider)
     seen = set()
     for node, place in positions.items():
         if not isinstance(place, CodeRange) or not place.start.line <= line <= place.end.line:
             continue
-        if isinstance(node, (cst.BaseExpression, cst.AugAssign, cst.Assign)):
-            for new in [*_variants(node, numpy), *_neighbours(node, source, place)]:
+        if isinstance(node, (cst.BaseExpression, cst.AugAssign)):
+            for new in [*_variants(node), *_neighbours(node, source, place)]:
                 position = Position(
                     source.path, place.start.line, place.start.column + 1, place.end.line, place.end.column + 1
                 )
@@ -66,7 +64,7 @@ def _candidates(source: Source, line: int, numpy: str) -> Iterator[Edit]:
                     yield edit
 
 
-def _variants(node: cst.CSTNode, numpy: str) -> Iterator[cst.CSTNode]:
+def _variants(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     if isinstance(node, cst.Call):
         yield from _calls(node)
     elif isinstance(node, cst.BinaryOperation):
@@ -81,12 +79,6 @@ def _variants(node: cst.CSTNode, numpy: str) -> Iterator[cst.CSTNode]:
         flipped = {cst.AddAssign: cst.SubtractAssign, cst.SubtractAssign: cst.AddAssign}.get(type(node.operator))
         if flipped:
             yield node.with_changes(operator=flipped())
-    elif isinstance(node, cst.Assign):
-        for axis in (0, 1):
-            for keepdims in (", keepdims=True", ""):
-                code = cst.Module([]).code_for_node(node.value)
-                summed = cst.parse_expression(f"{numpy}.sum({code}, axis={axis}{keepdims})")
-                yield node.with_changes(value=summed)
 
 
 def _neighbours(node: cst.CSTNode, source: Source, place: CodeRange) -> Iterator[cst.Name]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from backprop_doctor.errors import ProgramError
 from backprop_doctor.program import Event, Key, Probe, Program, Trace
 
-__all__ = ["Iteration", "Parameter", "Quantity", "Roles", "assign_roles", "is_array", "object_names"]
+__all__ = ["Iteration", "Parameter", "Quantity", "Roles", "assign_roles", "is_array", "is_same", "object_names"]
 
 Mask = NDArray[np.bool_]
 SOURCES_LIMIT = 60
@@ -210,7 +210,8 @@ def _carried(program: Program, trace: Trace, loop: Iteration, first_seen: dict[i
     return carried
 
 
-def _same(a: Any, b: Any) -> bool:
+def is_same(a: Any, b: Any) -> bool:
+    """Whether two values are bit for bit the same; NaN is NaN."""
     if a is b:
         return True
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
@@ -257,7 +258,7 @@ def reach(
             if event.object == -1:
                 continue
             one, other = base.by_key.get(event.key), changed.by_key.get(event.key)
-            mask[event.index] = one is None or other is None or not _same(one.value, other.value)
+            mask[event.index] = one is None or other is None or not is_same(one.value, other.value)
     return masks
 
 
@@ -509,7 +510,7 @@ def _output(program: Program, roles: Roles, first_seen: dict[int, Event]) -> Qua
     chosen = min(alike, key=lambda e: e.index)
     # A copy of the output (to subtract the labels from) is the output.
     for event in trace.events[loop.start : chosen.index]:
-        if is_output(event) and event is first_seen[event.object] and _same(event.value, chosen.value):
+        if is_output(event) and event is first_seen[event.object] and is_same(event.value, chosen.value):
             chosen = event
             break
     return _quantity(program, chosen, roles.names)

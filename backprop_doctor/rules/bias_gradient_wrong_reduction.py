@@ -143,12 +143,14 @@ References
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
 import numpy as np
 
 from backprop_doctor.case import Case, Sighting
-from backprop_doctor.records import Evidence
+from backprop_doctor.records import Edit, Evidence
+from backprop_doctor.roles import Quantity
 from backprop_doctor.rules._bias import bias_gradients, growth
 
 SEVERITY = "error"
@@ -185,6 +187,23 @@ def examine(case: Case) -> Iterator[Sighting]:
                 ),
             ),
             fix=f"np.sum(..., axis={samples}, keepdims=True)",
+            edits=_summed(case, g, samples),
             symptoms=growth(case, p),
             objects=(g.object,),
         )
+
+
+def _summed(case: Case, gradient: Quantity, axis: int) -> tuple[Edit, ...]:
+    """The value of the statement that makes the gradient, summed over the samples."""
+    statement = case.statement(gradient)
+    names = (
+        a.asname or a.name
+        for n in ast.walk(case.source.tree)
+        if isinstance(n, ast.Import)
+        for a in n.names
+        if a.name == "numpy"
+    )
+    numpy = next(names, None)
+    if not isinstance(statement, ast.Assign) or statement.value is not case.home(gradient) or numpy is None:
+        return ()
+    return (case.edit(statement.value, f"{numpy}.sum({case.text(statement.value)}, axis={axis}, keepdims=True)"),)
