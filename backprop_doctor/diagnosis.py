@@ -5,6 +5,7 @@ source -> program -> events -> roles -> adjoints -> findings -> fixes -> report
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from types import ModuleType
@@ -20,7 +21,7 @@ from backprop_doctor.proof import prove
 from backprop_doctor.records import FileReport, Finding, Fix, Unchecked
 from backprop_doctor.repair import repair
 from backprop_doctor.roles import Roles, assign_roles, is_same
-from backprop_doctor.source import Source, read
+from backprop_doctor.source import Project, Source, open_project
 
 __all__ = ["diagnose", "examine", "open_case"]
 
@@ -77,14 +78,14 @@ def diagnose(
         If the file cannot be parsed or run, or trains nothing.
     """
     started = time.perf_counter()
-    source = replace(read(path), call=call)
+    source = open_project(path).calling(call)
     case = open_case(source, surroundings, seed=seed)
     report = _examined(case, select, ignore)
     if fix:
         # What runs on a few images as it stands has to run on a few when it is mended.
         sizes = tuple(sizes for sizes in SIZES_OF_TRIALS if sizes[0] <= 1.1 * case.probe.train)
 
-        def judge(changed: Source) -> FileReport:
+        def judge(changed: Project) -> FileReport:
             trial = open_case(changed, surroundings, seed=seed + 1, sizes=sizes)
             return _examined(trial, select, ignore)
 
@@ -109,11 +110,25 @@ def _examined(case: Case, select: tuple[str, ...], ignore: tuple[str, ...]) -> F
         lines=chart.lines(case, findings, wrong),
         findings=tuple(findings),
         unchecked=tuple(unchecked),
-        remarks=(*case.remarks, *getattr(getattr(case.program.surroundings, "stand_ins", None), "used", ())),
+        modules=tuple(case.source.modules),
+        remarks=(
+            *_files(case.source),
+            *case.remarks,
+            *getattr(getattr(case.program.surroundings, "stand_ins", None), "used", ()),
+        ),
     )
 
 
-def open_case(source: Source, surroundings: Surroundings | None = None, *, seed: int = 0, sizes: Sizes = SIZES) -> Case:
+def _files(source: Project) -> list[str]:
+    """What was read beside the file that was given."""
+    folder = os.path.dirname(os.path.realpath(source.path))
+    names = [os.path.relpath(os.path.realpath(path), folder) for path in source.modules]
+    return [*source.remarks, *([f"checked with the modules it imports: {', '.join(names)}"] if names else [])]
+
+
+def open_case(
+    source: Source | Project, surroundings: Surroundings | None = None, *, seed: int = 0, sizes: Sizes = SIZES
+) -> Case:
     """Run a program, find its roles and judge its derivatives."""
     program = Program(instrument(source), surroundings, seed=seed)
     trace, roles, probe, remarks = _recorded(program, sizes)
@@ -166,7 +181,7 @@ def _repeated(program: Program, trace: Trace, probe: Probe) -> None:
             site = program.sites[event.site]
             text = program.source.segment(site.node)
             raise CannotCheckError(
-                f"{program.source.path}:{site.line}: two undisturbed runs differ at {text}: its randomness cannot be "
+                f"{site.source.name}:{site.line}: two undisturbed runs differ at {text}: its randomness cannot be "
                 "frozen, so nothing can be judged; seed it with a number"
             )
 
@@ -241,7 +256,7 @@ def run_task(task: str, request: dict[str, Any]) -> dict[str, Any]:
     """Entry of the child process: do one task and answer with plain data."""
     from backprop_doctor import serialise
 
-    with confinement.for_path(request["path"]) as surroundings:
+    with confinement.for_path(request["path"], tuple(request.get("arguments") or ())) as surroundings:
         report = diagnose(
             request["path"],
             surroundings,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import builtins
 import itertools
 import random
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from backprop_doctor.instrument import CURRENT, PROBE, TICK, Instrumented, Site
+from backprop_doctor.modules import Modules, package_of
 
 __all__ = ["Event", "Key", "Probe", "Program", "Surroundings", "Trace"]
 
@@ -139,7 +139,7 @@ class Program:
         self.source = instrumented.source
         self.sites: list[Site] = instrumented.sites
         self.runs = 0
-        self._code = instrumented.code
+        self._instrumented = instrumented
         self.surroundings = surroundings or (lambda train, test, seconds: nullcontext())
         self.seed = seed
 
@@ -151,12 +151,14 @@ class Program:
         builtins.__dict__[PROBE] = run.probe
         builtins.__dict__[TICK] = run.tick
         builtins.__dict__[CURRENT] = run.current
-        modules = set(sys.modules)
+        modules = Modules(self._instrumented, run.make_room)
         try:
             surroundings = self.surroundings(probe.train, probe.test, probe.seconds)
-            with surroundings, _frozen_randomness(self.seed), np.errstate(all="ignore"):
+            with surroundings, modules, _frozen_randomness(self.seed), np.errstate(all="ignore"):
                 try:
-                    exec(self._code, self._namespace())
+                    namespace = self._namespace()
+                    for code in self._instrumented.blocks:
+                        exec(code, namespace)
                 except _Stop:
                     ended = "stopped"
                 except SystemExit:
@@ -164,15 +166,16 @@ class Program:
                 except BaseException as error:
                     # Guards end a run with exceptions of their own; all are outcomes, none is ours.
                     ended = "stopped" if run.stopping else f"{type(error).__name__}: {error}"
-                    text = _users_traceback(error, self.source.path)
+                    text = _users_traceback(error, {source.name for source in self.source.main})
         finally:
-            for name in set(sys.modules) - modules:
-                if _is_users(sys.modules[name], self.source.path):
-                    del sys.modules[name]
+            modules.forget()
         return Trace(run.events, ended, text, run.latest)
 
     def _namespace(self) -> dict[str, Any]:
-        return {"__name__": "__main__", "__file__": self.source.path, "__builtins__": builtins, "__doc__": None}
+        namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "__doc__": None}
+        if self.source.is_notebook:
+            return namespace
+        return namespace | {"__file__": self.source.path, "__package__": package_of(self.source), "__spec__": None}
 
 
 class _Run:
@@ -221,6 +224,10 @@ class _Run:
         if self._index >= self._end:
             self._stop()
         return value
+
+    def make_room(self) -> None:
+        """Count the sites that have come with a module."""
+        self._counts += [0] * (len(self._sites) - len(self._counts))
 
     def current(self, value: Any) -> Any:
         if not isinstance(value, np.ndarray):
@@ -352,17 +359,9 @@ _CLOCKS: dict[str, Any] = {
 }
 
 
-def _is_users(module: Any, path: str) -> bool:
-    """Whether a module was imported from the user's folder, and so must run afresh each time."""
-    from pathlib import Path
-
-    where = getattr(module, "__file__", None) or ""
-    return "site-packages" not in where and Path(path).resolve().parent in Path(where).resolve().parents
-
-
-def _users_traceback(error: BaseException, path: str) -> str:
+def _users_traceback(error: BaseException, names: set[str]) -> str:
     """The traceback from the user's first frame on, without our own."""
     frames = traceback.extract_tb(error.__traceback__)
-    first = next((i for i, frame in enumerate(frames) if frame.filename == path), len(frames))
+    first = next((i for i, frame in enumerate(frames) if frame.filename in names), len(frames))
     lines = traceback.format_list(frames[first:]) + traceback.format_exception_only(type(error), error)
     return "".join(lines).rstrip()

@@ -138,8 +138,8 @@ def _last_words(crash: str, status: int, seconds: float, message: dict[str, Any]
     """Why a child ended without an answer."""
     path = message["request"].get("path", "")
     # The interpreter names the innermost frame first.
-    frame = re.search(rf'File "{re.escape(path)}", line (\d+)', crash)
-    place = f"{path}:{frame[1]}: " if frame else ""
+    frame = re.search(rf'File "({re.escape(path)}(?::cell \d+)?)", line (\d+)', crash)
+    place = f"{frame[1]}:{frame[2]}: " if frame else ""
     if seconds >= message["seconds"]:
         here = "; it was still at this line" if frame else ""
         return f"{place}the check did not finish within {message['seconds']:g} s{here} (--time-limit sets more)"
