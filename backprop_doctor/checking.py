@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from backprop_doctor.errors import CannotCheckError, SourceError, UsageError
+from backprop_doctor.folders import programs_of
 from backprop_doctor.records import FileReport, Report, Unchecked
 
 __all__ = ["Options", "check", "check_file", "check_files", "exit_code", "programs"]
@@ -205,6 +206,8 @@ def _stop(futures: Sequence[Future[FileReport]]) -> None:
 def programs(paths: Iterable[str]) -> list[str]:
     """The files that are meant by files and folders, each once, those of a folder in alphabetical order.
 
+    Of a folder these are notebooks and the Python files that are programs; modules are checked with those.
+
     Raises
     ------
     UsageError
@@ -215,7 +218,7 @@ def programs(paths: Iterable[str]) -> list[str]:
     found: dict[str, str] = {}
     for path in paths:
         if os.path.isdir(path):
-            inside = sorted(_walk(path))
+            inside = programs_of(sorted(_walk(path)))
             if not inside:
                 raise SourceError(f"{path}: there is no Python file in this folder")
         elif os.path.exists(path):
@@ -231,7 +234,7 @@ def _walk(folder: str) -> Iterator[str]:
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not _is_skipped(parent, name)]
         for name in files:
-            if name.endswith(".py") and not name.startswith("."):
+            if name.endswith((".py", ".ipynb")) and not name.startswith("."):
                 yield os.path.normpath(os.path.join(parent, name))
 
 

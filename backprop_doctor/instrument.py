@@ -33,9 +33,9 @@ class Site:
     """A place in the program through which values pass.
 
     ``source`` is the file or cell it stands in.  ``kind`` tells how the value comes about: read (``load``),
-    computed (``operation``, ``call``), changed in place (``store``); a ``loop`` has ticks instead of values.  ``target`` is the text the
-    value is bound to, ``statement`` the enclosing simple statement (or loop header), ``parent`` the
-    enclosing expression's site.
+    computed (``operation``, ``call``), changed in place (``store``); a ``loop`` has ticks instead of values.
+    ``target`` is the text the value is bound to, ``statement`` the enclosing simple statement (or loop header),
+    ``parent`` the enclosing expression's site.
     """
 
     id: int
