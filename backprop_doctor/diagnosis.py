@@ -13,7 +13,7 @@ from typing import Any
 
 from backprop_doctor import adjoints, axes, chart, confinement, rules
 from backprop_doctor.case import Case, Sighting
-from backprop_doctor.errors import CannotCheckError, ProgramError
+from backprop_doctor.errors import CannotCheckError, DoctorError, IdleError, ProgramError
 from backprop_doctor.gradients import Measurement
 from backprop_doctor.instrument import instrument
 from backprop_doctor.program import Probe, Program, Surroundings, Trace
@@ -79,7 +79,14 @@ def diagnose(
     """
     started = time.perf_counter()
     source = open_project(path).calling(call)
-    case = open_case(source, surroundings, seed=seed)
+    try:
+        case = open_case(source, surroundings, seed=seed)
+    except IdleError:
+        found = None if call else _entered(source, surroundings, seed)
+        if found is None:
+            raise
+        case = found
+        source = case.source
     report = _examined(case, select, ignore)
     if fix:
         # What runs on a few images as it stands has to run on a few when it is mended.
@@ -93,6 +100,27 @@ def diagnose(
     if train:
         report = prove(source, report, lambda changed: open_case(changed, surroundings, seed=seed))
     return replace(report, seconds=time.perf_counter() - started)
+
+
+def _entered(source: Project, surroundings: Surroundings | None, seed: int) -> Case | None:
+    """The case of a program that only defines things, called in the way in which most of it makes sense."""
+    from backprop_doctor import entry
+
+    def attempt(called: Project) -> tuple[float, Case] | None:
+        try:
+            case = open_case(called, surroundings, seed=seed, sizes=SIZES[:1])
+        except DoctorError:
+            return None
+        gradients = [case.gradient(parameter) for parameter in case.roles.parameters]
+        right = sum(gradient is not None and gradient.right for gradient in gradients)
+        return right / max(1, len(gradients)), case
+
+    found = entry.search(source, attempt)
+    if found is None:
+        return None
+    way, case = found
+    case.remarks.insert(0, f"the file only defines things; what was checked is {way.words}, with MNIST as images")
+    return case
 
 
 def _examined(case: Case, select: tuple[str, ...], ignore: tuple[str, ...]) -> FileReport:
@@ -161,7 +189,9 @@ def _recorded(program: Program, sizes: Sizes) -> tuple[Trace, Roles, Probe, list
             except ProgramError as error:
                 # A crash says more than the lack of training that it causes.
                 if trace.failed or not remarks:
-                    failure = ProgramError(confinement.reason(program, trace, notes, str(error)))
+                    idle = trace.ended == "finished" and not notes
+                    sentence = confinement.reason(program, trace, notes, str(error))
+                    failure = IdleError(sentence) if idle else ProgramError(sentence)
                 if trace.failed:
                     remarks.append(f"with {train} training and {test} test images: {failure}")
             if trace.ended != "stopped":

@@ -167,7 +167,7 @@ def main() -> None:
         _limit(message["memory"], message["seconds"])
         answer = json.dumps(diagnosis.run_task(message["task"], message["request"]), allow_nan=False)
     except DoctorError as error:
-        answer = _sorry(next(kind for kind, of in _KINDS.items() if type(error) is of), str(error))
+        answer = _sorry(next(kind for kind, of in _KINDS.items() if isinstance(error, of)), str(error))
     except MemoryError:
         answer = _sorry("program", f"the program needs more memory than {message['memory']} MiB (--memory-limit)")
     except BaseException as error:  # whatever happens, the parent gets a sentence
