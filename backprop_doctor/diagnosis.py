@@ -108,7 +108,7 @@ def _entered(source: Project, surroundings: Surroundings | None, seed: int) -> C
 
     def attempt(called: Project) -> tuple[float, Case] | None:
         try:
-            case = open_case(called, surroundings, seed=seed, sizes=SIZES[:1])
+            case = open_case(called, surroundings, seed=seed, sizes=SIZES[:1], events=EVENTS[:1])
         except DoctorError:
             return None
         gradients = [case.gradient(parameter) for parameter in case.roles.parameters]
@@ -148,18 +148,30 @@ def _examined(case: Case, select: tuple[str, ...], ignore: tuple[str, ...]) -> F
 
 
 def _files(source: Project) -> list[str]:
-    """What was read beside the file that was given."""
+    """What was read beside the file that was given, and how."""
     folder = os.path.dirname(os.path.realpath(source.path))
-    names = [os.path.relpath(os.path.realpath(path), folder) for path in source.modules]
-    return [*source.remarks, *([f"checked with the modules it imports: {', '.join(names)}"] if names else [])]
+    remarks = list(source.remarks)
+    modules = [os.path.relpath(os.path.realpath(path), folder) for path in source.modules]
+    if modules:
+        remarks.append(f"checked with the modules it imports: {', '.join(modules)}")
+    old = [os.path.basename(part.name) for part in source.sources if part.is_translated]
+    if old:
+        how = "it was read as Python 3, in which 1/2 is 0.5 and not 0"
+        remarks.append(f"{', '.join(old)}: this looks like Python 2; {how}")
+    return remarks
 
 
 def open_case(
-    source: Source | Project, surroundings: Surroundings | None = None, *, seed: int = 0, sizes: Sizes = SIZES
+    source: Source | Project,
+    surroundings: Surroundings | None = None,
+    *,
+    seed: int = 0,
+    sizes: Sizes = SIZES,
+    events: tuple[int, ...] = EVENTS,
 ) -> Case:
     """Run a program, find its roles and judge its derivatives."""
     program = Program(instrument(source), surroundings, seed=seed)
-    trace, roles, probe, remarks = _recorded(program, sizes)
+    trace, roles, probe, remarks = _recorded(program, sizes, events)
     measurement = Measurement(program, roles, probe)
     return Case(
         program=program,
@@ -173,18 +185,18 @@ def open_case(
     )
 
 
-def _recorded(program: Program, sizes: Sizes) -> tuple[Trace, Roles, Probe, list[str]]:
+def _recorded(program: Program, sizes: Sizes, events: tuple[int, ...]) -> tuple[Trace, Roles, Probe, list[str]]:
     """The shortest recorded run in which training shows, and what went wrong on the way to it."""
     remarks: list[str] = []
     failure: CannotCheckError | None = None
     for train, test in sizes:
-        for limit in EVENTS:
+        for limit in events:
             probe = Probe(train=train, test=test, limit=limit)
             trace, notes = confinement.run(program, probe)
-            if limit == EVENTS[0] and not trace.failed:
+            if limit == events[0] and not trace.failed:
                 _repeated(program, trace, probe)
             try:
-                roles = assign_roles(program, trace, Probe(train=train, test=test), final=limit == EVENTS[-1])
+                roles = assign_roles(program, trace, Probe(train=train, test=test), final=limit == events[-1])
                 return trace, roles, probe, remarks
             except ProgramError as error:
                 # A crash says more than the lack of training that it causes.

@@ -94,7 +94,8 @@ def search(source: Project, attempt: Callable[[Project], tuple[float, Outcome] |
     best: tuple[float, Entry, Outcome] | None = None
     for entry in itertools.islice(entries(source), ATTEMPTS):
         outcome = attempt(source.calling(entry.code))
-        if outcome is not None and (best is None or outcome[0] > best[0]):
+        # Where nothing at all is right, what was called is no training, or not with such arguments.
+        if outcome is not None and outcome[0] > (best[0] if best else 0.0):
             best = (outcome[0], entry, outcome[1])
         if time.monotonic() > until or (best is not None and best[0] == 1.0):
             break
@@ -148,6 +149,7 @@ def _drivers(code: _Code) -> Iterator[Iterator[Entry]]:
         for method in plain:
             if taking[method.name] >= 2 and _changes_self(method, owner):
                 yield _stepped(owner, [method], code)
+        yield _gradients(owner, code)
         forward = next((m for m in plain if taking[m.name] == 1), None)
         if forward is None:
             continue
@@ -156,6 +158,32 @@ def _drivers(code: _Code) -> Iterator[Iterator[Entry]]:
         if backward is not None:
             updates = [m for m in after[after.index(backward) + 1 :] if taking[m.name] == 0][:1]
             yield _stepped(owner, [forward, backward, *updates], code)
+
+
+def _gradients(owner: ast.ClassDef, code: _Code) -> Iterator[Entry]:
+    """A loop around a method that returns gradients, for parameters that are kept in a dictionary."""
+    maker = next((m for m in owner.body if isinstance(m, Function) and m.name == "__init__"), None)
+    kept = [
+        node.targets[0].attr
+        for node in ast.walk(maker or ast.Pass())
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Attribute)
+        and (
+            isinstance(node.value, ast.Dict)
+            or (isinstance(node.value, ast.Call) and _name_of(node.value.func) == "dict")
+        )
+    ]
+    for method, bound, (x, y) in itertools.product(reversed(_public(owner)), ("", "_, "), FORMS[:6]):
+        kinds = [kind for _, kind in _kinds(method, code, owner)]
+        returns = any(isinstance(node, ast.Return) and node.value is not None for node in ast.walk(method))
+        if len(kinds) != 2 or not kept or not returns:
+            continue
+        loop = (
+            f"for _ in range(5):\n    {bound}gradients = network.{method.name}({x}, {y})\n    for name in gradients:\n"
+            f"        network.{kept[0]}[name] -= 0.1 * gradients[name]\n"
+        )
+        for made in _made(owner, code):
+            yield _entry(loop, f"network = {made}\n")
 
 
 def _stepped(owner: ast.ClassDef, methods: Sequence[Function], code: _Code) -> Iterator[Entry]:
@@ -287,8 +315,11 @@ def _uses(
                 inside = [part for argument in given for part in ast.walk(argument)]
                 if any(isinstance(part, ast.Subscript) and is_it(part.value) for part in inside):
                     yield "sizes"
-                shaped = [p.value for p in inside if isinstance(p, ast.Attribute) and p.attr in ("shape", "size")]
-                if any(is_it(part) for part in inside) and not any(map(is_it, shaped)):
+                whole = [p for p in inside if isinstance(p, ast.Attribute) and p.attr in ("shape", "size")]
+                whole += [p for p in inside if isinstance(p, ast.Call) and _name_of(p.func) == "len"]
+                if any(is_it(part) for measured in whole for part in ast.walk(measured)):
+                    yield "data"
+                elif any(map(is_it, inside)):
                     yield "size"
             elif called == "range" and any(is_it(part) for part in ast.walk(node)):
                 measured = [p for p in ast.walk(node) if isinstance(p, (ast.Attribute, ast.Subscript))]
@@ -349,8 +380,10 @@ def _passed(
             yield _kind(str(keyword.arg), target, code, home, depth + 1)
 
 
-def _picks(node: ast.Subscript, is_it: Callable[[ast.AST], bool]) -> bool:
+def _picks(node: ast.AST, is_it: Callable[[ast.AST], bool]) -> bool:
     """Whether a name picks entries by label: ``p[range(n), y]``, ``eye(10)[y]``."""
+    if not isinstance(node, ast.Subscript):
+        return False
     if isinstance(node.slice, ast.Tuple):
         return any(map(is_it, node.slice.elts))
     return isinstance(node.value, ast.Call) and is_it(node.slice)

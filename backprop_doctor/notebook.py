@@ -18,7 +18,7 @@ from typing import Any
 
 from backprop_doctor.errors import SourceError
 
-__all__ = ["Cell", "Notebook", "as_python", "parse"]
+__all__ = ["Cell", "Notebook", "as_python", "indentation", "parse"]
 
 Span = tuple[int, int]
 
@@ -193,6 +193,12 @@ def _encoded(raw: str, text: str, *, plain: bool) -> str:
 
 
 # -- magics --------------------------------------------------------------------------------------------------
+
+
+def indentation(text: str) -> str:
+    """What the first line of a cell is indented by: IPython takes it away from all lines that have it."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    return first[: len(first) - len(first.lstrip(" \t"))]
 
 
 def as_python(text: str) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from backprop_doctor import notebook
+from backprop_doctor import notebook, python2
 from backprop_doctor.errors import SourceError, UsageError
 from backprop_doctor.records import Edit, Position
 
@@ -62,8 +62,28 @@ class Source:
 
     @cached_property
     def code(self) -> str:
-        """The text as plain Python, line by line the same: in a cell, magics and shell commands do nothing."""
-        return self.text if self.cell is None else notebook.as_python(self.text)
+        """The text as plain Python 3, line by line the same.
+
+        Magics and shell commands of a cell do nothing, and what all its lines are indented by is taken away; Python 2
+        is translated where that can be done.
+        """
+        return python2.as_python_3(self._plain)
+
+    @cached_property
+    def _plain(self) -> str:
+        if self.cell is None:
+            return self.text
+        lines = [line.removeprefix(self._indentation) for line in self.text.splitlines(keepends=True)]
+        return notebook.as_python("".join(lines))
+
+    @cached_property
+    def _indentation(self) -> str:
+        return "" if self.cell is None else notebook.indentation(self.text)
+
+    @property
+    def is_translated(self) -> bool:
+        """Whether the text is Python 2, read as Python 3."""
+        return self.code != self._plain
 
     @cached_property
     def tree(self) -> ast.Module:
@@ -84,7 +104,7 @@ class Source:
             tree = ast.parse(self.code, filename=self.name)
         except SyntaxError as error:
             line, column = error.lineno or 1, error.offset or 1
-            hint = f" ({PYTHON_2})" if _looks_like_python_2(self.code, error) else ""
+            hint = f" ({_hint_at_python_2()})" if _looks_like_python_2(self.code, error) else ""
             raise SourceError(f"{self.name}:{line}:{column}: syntax error: {error.msg}{hint}") from error
         except (ValueError, RecursionError, MemoryError) as error:
             raise SourceError(f"{self.name}: cannot be parsed: {error}") from error
@@ -130,6 +150,8 @@ class Source:
 
     def apply(self, edits: tuple[Edit, ...] | list[Edit]) -> str:
         """The text with every edit made; identical edits count once, overlapping ones are refused."""
+        if self.is_translated and any(self._is_changed(edit) for edit in edits):
+            raise ValueError("the line was translated from Python 2")
         spans = sorted(
             {
                 (
@@ -148,6 +170,12 @@ class Source:
             last = end
         return "".join([*pieces, self.text[last:]])
 
+    def _is_changed(self, edit: Edit) -> bool:
+        """Whether an edit touches a line that reads otherwise in the translation."""
+        code = LINE.findall(self.code)
+        numbers = range(edit.position.line, edit.position.end_line + 1)
+        return any(number <= len(code) and code[number - 1] != self.whole_line(number) for number in numbers)
+
     @cached_property
     def _starts(self) -> list[int]:
         starts = [0]
@@ -157,6 +185,7 @@ class Source:
 
     def _column(self, line: int, byte_offset: int) -> int:
         text = self.line(line)
+        byte_offset += len(self._indentation) if text.startswith(self._indentation) else 0
         return byte_offset if text.isascii() else len(text.encode()[:byte_offset].decode(errors="ignore"))
 
 
@@ -169,6 +198,12 @@ def _span(node: ast.AST) -> tuple[tuple[int, int], tuple[int, int]]:
 
 def _name(path: str, cell: int | None) -> str:
     return path if cell is None else f"{path}:cell {cell}"
+
+
+def _hint_at_python_2() -> str:
+    if python2.is_available():
+        return f"{PYTHON_2}, and cannot be translated"
+    return f"{PYTHON_2}; 2to3 -w translates it, as does this check where Python still has lib2to3, up to 3.12"
 
 
 def _looks_like_python_2(code: str, error: SyntaxError) -> bool:
