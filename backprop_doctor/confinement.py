@@ -127,7 +127,7 @@ def _untrained(program: Program, trace: Trace, notes: Sequence[Note]) -> tuple[s
     path = program.source.path
     if notes:
         return _place(notes[-1], path), _advised(f"the program {notes[-1].what}")
-    tree = program.source.tree
+    tree = ast.Module([statement for source in program.source.main for statement in source.tree.body], [])
     if not tree.body:
         return path, "the file is empty: there is nothing to check"
     defined = list(_defined(tree))

@@ -51,6 +51,7 @@ PAIRS = (
     "[(x.reshape(-1, 1), y.reshape(-1, 1)) for x, y in zip(images, one_hot)]",
     "[(x, y) for x, y in zip(images, one_hot)]",
 )
+OURS = ("digits", "images", "load_images", "network", "one_hot", "output")
 TESTING = re.compile(r"test|val|dev|eval", re.IGNORECASE)
 LABELS = re.compile(r"^(y|t|d)([_\d].*|s)?$|label|target|truth|expected|answer", re.IGNORECASE)
 COUNTS = re.compile(r"epoch|iter|step|round|batch", re.IGNORECASE)
@@ -107,15 +108,36 @@ def entries(source: Project) -> Iterator[Entry]:
     code = _Code.of(ast.Module([statement for part in source.main for statement in part.tree.body], []))
     guesses = [*_functions(code), *_methods(code), *_drivers(code)]
     seen: set[str] = set()
+    taken = _taken(source) & set(OURS)
     # Each form of data of each guess in turn: what comes first is not tried to exhaustion.
     for entry in (entry for turn in itertools.zip_longest(*guesses) for entry in turn if entry is not None):
         if entry.code not in seen:
             seen.add(entry.code)
-            yield entry
+            yield Entry(_renamed(entry.code, taken), _renamed(entry.words, taken))
+
+
+def _taken(source: Project) -> set[str]:
+    """Names that the program binds anywhere."""
+    found: set[str] = set()
+    for node in (node for part in source.main for node in ast.walk(part.tree)):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.alias):
+            found.add(node.asname or node.name)
+    return found
+
+
+def _renamed(text: str, taken: set[str]) -> str:
+    for name in taken:
+        text = re.sub(rf"(?<![.\w]){name}\b", f"{name}_", text)
+    return text
 
 
 def _entry(call: str, made: str = "") -> Entry:
-    words = " ".join(f"{made}{call}".split())
+    lines = [line.strip() for line in f"{made}{call}".splitlines()]
+    words = "; ".join(lines).replace(":; ", ": ")
     return Entry(f"{PRELUDE}{made}{call}\n", words)
 
 
@@ -222,6 +244,12 @@ def _made(owner: ast.ClassDef, code: _Code) -> Iterator[str]:
     if maker is None:
         yield f"{owner.name}()"
         return
+    kinds = _kinds(maker, code, owner)
+    if any(kind == "data" for _, kind in kinds):
+        # Objects are rarely made from data: what is measured and indexed there are the sizes of layers.
+        for layers in ("[784, 16, 10]", "[16]"):
+            lists = {name: layers for name, kind in kinds if kind == "data"}
+            yield f"{owner.name}({_filled(kinds, lists, {})})"
     yield from (f"{owner.name}({given})" for given in _arguments(maker, code, owner))
 
 
@@ -266,8 +294,13 @@ def _kinds(function: Function, code: _Code, owner: ast.ClassDef | None) -> list[
     arguments = [*function.args.posonlyargs, *function.args.args]
     if owner is not None and not _is_static(function):
         arguments = arguments[1:]
-    defaults = len(function.args.defaults)
-    needed = arguments[: len(arguments) - defaults] if defaults else arguments
+    required = len([*function.args.posonlyargs, *function.args.args]) - len(function.args.defaults)
+    required -= len([*function.args.posonlyargs, *function.args.args]) - len(arguments)
+    needed = arguments[: max(required, 0)]
+    optional = function.args.defaults[:1]
+    # Labels that are left out where the network only predicts: ``loss(self, X, y=None)``.
+    if len(needed) == 1 and optional and isinstance(optional[0], ast.Constant) and optional[0].value is None:
+        needed = arguments[:2]
     kinds = [(argument.arg, _kind(argument.arg, function, code, owner, 0)) for argument in needed]
     if [kind for _, kind in kinds].count("data") == 1:
         # Labels may be used in ways that say nothing: what cannot be told beside inputs is taken for them.

@@ -37,10 +37,25 @@ __all__ = ["StandIns", "where_from"]
 Array = np.ndarray[Any, Any]
 
 DRAWING = frozenset(
-    {"IPython", "PIL", "bokeh", "cv2", "google", "matplotlib", "plotly", "pylab", "seaborn", "termcolor"}
+    {
+        "IPython",
+        "PIL",
+        "bokeh",
+        "cv2",
+        "google",
+        "ipywidgets",
+        "matplotlib",
+        "mpl_toolkits",
+        "plotly",
+        "pylab",
+        "seaborn",
+        "termcolor",
+    }
 )
 # Served even where the real one is installed: it would cost time, open windows or compile what must be probed.
-FIRST = frozenset({"bokeh", "keras", "matplotlib", "numba", "plotly", "pylab", "seaborn", "tensorflow", "tqdm"})
+FIRST = frozenset(
+    {"bokeh", "keras", "matplotlib", "mpl_toolkits", "numba", "plotly", "pylab", "seaborn", "tensorflow", "tqdm"}
+)
 # What is replaced in libraries that are really there.
 LOADERS = frozenset(
     {"FashionMNIST", "MNIST", "fetch_mldata", "fetch_openml", "get", "get_file", "load_data", "loadmat", "read_csv",
@@ -60,6 +75,13 @@ COURSES = (
     (r"common|dataset", "the book 'Deep Learning from Scratch'"),
     (r"mnist_loader|network2?", "the book 'Neural Networks and Deep Learning'"),
 )  # fmt: skip
+# Names that numpy has given up, and what stood behind them.
+REMOVED = {
+    "float": float, "int": int, "bool": bool, "object": object, "str": str, "complex": complex, "long": int,
+    "unicode": str, "float_": np.float64, "complex_": np.complex128, "Inf": np.inf, "Infinity": np.inf, "infty": np.inf,
+    "NaN": np.nan, "NAN": np.nan, "product": np.prod, "cumproduct": np.cumprod, "alltrue": np.all, "sometrue": np.any,
+    "row_stack": np.vstack, "mat": np.asmatrix, "asfarray": partial(np.asarray, dtype=np.float64),
+}  # fmt: skip
 # From so many rows on, arrays are taken for collections of samples.
 LONG = 5000
 OPENML_NUMBERS = (554, 40996)
@@ -126,16 +148,27 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             elif name in self._modules:
                 self._override(module)
         sys.meta_path.insert(0, self)
-        packaged = mnist.load
+        packaged, lookup = mnist.load, np.__dict__.get("__getattr__")
         mnist.load = self._own  # type: ignore[assignment]
+        setattr(np, "__getattr__", partial(self._removed, lookup))  # noqa: B010 - mypy knows no such attribute
         try:
             yield
         finally:
             mnist.load = packaged
+            setattr(np, "__getattr__", lookup)  # noqa: B010
             sys.meta_path.remove(self)
             for (name, attribute), original in self._originals.items():
                 setattr(sys.modules[name], attribute, original)
             self._originals.clear()
+
+    def _removed(self, lookup: Any, name: str) -> Any:
+        """What a name meant that this numpy does not have any more."""
+        if name not in REMOVED:
+            if lookup is None:
+                raise AttributeError(f"module 'numpy' has no attribute {name!r}")
+            return lookup(name)
+        self._say(f"np.{name} was removed from numpy: it was answered with what it stood for, {_meaning(name)}")
+        return REMOVED[name]
 
     def withdraw(self) -> None:
         """Take all stand-in modules out of this process again."""
@@ -167,6 +200,8 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         if name in self._modules or top in DRAWING:
             return importlib.machinery.ModuleSpec(name, self, is_package=True)
         if self._is_ours(sys.modules.get(top)):
+            if real is None and self._find_real(top, None) is None:
+                return importlib.machinery.ModuleSpec(name, self, is_package=True)
             raise self._lacking(top, name)
         return None
 
@@ -188,9 +223,12 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             raise AttributeError(name)
         if f"{module}.{name}" in self._modules:
             return importlib.import_module(f"{module}.{name}")
-        if module.partition(".")[0] in DRAWING:
+        top = module.partition(".")[0]
+        if top in DRAWING:
             return getattr(Absorber(module), name)
-        raise self._lacking(module.partition(".")[0], f"{module}.{name}")
+        if self._find_real(top, None) is None:
+            return _Unavailable(name, partial(self._lacking, top, f"{module}.{name}"))
+        raise self._lacking(top, f"{module}.{name}")
 
     def _lacking(self, top: str, name: str) -> ModuleNotFoundError:
         if self._find_real(top, None) is not None:
@@ -254,6 +292,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             "sklearn.datasets": {
                 "fetch_mldata": self._fetch_mldata,
                 "fetch_openml": self._fetch_openml,
+                "load_boston": self._load_boston,
                 "load_breast_cancer": lambda **how: self._made_up("load_breast_cancer", (212, 357), 30, **how),
                 "load_digits": self._load_digits,
                 "load_iris": lambda **how: self._made_up("load_iris", (50, 50, 50), 4, **how),
@@ -369,6 +408,13 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         x = np.round(centres[y] + random.normal(scale=0.5, size=(len(y), features)), 1)
         names = [f"feature {i + 1}" for i in range(features)]
         return (x, y) if return_X_y else Bunch(data=x, target=y, feature_names=names, target_names=np.unique(y))
+
+    def _load_boston(self, *, return_X_y: bool = False, **_: Any) -> Any:
+        self._say("load_boston was removed from sklearn: it was answered with made-up data of the same shape")
+        random = np.random.RandomState(13)
+        x = random.normal(size=(506, 13))
+        y = 22.5 + x @ random.normal(size=13) + random.normal(scale=2.0, size=506)
+        return (x, y) if return_X_y else Bunch(data=x, target=y, feature_names=[f"feature {i + 1}" for i in range(13)])
 
     def _torch_images(self, name: str, root: Any = None, train: bool = True, transform: Any = None, **how: Any) -> Any:
         self._answer("torchvision", name)
@@ -562,6 +608,33 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         if path is None:
             return self._original("requests", "get", str(url))(url, *of, **how)
         return Response(Path(path).read_bytes())
+
+
+def _meaning(name: str) -> str:
+    value = REMOVED[name]
+    if isinstance(value, float):
+        return f"np.{value}"
+    known = getattr(value, "__name__", "np.asarray(..., dtype=float)")
+    return known if getattr(value, "__module__", "") == "builtins" else f"np.{known}"
+
+
+class _Unavailable:
+    """Something of a library that is not there: it may be imported, not used."""
+
+    def __init__(self, name: str, refuse: Callable[[], ModuleNotFoundError]) -> None:
+        self.__name__ = name
+        self._refuse = refuse
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        raise self._refuse()
+
+    def __mro_entries__(self, bases: Any) -> Any:
+        raise self._refuse()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise self._refuse()
 
 
 class _Overriding(importlib.abc.Loader):
