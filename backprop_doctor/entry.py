@@ -348,14 +348,16 @@ def _uses(
                 inside = [part for argument in given for part in ast.walk(argument)]
                 if any(isinstance(part, ast.Subscript) and is_it(part.value) for part in inside):
                     yield "sizes"
-                whole = [p for p in inside if isinstance(p, ast.Attribute) and p.attr in ("shape", "size")]
+                whole: list[ast.expr] = [
+                    p for p in inside if isinstance(p, ast.Attribute) and p.attr in ("shape", "size")
+                ]
                 whole += [p for p in inside if isinstance(p, ast.Call) and _name_of(p.func) == "len"]
                 if any(is_it(part) for measured in whole for part in ast.walk(measured)):
                     yield "data"
                 elif any(map(is_it, inside)):
                     yield "size"
             elif called == "range" and any(is_it(part) for part in ast.walk(node)):
-                measured = [p for p in ast.walk(node) if isinstance(p, (ast.Attribute, ast.Subscript))]
+                measured: list[ast.expr] = [p for p in ast.walk(node) if isinstance(p, (ast.Attribute, ast.Subscript))]
                 measured += [p for p in ast.walk(node) if isinstance(p, ast.Call) and _name_of(p.func) == "len"]
                 yield "data" if any(is_it(part) for whole in measured for part in ast.walk(whole)) else "count"
             elif called in ("len", "zip", "shuffle", "dot", "matmul", "log", "sum", "mean") and any(map(is_it, given)):

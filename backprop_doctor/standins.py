@@ -8,6 +8,7 @@ for each run, so that the same program can be asked with 97 images or with all o
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import gzip
 import importlib
@@ -151,9 +152,15 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         packaged, lookup = mnist.load, np.__dict__.get("__getattr__")
         mnist.load = self._own  # type: ignore[assignment]
         setattr(np, "__getattr__", partial(self._removed, lookup))  # noqa: B010 - mypy knows no such attribute
+        # What IPython gives to every cell; scripts made from notebooks call it too.
+        shell = {"get_ipython": lambda: Absorber("IPython"), "display": Absorber("IPython")}
+        shell = {name: value for name, value in shell.items() if not hasattr(builtins, name)}
+        builtins.__dict__.update(shell)
         try:
             yield
         finally:
+            for name in shell:
+                delattr(builtins, name)
             mnist.load = packaged
             setattr(np, "__getattr__", lookup)  # noqa: B010
             sys.meta_path.remove(self)
@@ -273,6 +280,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """What each module that is stood in for, or overridden, holds."""
         found: dict[str, dict[str, Any]] = {
             "dataset.mnist": {"load_mnist": self._load_mnist},
+            "datasets": {"load_dataset": self._load_dataset},
             "idx2numpy": {"convert_from_file": _read_idx},
             "mlxtend.data": {"mnist_data": self._mnist_data},
             "mnist": self._mnist(),
@@ -316,6 +324,8 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             },
             "sklearn.utils": {"shuffle": _shuffle},
             "tensorflow.examples.tutorials.mnist.input_data": {"read_data_sets": self._read_data_sets},
+            "tensorflow": {"one_hot": lambda y, depth, **_: _Tensor(np.eye(depth, dtype=np.float32)[np.asarray(y)])},
+            "tensorflow_datasets": {"as_numpy": lambda data: data, "load": self._load_tfds},
             "tensorflow.random": {"set_seed": lambda seed: None},
             "torchvision.datasets": {name: partial(self._torch_images, name) for name in ("MNIST", "FashionMNIST")},
             "torchvision.transforms": {
@@ -420,6 +430,29 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self._answer("torchvision", name)
         x, y = self.load_data()[0 if train else 1]
         return Images(x, y, transform, how.get("target_transform"), real=self._find_real("torch", None) is not None)
+
+    def _load_dataset(self, name: str = "", *_: Any, split: str | None = None, **__: Any) -> Any:
+        if "mnist" not in name:
+            raise ModuleNotFoundError(
+                f"No module named 'datasets', and its stand-in has no data {name}", name="datasets"
+            )
+        self._answer("datasets", "load_dataset")
+        train, test = (Rows({"image": list(x), "label": y.tolist()}) for x, y in self.load_data())
+        parts = {"train": train, "test": test}
+        return parts if split is None else parts[split.partition("[")[0]]
+
+    def _load_tfds(self, name: str = "", *_: Any, split: Any = None, batch_size: int = 0, **how: Any) -> Any:
+        if "mnist" not in name or batch_size != -1:
+            raise self._lacking("tensorflow_datasets", f"data {name} in batches of {batch_size}")
+        self._answer("tensorflow_datasets", "load")
+        sets = dict(zip(("train", "test"), self.load_data(), strict=True))
+        parts = {
+            key: (x[..., None], y.astype(np.int64)) if how.get("as_supervised") else {"image": x[..., None], "label": y}
+            for key, (x, y) in sets.items()
+        }
+        if isinstance(split, (list, tuple)):
+            return [parts[str(part).partition("[")[0]] for part in split]
+        return parts if split is None else parts[str(split).partition("[")[0]]
 
     def _mnist(self) -> dict[str, Any]:
         """Of three packages with this name, what their users call."""
@@ -825,6 +858,39 @@ class Bunch(dict[str, Any]):
             raise AttributeError(name) from error
 
 
+class Rows:
+    """A table that is read by rows or by columns, as the package datasets gives it."""
+
+    def __init__(self, columns: dict[str, list[Any]]) -> None:
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return len(next(iter(self._columns.values())))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[number] for number in range(len(self)))
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            return self._columns[key]
+        return {name: column[key] for name, column in self._columns.items()}
+
+    def shuffle(self, *_: Any, **__: Any) -> Any:
+        """The rows in random order."""
+        order = np.random.permutation(len(self))
+        return Rows({name: [column[i] for i in order] for name, column in self._columns.items()})
+
+    def select(self, rows: Any) -> Any:
+        """Some of the rows."""
+        return Rows({name: [column[i] for i in rows] for name, column in self._columns.items()})
+
+    def with_format(self, *_: Any, **__: Any) -> Any:
+        """The same rows: they are arrays already."""
+        return self
+
+    set_format = with_format
+
+
 class Response(io.BytesIO):
     """The answer to a download, as urllib and requests give it."""
 
@@ -908,38 +974,73 @@ class BatchedImages:
         return self.images[rows], self.labels[rows]
 
 
+class Columns(list[Any]):
+    """Names of columns, which are compared and picked one by one."""
+
+    __hash__ = None
+
+    def __eq__(self, other: Any) -> Any:
+        return np.array([name == other for name in self]) if np.ndim(other) == 0 else list(self) == list(other)
+
+    def __ne__(self, other: Any) -> Any:
+        return ~(self == other) if np.ndim(other) == 0 else list(self) != list(other)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, (int, np.integer)):
+            return super().__getitem__(int(key))
+        return Columns(np.array(self, dtype=object)[key])
+
+    @property
+    def values(self) -> Array:
+        """As an array."""
+        return np.array(self, dtype=object)
+
+    def tolist(self) -> list[Any]:
+        """As a plain list."""
+        return list(self)
+
+    def drop(self, names: Any) -> Any:
+        """Without some names."""
+        gone = [names] if isinstance(names, str) else names
+        return Columns(name for name in self if name not in gone)
+
+
 class Frame(np.ndarray[Any, Any]):
     """An array with names of columns: as much of a data frame as programs need to get at arrays."""
 
-    columns: list[str]
+    columns: Columns
 
     def __new__(cls, data: Any, columns: Any = ()) -> Any:
-        frame = np.asarray(data).view(cls)
-        frame.columns = list(columns)
+        data = np.asarray(data)
+        # It owns its data, so that a column can be taken out of it.
+        frame = super().__new__(cls, data.shape, data.dtype)
+        frame[...] = data
+        frame.columns = Columns(columns)
         return frame
 
     def __array_finalize__(self, other: Any) -> None:
-        self.columns = getattr(other, "columns", [])
+        self.columns = Columns(getattr(other, "columns", ()))
 
     @classmethod
     def read(cls, path: Any, named: bool, rows: int | None) -> Any:
         """Read a table of numbers."""
         if not named:
-            return cls(np.loadtxt(path, delimiter=",", max_rows=rows, ndmin=2))
+            data = np.loadtxt(path, delimiter=",", max_rows=rows, ndmin=2)
+            return cls(data.astype(int) if np.array_equal(data, data.astype(int)) else data, range(data.shape[1]))
         with open(path, encoding="utf-8") as stream:
             names = stream.readline().strip().split(",")
             data = np.loadtxt(stream, delimiter=",", max_rows=rows, ndmin=2)
         return cls(data.astype(int) if np.array_equal(data, data.astype(int)) else data, names)
 
     def __getattr__(self, name: str) -> Any:
-        if not name.startswith("_") and name in self.columns:
+        if not name.startswith("_") and name in list(self.columns):
             return self[name]
         raise AttributeError(f"the stand-in for pandas has no {name}")
 
     def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, str):
+        if isinstance(key, str) or (isinstance(key, int) and self.ndim == 2 and key in list(self.columns)):
             return Frame(np.asarray(self)[:, self.columns.index(key)])
-        if isinstance(key, list) and key and isinstance(key[0], str):
+        if isinstance(key, list) and key and key[0] in list(self.columns):
             return self.iloc[:, [self.columns.index(name) for name in key]]
         return super().__getitem__(key)
 
@@ -968,8 +1069,42 @@ class Frame(np.ndarray[Any, Any]):
         return self[[name for name in self.columns if name not in gone]]
 
     def pop(self, name: str) -> Any:
-        """One column; an array cannot lose it, so this is refused where it would be missed."""
-        raise ModuleNotFoundError("No module named 'pandas', and its stand-in has no pop", name="pandas")
+        """One column, which the frame loses."""
+        place = self.columns.index(name)
+        column, rest = self[name], np.delete(np.asarray(self), place, axis=1)
+        self.resize(rest.shape, refcheck=False)
+        np.asarray(self)[...] = rest
+        del self.columns[place]
+        return column
+
+    def isnull(self) -> Any:
+        """Where there is nothing."""
+        return Frame(np.isnan(np.asarray(self, dtype=float)), self.columns)
+
+    isna = isnull
+
+    def unique(self) -> Array:
+        """The values that occur."""
+        return np.unique(np.asarray(self))
+
+    def nunique(self) -> int:
+        """How many values occur."""
+        return len(self.unique())
+
+    def value_counts(self, *_: Any, **__: Any) -> Any:
+        """How often each value occurs."""
+        return Frame(np.unique(np.asarray(self), return_counts=True)[1])
+
+    def describe(self, *_: Any, **__: Any) -> str:
+        """Nothing that a check could show."""
+        return ""
+
+    info = describe
+
+    def _same(self, *_: Any, **__: Any) -> Any:
+        return self
+
+    dropna = fillna = reset_index = rename = _same
 
     def head(self, n: int = 5) -> Any:
         """The first rows."""
@@ -986,7 +1121,9 @@ class _Cells:
 
     def __getitem__(self, key: Any) -> Any:
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
-        names = self._frame.columns
+        names = list(self._frame.columns)
+        if isinstance(columns, list) and columns and isinstance(columns[0], str):
+            columns = [names.index(name) for name in columns]
         if isinstance(columns, slice):
             columns = slice(
                 *(
@@ -1000,7 +1137,7 @@ class _Cells:
         if self._frame.ndim == 1:
             return Frame(data)
         kept: Any = np.array(names, dtype=object)[columns] if names else []
-        return Frame(data[..., columns], [kept] if isinstance(kept, str) else kept)
+        return Frame(data[..., columns], kept if isinstance(kept, np.ndarray) else ())
 
 
 class OneHotEncoder:
