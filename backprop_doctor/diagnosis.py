@@ -197,7 +197,7 @@ def _recorded(program: Program, sizes: Sizes, events: tuple[int, ...]) -> tuple[
                 _repeated(program, trace, probe)
             try:
                 roles = assign_roles(program, trace, Probe(train=train, test=test), final=limit == events[-1])
-                return trace, roles, probe, remarks
+                return trace, roles, probe, [*remarks, *_passed_over(trace)]
             except ProgramError as error:
                 # A crash says more than the lack of training that it causes.
                 if trace.failed or not remarks:
@@ -212,6 +212,15 @@ def _recorded(program: Program, sizes: Sizes, events: tuple[int, ...]) -> tuple[
             break
     assert failure is not None
     raise failure
+
+
+def _passed_over(trace: Trace) -> list[str]:
+    """What the reader of a notebook must know of cells that raised."""
+    if not trace.passed_over:
+        return []
+    more = len(trace.passed_over) - 1
+    others = f", and {more} more cell{'s' if more > 1 else ''}" if more else ""
+    return [f"{trace.passed_over[0]}{others}; the cells below ran all the same"]
 
 
 def _repeated(program: Program, trace: Trace, probe: Probe) -> None:

@@ -101,6 +101,7 @@ class Trace:
     events: list[Event]
     ended: str  # "stopped", "finished", or the exception as one line
     traceback: str | None = None
+    passed_over: tuple[str, ...] = ()  # cells that raised, as sentences; those below them ran
     latest: Mapping[int, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -148,6 +149,7 @@ class Program:
         self.runs += 1
         run = _Run(self.sites, probe)
         ended, text = "finished", None
+        failed: list[Exception] = []
         builtins.__dict__[PROBE] = run.probe
         builtins.__dict__[TICK] = run.tick
         builtins.__dict__[CURRENT] = run.current
@@ -158,7 +160,15 @@ class Program:
                 try:
                     namespace = self._namespace()
                     for code in self._instrumented.blocks:
-                        exec(code, namespace)
+                        try:
+                            exec(code, namespace)
+                        except Exception as error:  # noqa: PERF203 - a handful of cells
+                            # People go on with the next cell of a notebook, and so does a check.
+                            if run.stopping or not self.source.is_notebook:
+                                raise
+                            failed.append(error)
+                    if failed:
+                        raise failed[0]
                 except _Stop:
                     ended = "stopped"
                 except SystemExit:
@@ -169,7 +179,8 @@ class Program:
                     text = _users_traceback(error, {source.name for source in self.source.main})
         finally:
             modules.forget()
-        return Trace(run.events, ended, text, run.latest)
+        passed_over = tuple(_sentence(error) for error in failed)
+        return Trace(run.events, ended, text, passed_over, run.latest)
 
     def _namespace(self) -> dict[str, Any]:
         namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "__doc__": None}
@@ -357,6 +368,13 @@ _CLOCKS: dict[str, Any] = {
     "time_ns": 1_000_000_000,
     "perf_counter_ns": 1_000_000_000,
 }
+
+
+def _sentence(error: Exception) -> str:
+    """Where a cell stopped, and with what."""
+    cells = [frame for frame in traceback.extract_tb(error.__traceback__) if ":cell " in frame.filename]
+    place = f"cell {cells[0].filename.rpartition(':cell ')[2]}, line {cells[0].lineno}" if cells else "a cell"
+    return f"{place} stopped with {type(error).__name__}: {error}".partition("\n")[0]
 
 
 def _users_traceback(error: BaseException, names: set[str]) -> str:
