@@ -263,8 +263,9 @@ def _arguments(function: Function, code: _Code, owner: ast.ClassDef | None) -> I
         yield from (_filled(kinds, {}, dict(zip(plain, chosen, strict=True))) for chosen in sizes)
         return
     forms = [{names[0]: pairs} for pairs in PAIRS] if len(names) == 1 else []
-    for x, y in FORMS:
-        forms.append(_shared(names, x, y))
+    forms += [_shared(names, x, y) for x, y in FORMS]
+    if len(names) > 1:  # and the other way round: names may say nothing
+        forms += [_shared(names, y, x) for x, y in FORMS]
     for form in forms:
         for chosen in sizes:
             yield _filled(kinds, form, dict(zip(plain, chosen, strict=True)))
