@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import networks
@@ -219,9 +220,18 @@ def test_python_2_is_read_as_python_3_line_by_line() -> None:
         source.apply([Edit(Position("old.py", 2, 5, 2, 10), "x")])
 
 
-def test_python_2_is_recognised_where_it_cannot_be_translated(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def without_lib2to3(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(python2, "is_available", lambda: False)
     python2.as_python_3.cache_clear()
-    with pytest.raises(SourceError, match="it looks like Python 2; 2to3 -w translates it"):
-        Source("older.py", "print 'never seen before'\n").parse()
+    yield
     python2.as_python_3.cache_clear()
+
+
+@pytest.mark.usefixtures("without_lib2to3")
+def test_python_2_is_recognised_where_it_cannot_be_translated(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"old\.py:2:5: .*it looks like Python 2; 2to3 -w translates it"):
+        Source("old.py", "for i in xrange(3):\n    print 'epoch', i\n").parse()
+    path = tmp_path / "names.py"
+    path.write_text("x = 1\nfor epoch in xrange(10):\n    print(epoch)\n")
+    assert "names.py:2: the program stopped with NameError: name 'xrange' is not defined (it looks like" in reason(path)
