@@ -127,6 +127,8 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         Sentences for the report, in order of first use.
     withdrawn : set of str
         Libraries whose stand-in was not enough; the next run has the real ones.
+    is_asked : bool
+        Whether any run was served a number of images: else more of them would change nothing.
     """
 
     def __init__(self, scratch: Path, folder: Path | None = None) -> None:
@@ -134,7 +136,8 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.withdrawn: set[str] = set()
         self._scratch = scratch
         self._folder = folder
-        self._train, self._test = 97, 83
+        self.is_asked = False
+        self._sizes = (97, 83)
         self._searching = False
         self._modules = _with_parents(self._contents())
         self._tops = DRAWING | {name.partition(".")[0] for name in self._modules}
@@ -142,10 +145,20 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self._files: dict[tuple[str, bool, int, int], str | None] = {}
         self._pickles: dict[tuple[str, int, int, int], bytes | None] = {}
 
+    @property
+    def _train(self) -> int:
+        self.is_asked = True
+        return self._sizes[0]
+
+    @property
+    def _test(self) -> int:
+        self.is_asked = True
+        return self._sizes[1]
+
     @contextlib.contextmanager
     def serving(self, train: int, test: int) -> Iterator[None]:
         """Serve so many training and test images while the context lasts."""
-        self._train, self._test = train, test
+        self._sizes = (train, test)
         for name, module in list(sys.modules.items()):
             if self._is_ours(module):
                 if name.partition(".")[0] in self.withdrawn:
@@ -535,7 +548,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         header : bool
             Whether a table begins with the names of its columns where such files are found in both ways.
         """
-        key = (path, header, self._train, self._test)
+        key = (path, header, *self._sizes)
         if key not in self._files:
             self._files[key] = self._prepared(path, header)
         return self._files[key]
@@ -578,14 +591,15 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """A long pickle is read once; later runs get as much of it as is to be served."""
         name = str(getattr(file, "name", ""))
         start = file.tell() if name and hasattr(file, "tell") else -1
-        key = (name, start, self._train, self._test)
+        key = (name, start, *self._sizes)
         known = self._pickles.get(key)
         if known is not None:
             return pickle.loads(known)
         data = unpickle(file, **how)
         if start == 0 and key not in self._pickles and not file.read(1):
-            limit = self._test if re.search("test|t10k", name, re.IGNORECASE) else self._train
+            limit = self._sizes[bool(re.search("test|t10k", name, re.IGNORECASE))]
             short, is_short = _cut(data, limit)
+            self.is_asked = self.is_asked or is_short
             self._pickles[key] = pickle.dumps(short) if is_short else None
             if is_short:
                 self._say(f"of {os.path.basename(name)} only the first rows were read")
