@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from backprop_doctor.adjoints import Adjoint
@@ -20,6 +22,9 @@ from backprop_doctor.records import (
 )
 from backprop_doctor.roles import Parameter, Quantity
 
+if TYPE_CHECKING:
+    from backprop_doctor.oracles.accuracy import Accuracy
+
 __all__ = ["describe", "lines"]
 
 
@@ -36,12 +41,13 @@ def describe(case: Case, findings: list[Finding], wrong: dict[int, str]) -> Netw
         labels=_data(case, roles.labels[0]) if roles.labels else None,
         output=_data(case, roles.output) if roles.output else None,
         loss=_loss(case),
-        metric=(
-            Metric(accuracy.quantity.name, accuracy.quantity.line, accuracy.reported, accuracy.recomputed)
-            if accuracy
-            else None
-        ),
+        metric=(_metric(case, accuracy) if accuracy else None),
     )
+
+
+def _metric(case: Case, accuracy: Accuracy) -> Metric:
+    quantity, home = accuracy.quantity, case.site(accuracy.quantity.birth).source
+    return Metric(quantity.name, quantity.line, accuracy.reported, accuracy.recomputed, home.path, home.cell)
 
 
 def lines(case: Case, findings: list[Finding], wrong: dict[int, str]) -> tuple[LineVerdict, ...]:

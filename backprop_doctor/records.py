@@ -137,6 +137,8 @@ class Metric:
     line: int
     reported: float | None
     recomputed: float | None
+    path: str = ""
+    cell: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

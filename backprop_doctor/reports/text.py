@@ -272,9 +272,11 @@ def wrap_items(items: Iterable[str], width: int) -> list[str]:
 def _accuracy(file: FileReport) -> Iterator[str]:
     metric = file.network.metric if file.network else None
     if metric and metric.reported is not None and metric.recomputed is not None:
+        elsewhere = metric.path not in ("", file.path)
+        where = f"{clean(metric.path)} " if elsewhere else f"cell {metric.cell}, " if metric.cell is not None else ""
         yield (
-            f"{metric.name} (line {metric.line}) is reported as {percent(metric.reported)} after the first epoch "
-            f"of this short run; recomputed from output and labels it is {percent(metric.recomputed)}"
+            f"{metric.name} ({where}line {metric.line}) is reported as {percent(metric.reported)} after the first "
+            f"epoch of this short run; recomputed from output and labels it is {percent(metric.recomputed)}"
         )
 
 
