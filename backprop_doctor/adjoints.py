@@ -27,12 +27,13 @@ from backprop_doctor.gradients import (
     fits,
 )
 from backprop_doctor.program import Event, Key
-from backprop_doctor.roles import Parameter, Quantity, Roles, is_array
+from backprop_doctor.roles import Meeting, Parameter, Quantity, Roles, is_same
 
 __all__ = ["Adjoint", "Judgement", "judge"]
 
 Array = NDArray[np.float64]
 OTHER_SCALES = (0.6, 1.6)
+LOSSES, LOSSES_TRIED = 6, 20
 Given = Literal["adjoint", "declared", "implied", "canonical", "none"]
 
 
@@ -56,6 +57,11 @@ class Adjoint:
     def right(self) -> bool:
         """Whether the value is the adjoint, up to a constant factor."""
         return self.fit.right
+
+    @property
+    def is_step(self) -> bool:
+        """Whether the value is no object of the program, but what an update adds to a parameter."""
+        return self.value.object < -1
 
 
 NO_CLAIM = Adjoint(
@@ -103,23 +109,25 @@ class _Judge:
                 first.setdefault(event.object, event)
         computed = [e for e in first.values() if self.program.sites[e.site].kind != "load"]
         # What is computed from the parameters after the output (1 - a**2, say) is no part of the forward pass.
-        last = self.roles.output.index if self.roles.output else self.roles.step.middle
+        last = max((m.output.index for m in self.roles.meetings), default=self.roles.step.middle)
         self.forward = [self._quantity(e) for e in computed if self._is_forward(e) and e.index <= last]
-        self.backward = [self._quantity(e) for e in computed if self.roles.backward(e) and is_array(e.value)]
+        self.backward = [self._quantity(e) for e in computed if self.roles.backward(e) and self.roles.is_value(e.value)]
         self.numbers = [
             self._quantity(e) for e in computed if self.roles.backward(e) and isinstance(e.value, (float, int))
         ]
         everything = [*self.forward, *self.backward, *self.numbers]
         self.everything = everything
         self.values = {q.object: self.m.value(q.birth) for q in everything}
-        self.backward = [q for q in self.backward if is_array(self.values[q.object])]
+        self.backward = [q for q in self.backward if self.roles.is_value(self.values[q.object])]
         self._others: list[_Point] = []
+        self._known_live: dict[float | None, Measurement] = {}
         self._known_pairs: dict[tuple[int, float], _Pairs] = {}
 
     def run(self) -> Judgement:
         for parameter in self.roles.parameters:
             self.result.operands[parameter.object] = self._operands(parameter)
-        self.result.target = self.target = self._target()
+        self.targets = self._targets()
+        self.result.target = self.targets[0] if self.targets else None
         self.result.losses = self.losses = self._losses()
         self.result.forward, self.result.backward = self.forward, self.backward
         self.result.claim = self._adjoint
@@ -160,7 +168,23 @@ class _Judge:
                 return part
             if direct:
                 fits.append(found)
+        step = self._step(parameter)
+        if step is not None and step.right:
+            return step
         return fits[0] if fits else None
+
+    def _step(self, parameter: Parameter) -> Adjoint | None:
+        """What the update adds to a parameter, where no gradient of it is stored."""
+        number = -2 - self.roles.parameters.index(parameter)
+        value = Quantity(number, parameter.updates[-1], parameter.index, f"step of {parameter.name}", parameter.line,
+                         parameter.shape)  # fmt: skip
+        for point in self._points(parameter):
+            live = self._live(point.measurement)
+            before, after = live.value(parameter.birth), live.value(parameter.updates[-1])
+            if after is None or np.shape(after) != np.shape(before):
+                return None
+            point.values[number] = np.asarray(after, np.float64) - before
+        return self._on_loss(value, parameter)
 
     def _made_of(self, candidate: Quantity, parameter: Parameter) -> Adjoint | None:
         """A gradient gathered over samples taken one by one, or with weight decay added: its part is judged.
@@ -224,6 +248,14 @@ class _Judge:
             if self.program.sites[e.site].statement is statement and self.program.sites[e.site].kind == "load"
         }
         return sorted(found.values(), key=lambda q: (q.object not in reads, q.index))
+
+    def _live(self, measurement: Measurement) -> Measurement:
+        """The same point with updates in force."""
+        known = self._known_live.get(measurement.scale)
+        if known is None:
+            known = Measurement(self.program, self.roles, self.m.probe, scale=measurement.scale, frozen=False)
+            self._known_live[measurement.scale] = known
+        return known
 
     # -- adjoints ------------------------------------------------------------------------------------
 
@@ -319,32 +351,40 @@ class _Judge:
             numeric = _gathered(points, lambda p, d: float(np.sum(d)), loss.birth)
             if numeric is not None:
                 yield "declared", loss.name, numeric
-        output = self.roles.output
-        if output is None:
-            return
-        for name, slope in CATALOGUE.items():
-            if slope(np.asarray(self.values.get(output.object), np.float64), self.target) is None:
-                continue
+        outputs = [(m.output, t) for m, t in zip(self.roles.meetings, self.targets, strict=True)]
+        for name, slope in CATALOGUE.items() if outputs else ():
+            total: Array | None = None
+            for output, target in outputs:
 
-            def pulled(point: _Point, derivative: Array, slope: Slope = slope) -> float:
-                at = slope(np.asarray(point.values.get(output.object), np.float64), self.target)
-                return float("nan") if at is None else float(np.sum(at * derivative))
+                def pulled(
+                    point: _Point,
+                    derivative: Array,
+                    output: Quantity = output,
+                    target: Array | None = target,
+                    slope: Slope = slope,
+                ) -> float:
+                    at = slope(np.asarray(point.values.get(output.object), np.float64), target)
+                    return float("nan") if at is None else float(np.sum(at * derivative))
 
-            numeric = _gathered(points, pulled, output.birth)
-            if numeric is not None:
-                yield "implied", name, numeric
+                numeric = _gathered(points, pulled, output.birth)
+                if numeric is None or not np.isfinite(numeric).all():
+                    total = None
+                    break
+                total = numeric if total is None else total + numeric
+            if total is not None:
+                yield "implied", name, total
 
     def _canonical(self, value: Quantity, of: Quantity) -> Adjoint | None:
         """Output - target, the adjoint of the pre-activation for the matching loss."""
-        output, target = self.roles.output, self.target
-        if output is None or target is None:
-            return None
-        prediction = np.asarray(self.values[output.object], np.float64)
-        array = aligned(self.values[value.object], prediction.shape)
-        if array is None or aligned(np.empty(of.shape), prediction.shape) is None:
-            return None
-        found = fit(array.ravel(), (prediction - target).ravel())
-        return Adjoint(value, of, found, "canonical", loss="cross-entropy") if found.right else None
+        for meeting, target in zip(self.roles.meetings, self.targets, strict=True):
+            prediction = np.asarray(self.values[meeting.output.object], np.float64)
+            array = aligned(self.values[value.object], prediction.shape)
+            if target is None or array is None or aligned(np.empty(of.shape), prediction.shape) is None:
+                continue
+            found = fit(array.ravel(), (prediction - target).ravel())
+            if found.right:
+                return Adjoint(value, of, found, "canonical", loss="cross-entropy")
+        return None
 
     def _read_with(self, value: Quantity) -> set[int]:
         """Objects that pass in the statement that makes a value."""
@@ -388,13 +428,30 @@ class _Judge:
         if roles.parameters:
             tangent = self.m.tangents(roles.parameters[0].birth)[0]
             slopes = [q for q in names if np.any(tangent.derivatives.get(q.birth, 0.0))]
-        return sorted(slopes, key=lambda q: (not _is_named(q), -q.index))[:6]
+        candidates = sorted(slopes, key=lambda q: (not _is_named(q), -q.index))
+        losses: list[Quantity] = []
+        for candidate in candidates[:LOSSES_TRIED]:
+            if len(losses) < LOSSES and not self._steers(candidate):
+                losses.append(candidate)
+        return losses
 
-    def _target(self) -> Array | None:
-        """The labels in the shape of the output: as they are, transposed, or one-hot."""
-        roles, output = self.roles, self.roles.output
-        if output is None:
-            return None
+    def _steers(self, number: Quantity) -> bool:
+        """Whether the updates hang on a number: a delta, then, and no loss."""
+        live = self._live(self.m)
+        updates = frozenset(key for p in self.roles.parameters for key in p.updates)
+        last = max(self.roles.trace.by_key[key].index for key in updates)
+        changed = live.run({number.birth: lambda v: np.asarray(v) * 1.01 + 0.01}, keep=updates, last=last)
+        return any(not is_same(live.value(key), changed.value(key)) for key in updates)
+
+    def _targets(self) -> list[Array | None]:
+        """For each output the labels in its shape: as they are, transposed, or one-hot."""
+        meetings = self.roles.meetings
+        if len(meetings) == 1:
+            return [self._target(meetings[0])]
+        return [as_target(m.label.value, np.shape(self.values[m.output.object])) if m.label else None for m in meetings]
+
+    def _target(self, meeting: Meeting) -> Array | None:
+        roles, output = self.roles, meeting.output
         shape = np.shape(self.values.get(output.object, self.m.value(output.birth)))
         best: Array | None = None
         for event in roles.trace.events[roles.step.start : roles.step.middle]:
@@ -423,7 +480,9 @@ class _Judge:
     # -- small things --------------------------------------------------------------------------------
 
     def _is_forward(self, event: Event) -> bool:
-        return self.roles.forward(event) and is_array(event.value) and bool(self.roles.on_inputs[event.index])
+        return (
+            self.roles.forward(event) and self.roles.is_value(event.value) and bool(self.roles.on_inputs[event.index])
+        )
 
     def _quantity(self, event: Event) -> Quantity:
         site = self.program.sites[event.site]
@@ -537,6 +596,9 @@ def as_target(labels: object, shape: tuple[int, ...]) -> Array | None:
     if array.ndim == 2 and array.T.shape == shape:
         return array.T.astype(np.float64)
     flat = array.reshape(-1)
+    if flat.size == 1 and array.dtype.kind in "iu" and len(shape) in (1, 2) and 0 <= flat[0] < np.prod(shape) > 1:
+        one_hot: Array = np.eye(int(np.prod(shape)))[flat[0]].reshape(shape)
+        return one_hot
     if len(shape) != 2 or (flat.dtype.kind == "f" and not np.array_equal(flat, np.round(flat))):
         return None
     flat = flat.astype(np.int64)

@@ -7,7 +7,6 @@ further runs; it never runs the program by itself.
 from __future__ import annotations
 
 import ast
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -145,20 +144,7 @@ class Case:
 
     def children(self, event: Event) -> list[Event]:
         """The operands of an expression: the latest events of its child sites before it."""
-        result = []
-        for child in self.program.sites[event.site].children:
-            events = self._by_site.get(child, [])
-            before = bisect_left(events, event.index, key=lambda e: e.index)
-            if before:
-                result.append(events[before - 1])
-        return result
-
-    @cached_property
-    def _by_site(self) -> dict[int, list[Event]]:
-        found: dict[int, list[Event]] = {}
-        for event in self.trace.events:
-            found.setdefault(event.site, []).append(event)
-        return found
+        return self.trace.operands(event, self.program.sites[event.site].children)
 
     # -- values ------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_doctor.program import Key, Probe, Program, Trace
-from backprop_doctor.roles import Parameter, Roles, is_array
+from backprop_doctor.roles import Parameter, Roles
 
 __all__ = ["Fit", "Measurement", "Tangent", "aligned", "fit", "fits", "name_factor"]
 
@@ -176,9 +176,12 @@ class Measurement:
                 derivatives[watched] = (np.asarray(a, np.float64) - b) / (2 * h)
         return Tangent(direction, derivatives)
 
-    def run(self, actions: dict[Key, Callable[[Any], Any]], *, keep: frozenset[Key] | None = None) -> Trace:
-        """Another run at this point, with more actions."""
-        return self.program.run(replace(self.probe, actions={**self._actions, **actions}, keep=keep, last=self._last))
+    def run(
+        self, actions: dict[Key, Callable[[Any], Any]], *, keep: frozenset[Key] | None = None, last: int | None = None
+    ) -> Trace:
+        """Another run at this point, with more actions, to the last watched event or to the one given."""
+        last = self._last if last is None else last
+        return self.program.run(replace(self.probe, actions={**self._actions, **actions}, keep=keep, last=last))
 
     def _shifted(self, key: Key, shift: Array) -> Trace:
         before = self._actions.get(key)
@@ -203,7 +206,7 @@ class Measurement:
             if event.object == -1 or event.object in seen or not roles.on_parameters[event.index]:
                 continue
             seen.add(event.object)
-            array = roles.forward(event) and is_array(event.value)
+            array = roles.forward(event) and roles.is_value(event.value)
             scalar = np.size(event.value) == 1 and not isinstance(event.value, (bool, int))
             if array or (roles.backward(event) and scalar):
                 yield event.key

@@ -22,17 +22,17 @@ PROBE = "_backprop_doctor_probe"
 TICK = "_backprop_doctor_tick"
 CURRENT = "_backprop_doctor_current"
 
-Kind = Literal["load", "operation", "call", "store", "loop"]
+Kind = Literal["load", "operation", "call", "constant", "store", "loop"]
 
 
 @dataclass(slots=True)
 class Site:
     """A place in the program through which values pass.
 
-    ``kind`` tells how the value comes about: read (``load``), computed (``operation``, ``call``),
-    changed in place (``store``); a ``loop`` has ticks instead of values.  ``target`` is the text the
-    value is bound to, ``statement`` the enclosing simple statement (or loop header), ``parent`` the
-    enclosing expression's site.
+    ``kind`` tells how the value comes about: read (``load``), computed (``operation``, ``call``), written
+    out (``constant``), changed in place (``store``); a ``loop`` has ticks instead of values.  ``target`` is
+    the text the value is bound to, ``statement`` the enclosing simple statement (or loop header), ``parent``
+    the enclosing expression's site.
     """
 
     id: int
@@ -202,7 +202,10 @@ class _Rewriter(ast.NodeTransformer):
                 value.elts = [self._bound(v, [t]) for v, t in zip(value.elts, names, strict=True)]
                 return value
         first = len(self.sites)
-        result: ast.expr = self.visit(value)
+        if isinstance(value, ast.Constant) and type(value.value) is float:
+            return self._wrap(self._site(value, "constant", ast.unparse(targets[-1])), value)
+        is_list = isinstance(value, (ast.List, ast.ListComp))
+        result: ast.expr = self._probed(value, "operation") if is_list else self.visit(value)
         if len(self.sites) > first and self.sites[first].node is self._originals.get(id(value)):
             self.sites[first].target = ast.unparse(targets[-1])
         return result
