@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -34,6 +35,8 @@ __all__ = ["Adjoint", "Judgement", "judge"]
 Array = NDArray[np.float64]
 OTHER_SCALES = (0.6, 1.6)
 LOSSES, LOSSES_TRIED = 6, 20
+CLAIMS_TRIED = 6
+PLAIN_WITHIN = 1e-5
 Given = Literal["adjoint", "declared", "implied", "canonical", "none"]
 
 
@@ -119,7 +122,6 @@ class _Judge:
         self.everything = everything
         self.values = {q.object: self.m.value(q.birth) for q in everything}
         self.backward = [q for q in self.backward if self.roles.is_value(self.values[q.object])]
-        self._others: list[_Point] = []
         self._known_live: dict[float | None, Measurement] = {}
         self._known_pairs: dict[tuple[int, float], _Pairs] = {}
 
@@ -218,8 +220,8 @@ class _Judge:
             if value.index >= found.value.index or not _is_named(value) or array.size != last.size:
                 continue
             if fit(array, last).right:
-                claim = self._on_upstream(value, parameter) or self._on_loss(value, parameter)
-                if claim is not None and claim.right:
+                claim = self._adjoint(value, parameter)
+                if claim.right:
                     same.append(claim)
         self.result.adjoints |= {claim.value.object: claim for claim in same[:-1]}
         return same[-1]
@@ -270,15 +272,42 @@ class _Judge:
 
     def _points(self, of: Quantity) -> list[_Point]:
         """Where to compare: few elements leave so few equations that anything fits, so they get more points."""
-        points = [_Point(self.m, self.values)]
         size = int(np.prod(of.shape))
-        if size < DIRECTIONS:
-            if not self._others:
-                for scale in OTHER_SCALES:
-                    other = Measurement(self.m.program, self.roles, self.m.probe, scale=scale)
-                    self._others.append(_Point(other, {q.object: other.value(q.birth) for q in self.everything}))
-            points += self._others[: DIRECTIONS - size]
+        return [_Point(self.m, self.values), *(self._others[: DIRECTIONS - size] if size < DIRECTIONS else ())]
+
+    @cached_property
+    def _others(self) -> list[_Point]:
+        points = []
+        for scale in OTHER_SCALES:
+            other = Measurement(self.m.program, self.roles, self.m.probe, scale=scale)
+            points.append(_Point(other, {q.object: other.value(q.birth) for q in self.everything}))
         return points
+
+    def _is_plain(self, factor: float) -> bool:
+        """Whether a factor is 1, 2 or 1/2, times or over a length of the data."""
+        sizes = {1, *self.roles.batch.shape, *(n for m in self.roles.meetings for n in m.output.shape)}
+        return any(
+            abs(abs(factor) / (number * size**power) - 1) < PLAIN_WITHIN
+            for number in (1.0, 2.0, 0.5)
+            for size in sizes
+            for power in (1.0, -1.0)
+            if size
+        )
+
+    def _holds(self, claim: Adjoint) -> bool:
+        """Whether a claim with an odd factor has the same one at another point: chance has another each time."""
+        assert claim.upstream is not None and claim.through is not None
+        point = self._others[-1]
+        tangents = point.measurement.tangents(claim.of.birth, STEP_RELATIVE / 50)
+        analytic = _projections(claim.value, claim.of.shape, [(point, tangents)])
+        upstream = np.asarray(point.values[claim.upstream.object], np.float64)
+        through = [t.derivatives.get(claim.through.birth) for t in tangents]
+        if analytic is None or any(d is None or np.size(d) != upstream.size for d in through):
+            return False
+        numeric = np.array([float(np.sum(upstream.ravel() * np.ravel(d))) for d in through])
+        other = fit(analytic, numeric)
+        # Where all is zero there (a dead unit), nothing speaks against it.
+        return not analytic.any() or (other.residual < 0.05 and abs(other.factor / claim.fit.factor - 1) < 0.01)
 
     def _on_upstream(self, value: Quantity, of: Quantity, step: float = STEP_RELATIVE) -> Adjoint | None:
         """The claim judged on the adjoints of all later values that are there already."""
@@ -299,9 +328,16 @@ class _Judge:
         if right:
             # Values with names carry roles; the nearest of them says most about this line.
             named = [a for a in right if _is_named(a.upstream) and _is_named(a.through)] or right
-            nearest = max(a.upstream.index for a in named if a.upstream)
-            near = [a for a in named if a.upstream and a.upstream.index == nearest]
-            return min(near, key=lambda a: a.through.index if a.through else 0)
+            ranked = sorted(
+                named,
+                key=lambda a: (-a.upstream.index if a.upstream else 0, a.through.index if a.through else 0),
+            )
+            plain = [a for a in ranked if self._is_plain(a.fit.factor)]
+            chosen = next(iter(plain), None) or next((a for a in ranked[:CLAIMS_TRIED] if self._holds(a)), None)
+            if chosen is not None:
+                return chosen
+            residuals = np.where(residuals < RIGHT_BELOW, np.inf, residuals)
+            allowed &= np.isfinite(residuals)
         if not allowed.any():
             return None
         if step == STEP_RELATIVE and len(analytic) > 1 and residuals.min() < 0.05:

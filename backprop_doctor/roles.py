@@ -33,7 +33,9 @@ __all__ = [
 ]
 
 Mask = NDArray[np.bool_]
+Array = NDArray[np.float64]
 SOURCES_LIMIT = 60
+ZEROS_SOUGHT = 10_000
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Roles:
 
     ``batch`` is the part of the inputs that the first step uses.  ``on_parameters``, ``on_inputs`` and
     ``on_labels`` say for each event of ``trace`` (by index) whether it depends on any of these; ``reach``
-    has one such mask per source.  ``scalars`` says that the network computes with plain numbers.
+    has one such mask per source; ``apart`` is the same run with all that starts at zero moved off it.  ``scalars`` says that the network computes with plain numbers.
     """
 
     trace: Trace
@@ -103,7 +105,8 @@ class Roles:
     on_inputs: Mask
     on_labels: Mask
     names: dict[int, str]
-    reach: dict[int, Mask] = field(default_factory=dict)
+    reach: dict[int, Mask]
+    apart: Trace
     scalars: bool = False
     meetings: list[Meeting] = field(default_factory=list)
 
@@ -147,7 +150,7 @@ def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = 
     """
     first_seen = _first_seen(trace)
     loops = _loops(trace, patient=final)
-    known: dict[object, Mask] = {}
+    known: dict[object, Any] = {}
     settled = -1
     for outer in loops:
         carried = set(_carried(program, trace, outer, first_seen))
@@ -298,19 +301,23 @@ def reach(
     sources: list[list[Event]],
     last: int,
     zeros: list[Event],
-    known: dict[object, Mask],
-) -> dict[int, Mask]:
+    known: dict[object, Any],
+) -> tuple[dict[int, Mask], Trace]:
     """For each source, which events of a trace change when it is disturbed.
 
     A source is one object, at the event given, or several that play one part (the samples of a batch, taken
     one by one); it goes by its first.  Weights that start at zero hide what passes through them: ``zeros``
-    are moved off zero first.  ``known`` keeps the answers for other questions about the same trace.
+    are moved off zero first; the run with that alone comes second.  ``known`` keeps the answers for other
+    questions about the same trace.
     """
     moved = {event.key: disturbed for event in zeros}
-    base = program.run(replace(probe, actions=moved, last=last)) if moved else trace
+    start = (last, *moved)
+    if start not in known:
+        known[start] = program.run(replace(probe, actions=moved, last=last)) if moved else trace
+    base = known[start]
     masks: dict[int, Mask] = {}
     for source in sources:
-        question = (last, *moved, None, *(e.key for e in source))
+        question = (*start, None, *(e.key for e in source))
         if question in known:
             masks[source[0].object] = known[question]
             continue
@@ -322,7 +329,7 @@ def reach(
                 continue
             one, other = base.by_key.get(event.key), changed.by_key.get(event.key)
             mask[event.index] = one is None or other is None or not is_same(one.value, other.value)
-    return masks
+    return masks, base
 
 
 def _disturbed_twice(value: Any) -> Any:
@@ -346,6 +353,12 @@ def _alike(program: Program, sources: list[Event], carried: dict[int, Event]) ->
     return sorted(groups.values(), key=lambda group: group[0].object not in carried)
 
 
+def hides(value: Array) -> bool:
+    """Whether zeros in an array may hide what depends on what: a weight of 0, a sample of nothing but 0."""
+    slices = [np.any(value, axis=tuple(a for a in range(value.ndim) if a != axis)) for axis in range(value.ndim)]
+    return value.size <= ZEROS_SOUGHT and not all(s.all() for s in slices)
+
+
 def _is_variable(node: ast.AST) -> bool:
     """Whether a number read there is a variable of its own, and not an element of a list."""
     key = node.slice if isinstance(node, ast.Subscript) else None
@@ -362,7 +375,7 @@ def _roles_in(
     loop: Iteration,
     training: Iteration,
     first_seen: dict[int, Event],
-    known: dict[object, Mask],
+    known: dict[object, Any],
     *,
     numbers: bool,
     scalars: bool,
@@ -384,12 +397,12 @@ def _roles_in(
         return None
     last = max(event.index for event in carried.values())
     groups = _alike(program, sources, carried)[:SOURCES_LIMIT]
-    zeros = [e for e in sources if is_array(e.value) and e.value.dtype.kind == "f" and not e.value.any()]
-    masks = reach(program, trace, probe, groups, last, zeros, known)
+    zeros = [e for e in sources if is_real(e.value) and hides(e.value)]
+    masks, base = reach(program, trace, probe, groups, last, zeros, known)
     # Labels that the program makes from the inputs hang on them before training only: disturb later.
     makers = [g for g in groups if any(masks[g[0].object][o.index] for o in sources if o not in g)]
     late = [[entries[e.object] for e in group] for group in makers]
-    masks |= reach(program, trace, probe, late, last, zeros, known) if late else {}
+    masks |= reach(program, trace, probe, late, last, zeros, known)[0] if late else {}
     # Counts and class numbers change by jumps, if at all: only real arrays tell who depends on whom.
     turn = np.zeros(len(trace.events), bool)
     for event in trace.events[loop.start : loop.middle]:
@@ -462,6 +475,7 @@ def _roles_in(
         on_labels=masks[y],
         names=names,
         reach=masks,
+        apart=base,
         scalars=scalars,
     )
     roles.meetings = _meetings(program, roles, first_seen)
@@ -603,7 +617,10 @@ def _meetings(program: Program, roles: Roles, first_seen: dict[int, Event]) -> l
             same = (
                 e
                 for e in trace.events[loop.start : birth.index]
-                if is_array(e.value) and is_output(e) and e is first_seen[e.object] and is_same(e.value, birth.value)
+                if is_array(e.value)
+                and is_output(e)
+                and e is first_seen[e.object]
+                and is_same(roles.apart.value(e.key), roles.apart.value(birth.key))
             )
             found[number] = Meeting(_quantity(program, next(same, birth), roles.names), with_label)
     return sorted(found.values(), key=lambda m: m.output.index)
