@@ -255,7 +255,7 @@ class _Judge:
         """The same point with updates in force."""
         known = self._known_live.get(measurement.scale)
         if known is None:
-            known = Measurement(self.program, self.roles, self.m.probe, scale=measurement.scale, frozen=False)
+            known = measurement.moved(frozen=False)
             self._known_live[measurement.scale] = known
         return known
 
@@ -279,7 +279,7 @@ class _Judge:
     def _others(self) -> list[_Point]:
         points = []
         for scale in OTHER_SCALES:
-            other = Measurement(self.m.program, self.roles, self.m.probe, scale=scale)
+            other = self.m.moved(scale=scale)
             points.append(_Point(other, {q.object: other.value(q.birth) for q in self.everything}))
         return points
 
@@ -296,13 +296,14 @@ class _Judge:
 
     def _holds(self, claim: Adjoint) -> bool:
         """Whether a claim with an odd factor has the same one at another point: chance has another each time."""
-        assert claim.upstream is not None and claim.through is not None
+        if claim.upstream is None or claim.through is None:
+            return False
         point = self._others[-1]
         tangents = point.measurement.tangents(claim.of.birth, STEP_RELATIVE / 50)
         analytic = _projections(claim.value, claim.of.shape, [(point, tangents)])
         upstream = np.asarray(point.values[claim.upstream.object], np.float64)
-        through = [t.derivatives.get(claim.through.birth) for t in tangents]
-        if analytic is None or any(d is None or np.size(d) != upstream.size for d in through):
+        through = [t.derivatives[claim.through.birth] for t in tangents if claim.through.birth in t.derivatives]
+        if analytic is None or len(through) < len(tangents) or any(np.size(d) != upstream.size for d in through):
             return False
         numeric = np.array([float(np.sum(upstream.ravel() * np.ravel(d))) for d in through])
         other = fit(analytic, numeric)

@@ -155,7 +155,7 @@ class Case:
     @cached_property
     def live(self) -> Trace:
         """The run from the same point with updates in force."""
-        return Measurement(self.program, self.roles, self.probe, scale=self.measurement.scale, frozen=False).trace
+        return self.measurement.moved(frozen=False).trace
 
     @cached_property
     def accuracy(self) -> Accuracy | None:
@@ -166,15 +166,7 @@ class Case:
 
     def run_updating_all_but(self, parameter: Parameter) -> Trace:
         """The run from the same point with one parameter's update held back and all others in force."""
-        held = Measurement(
-            self.program,
-            self.roles,
-            self.probe,
-            scale=self.measurement.scale,
-            frozen=False,
-            hold=(parameter,),
-        )
-        return held.trace
+        return self.measurement.moved(frozen=False, hold=(parameter,)).trace
 
     def run(self, actions: dict[Key, Callable[[Any], Any]], **changes: Any) -> Trace:
         """A run from the program's own initial values with other actions."""

@@ -13,7 +13,7 @@ from typing import Any
 from backprop_doctor import adjoints, axes, chart, confinement, rules
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.errors import CannotCheckError, ProgramError
-from backprop_doctor.gradients import Measurement
+from backprop_doctor.gradients import lively
 from backprop_doctor.instrument import instrument
 from backprop_doctor.program import Probe, Program, Surroundings, Trace
 from backprop_doctor.proof import prove
@@ -117,7 +117,7 @@ def open_case(source: Source, surroundings: Surroundings | None = None, *, seed:
     """Run a program, find its roles and judge its derivatives."""
     program = Program(instrument(source), surroundings, seed=seed)
     trace, roles, probe, remarks = _recorded(program, sizes)
-    measurement = Measurement(program, roles, probe)
+    measurement = lively(program, roles, probe)
     return Case(
         program=program,
         probe=probe,

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from backprop_doctor.program import Key, Probe, Program, Trace
 from backprop_doctor.roles import Parameter, Roles
 
-__all__ = ["Fit", "Measurement", "Tangent", "aligned", "fit", "fits", "name_factor"]
+__all__ = ["Fit", "Measurement", "Tangent", "aligned", "fit", "fits", "lively", "name_factor"]
 
 Array = NDArray[np.float64]
 
 DIRECTIONS = 3
 STEP_RELATIVE = 1e-5
+VARIANTS = 3
 RIGHT_BELOW = 1e-5  # residuals of right gradients are 1e-7 and smaller
 WRONG_ABOVE = 1e-3
 
@@ -127,6 +128,9 @@ class Measurement:
         Whether updates hand back the old value, so that all of the run is evaluated at one point.
     hold : iterable of Parameter
         When not ``frozen``, the parameters whose updates alone are held back.
+    variant : int
+        Which of the points of that scale: 0 has the program's own inputs, others have inputs off zero, and
+        the last has no negative numbers, so that no unit is dead.
     """
 
     def __init__(
@@ -138,10 +142,12 @@ class Measurement:
         scale: float | None = 1.0,
         frozen: bool = True,
         hold: Iterable[Parameter] = (),
+        variant: int = 0,
     ) -> None:
         self.program = program
         self.roles = roles
         self.scale = scale
+        self.variant = variant
         self.probe = probe
         self._actions = self._point(scale)
         self._actions |= self._freeze(roles.parameters if frozen else hold)
@@ -150,6 +156,13 @@ class Measurement:
         self.trace: Trace = program.run(replace(probe, actions=self._actions, last=self._last))
         self.watch: frozenset[Key] = frozenset(self._watched())
         self._last = max((e.index for e in self.trace.events if e.key in self.watch), default=self._last)
+
+    def moved(self, *, scale: float | None = None, frozen: bool = True, hold: Iterable[Parameter] = ()) -> Measurement:
+        """The same with weights of another scale, or with updates in force."""
+        scale = self.scale if scale is None else scale
+        return Measurement(
+            self.program, self.roles, self.probe, scale=scale, frozen=frozen, hold=hold, variant=self.variant
+        )
 
     def value(self, key: Key) -> Any:
         """The value at an event, at this point."""
@@ -215,9 +228,20 @@ class Measurement:
         if scale is None:
             return {}
         actions: dict[Key, Callable[[Any], Any]] = {}
+        positive = self.variant == VARIANTS - 1
         for i, parameter in enumerate([*self.roles.parameters, *self.roles.constants]):
-            actions[parameter.birth] = _Constant(_generic(parameter.shape, scale, i))
+            value = _generic(parameter.shape, scale, i + 100 * self.variant)
+            actions[parameter.birth] = _Constant(np.abs(value) if positive else value)
+        for data in self.roles.inputs if self.variant else ():
+            actions[data.birth] = _moved_off_zero
         return actions
+
+    @property
+    def alive(self) -> int:
+        """How many parameters move an output here: a dead unit or a sample of zeros would hide a gradient."""
+        outputs = [m.output.birth for m in self.roles.meetings]
+        tangents = [self.tangents(p.birth)[0] for p in self.roles.parameters]
+        return sum(any(np.any(t.derivatives.get(key, 0.0)) for key in outputs) for t in tangents)
 
     def _freeze(self, parameters: Iterable[Parameter]) -> dict[Key, Callable[[Any], Any]]:
         actions: dict[Key, Callable[[Any], Any]] = {}
@@ -226,6 +250,19 @@ class Measurement:
             self._actions[parameter.birth] = remember
             actions |= dict.fromkeys(parameter.updates, remember.recall)
         return actions
+
+
+def lively(program: Program, roles: Roles, probe: Probe) -> Measurement:
+    """A measurement at the first point at which every parameter matters, or else at the best there is."""
+    best: Measurement | None = None
+    for variant in range(VARIANTS):
+        candidate = Measurement(program, roles, probe, variant=variant)
+        if best is None or candidate.alive > best.alive:
+            best = candidate
+        if not roles.meetings or best.alive == len(roles.parameters):
+            break
+    assert best is not None
+    return best
 
 
 class _Constant:
@@ -250,6 +287,15 @@ class _Remember:
 
     def recall(self, value: Any) -> Any:
         return self._value.copy()
+
+
+def _moved_off_zero(value: Any) -> Any:
+    """Inputs with positive noise of their own size; whole numbers, which may be indices, as they are."""
+    array = np.asarray(value)
+    if array.dtype.kind != "f":
+        return value
+    size = float(np.sqrt(np.mean(np.square(array)))) or 1.0
+    return array + size * (0.3 + np.random.default_rng(5).random(array.shape))
 
 
 def _generic(shape: tuple[int, ...], scale: float, number: int) -> Array:

@@ -9,7 +9,7 @@ value depends on the labels.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -90,7 +90,8 @@ class Roles:
 
     ``batch`` is the part of the inputs that the first step uses.  ``on_parameters``, ``on_inputs`` and
     ``on_labels`` say for each event of ``trace`` (by index) whether it depends on any of these; ``reach``
-    has one such mask per source; ``apart`` is the same run with all that starts at zero moved off it.  ``scalars`` says that the network computes with plain numbers.
+    has one such mask per source; ``apart`` is the same run with all that starts at zero moved off it.
+    ``scalars`` says that the network computes with plain numbers.
     """
 
     trace: Trace
@@ -301,16 +302,17 @@ def reach(
     sources: list[list[Event]],
     last: int,
     zeros: list[Event],
+    alive: Sequence[Event],
     known: dict[object, Any],
 ) -> tuple[dict[int, Mask], Trace]:
     """For each source, which events of a trace change when it is disturbed.
 
     A source is one object, at the event given, or several that play one part (the samples of a batch, taken
     one by one); it goes by its first.  Weights that start at zero hide what passes through them: ``zeros``
-    are moved off zero first; the run with that alone comes second.  ``known`` keeps the answers for other
-    questions about the same trace.
+    are moved off zero first; so are dead units: ``alive`` are made positive.  The run with that alone comes
+    second.  ``known`` keeps the answers for other questions about the same trace.
     """
-    moved = {event.key: disturbed for event in zeros}
+    moved = {event.key: disturbed for event in zeros} | {event.key: _positive for event in alive}
     start = (last, *moved)
     if start not in known:
         known[start] = program.run(replace(probe, actions=moved, last=last)) if moved else trace
@@ -321,7 +323,7 @@ def reach(
         if question in known:
             masks[source[0].object] = known[question]
             continue
-        actions = {e.key: (_disturbed_twice if e.key in moved else disturbed) for e in source}
+        actions = {e.key: _Then(moved.get(e.key), disturbed) for e in source}
         changed = program.run(replace(probe, actions={**moved, **actions}, last=last))
         mask = masks[source[0].object] = known[question] = np.zeros(len(trace.events), bool)
         for event in trace.events[: last + 1]:
@@ -332,8 +334,26 @@ def reach(
     return masks, base
 
 
-def _disturbed_twice(value: Any) -> Any:
-    return disturbed(disturbed(value))
+@dataclass(frozen=True)
+class _Then:
+    """One change after another."""
+
+    first: Callable[[Any], Any] | None
+    second: Callable[[Any], Any]
+
+    def __call__(self, value: Any) -> Any:
+        return self.second(self.first(value) if self.first else value)
+
+
+def _positive(value: Any) -> Any:
+    """Positive numbers, small enough to saturate nothing."""
+    noise = np.random.default_rng(13).random(np.shape(value))
+    return (0.5 + noise) / max(np.shape(value), default=1)
+
+
+def _is_whole(value: Array) -> bool:
+    """Whether an array holds whole numbers: classes and one-hot rows are not to become fractions."""
+    return bool(np.array_equal(value, np.round(value)))
 
 
 def _alike(program: Program, sources: list[Event], carried: dict[int, Event]) -> list[list[Event]]:
@@ -379,6 +399,7 @@ def _roles_in(
     *,
     numbers: bool,
     scalars: bool,
+    positive: bool = False,
 ) -> Roles | None:
     carried = _carried(program, trace, loop, first_seen)
     sources: list[Event] = []
@@ -398,11 +419,14 @@ def _roles_in(
     last = max(event.index for event in carried.values())
     groups = _alike(program, sources, carried)[:SOURCES_LIMIT]
     zeros = [e for e in sources if is_real(e.value) and hides(e.value)]
-    masks, base = reach(program, trace, probe, groups, last, zeros, known)
+    alive: list[Event] = []
+    if positive:
+        alive = [e for e in sources if is_real(e.value) and (e.object in carried or not _is_whole(e.value))]
+    masks, base = reach(program, trace, probe, groups, last, zeros, alive, known)
     # Labels that the program makes from the inputs hang on them before training only: disturb later.
     makers = [g for g in groups if any(masks[g[0].object][o.index] for o in sources if o not in g)]
     late = [[entries[e.object] for e in group] for group in makers]
-    masks |= reach(program, trace, probe, late, last, zeros, known)[0] if late else {}
+    masks |= reach(program, trace, probe, late, last, zeros, alive, known)[0] if late else {}
     # Counts and class numbers change by jumps, if at all: only real arrays tell who depends on whom.
     turn = np.zeros(len(trace.events), bool)
     for event in trace.events[loop.start : loop.middle]:
@@ -441,6 +465,13 @@ def _roles_in(
             rank = (len(params), x not in carried, only_x - only_y)
             if best is None or rank > best[0]:
                 best = (rank, x, y, params)
+    if (best is None or best[1] in carried) and not positive:
+        # Dead units may hide that the inputs matter.
+        found = _roles_in(
+            program, trace, probe, loop, training, first_seen, known, numbers=numbers, scalars=scalars, positive=True
+        )
+        if found is not None or best is None:
+            return found
     if best is None:
         return None
     _, x, y, params = best
