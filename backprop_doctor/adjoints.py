@@ -27,8 +27,8 @@ from backprop_doctor.gradients import (
     fit,
     fits,
 )
-from backprop_doctor.program import Event, Key
-from backprop_doctor.roles import Meeting, Parameter, Quantity, Roles, is_same
+from backprop_doctor.program import Event, Key, Once
+from backprop_doctor.roles import Meeting, Parameter, Quantity, Roles, Use, is_same
 
 __all__ = ["Adjoint", "Judgement", "judge"]
 
@@ -36,6 +36,7 @@ Array = NDArray[np.float64]
 OTHER_SCALES = (0.6, 1.6)
 LOSSES, LOSSES_TRIED = 6, 20
 CLAIMS_TRIED = 6
+USES_TRIED = 4
 PLAIN_WITHIN = 1e-5
 Given = Literal["adjoint", "declared", "implied", "canonical", "none"]
 
@@ -77,7 +78,8 @@ class Judgement:
     """The verdicts on all backward values.
 
     ``forward`` and ``backward`` are the arrays computed in the step, in order; ``claim(value, of)`` judges
-    the claim that one of them is the adjoint of a forward value or parameter.  ``gradients`` has one entry
+    the claim that one of them is the adjoint of a forward value or parameter, and ``is_definite`` says of a
+    claim that fails whether nothing else could make it true.  ``gradients`` has one entry
     a parameter (None: no value with its elements was found); ``adjoints`` maps a backward object to the
     best that can be said of it; ``declared`` is the loss the program computes, if any.
     """
@@ -93,6 +95,7 @@ class Judgement:
     backward: list[Quantity] = field(default_factory=list)
     claim: Callable[[Quantity, Quantity], Adjoint] = field(default=lambda value, of: NO_CLAIM)
     losses: list[Quantity] = field(default_factory=list)
+    is_definite: Callable[[Adjoint], bool] = field(default=lambda claim: False)
 
 
 def judge(measurement: Measurement) -> Judgement:
@@ -123,7 +126,8 @@ class _Judge:
         self.values = {q.object: self.m.value(q.birth) for q in everything}
         self.backward = [q for q in self.backward if self.roles.is_value(self.values[q.object])]
         self._known_live: dict[float | None, Measurement] = {}
-        self._known_pairs: dict[tuple[int, float], _Pairs] = {}
+        self._known_pairs: dict[tuple[Key, float], _Pairs] = {}
+        self._more: list[Adjoint] = []
 
     def run(self) -> Judgement:
         for parameter in self.roles.parameters:
@@ -133,9 +137,10 @@ class _Judge:
         self.result.losses = self.losses = self._losses()
         self.result.forward, self.result.backward = self.forward, self.backward
         self.result.claim = self._adjoint
+        self.result.is_definite = self._is_definite
         for parameter in self.roles.parameters:
             self.result.gradients[parameter.object] = self._gradient(parameter)
-        pending = [g for g in self.result.gradients.values() if g]
+        pending = [*self._more, *(g for g in self.result.gradients.values() if g)]
         while pending:
             link = pending.pop()
             upstream, through = link.upstream, link.through
@@ -206,10 +211,33 @@ class _Judge:
         for several in reversed(parts.values()):
             total = sum((np.ravel(self.values[q.object]) for q in several), np.zeros(whole.size))
             if fit(whole, total).right if whole.size < DIRECTIONS else fit(rest, total - (total @ own) * own).right:
-                claim = self._adjoint(several[0], parameter)
-                if claim.right:
-                    return claim
+                # The first stands for all, unless the parts come from one another, as they do in time.
+                ends = [several[0], several[-1]] if len(several) > 1 else several
+                claims = [self._adjoint(part, parameter) for part in ends]
+                if not all(claim.right for claim in claims):
+                    claims = self._by_use(several, parameter)
+                if claims:
+                    self._more += claims[:-1]
+                    return claims[-1]
         return None
+
+    def _by_use(self, parts: list[Quantity], parameter: Parameter) -> list[Adjoint]:
+        """Where a parameter is used several times (in time, say), each part of its gradient belongs to one use."""
+        reads = [
+            Use(e.object, e.key, e.index, parameter.name, self.program.sites[e.site].line, parameter.shape)
+            for e in self.roles.trace.events[self.roles.step.start : parts[0].index]
+            if e.object == parameter.object and self.program.sites[e.site].kind == "load"
+        ]
+        if len(reads) < 2:
+            return []
+        claims: list[Adjoint] = []
+        for part in parts[:USES_TRIED]:
+            for use in reads[: -USES_TRIED - 1 : -1]:
+                claim = self._on_upstream(part, use)
+                if claim is not None and claim.right:
+                    claims.append(claim)
+                    break
+        return claims
 
     def _earliest(self, found: Adjoint, parameter: Parameter) -> Adjoint:
         """The first value that is the same gradient: a velocity or a step is made from it."""
@@ -299,7 +327,7 @@ class _Judge:
         if claim.upstream is None or claim.through is None:
             return False
         point = self._others[-1]
-        tangents = point.measurement.tangents(claim.of.birth, STEP_RELATIVE / 50)
+        tangents = _tangents(point, claim.of, STEP_RELATIVE / 50)
         analytic = _projections(claim.value, claim.of.shape, [(point, tangents)])
         upstream = np.asarray(point.values[claim.upstream.object], np.float64)
         through = [t.derivatives[claim.through.birth] for t in tangents if claim.through.birth in t.derivatives]
@@ -312,7 +340,7 @@ class _Judge:
 
     def _on_upstream(self, value: Quantity, of: Quantity, step: float = STEP_RELATIVE) -> Adjoint | None:
         """The claim judged on the adjoints of all later values that are there already."""
-        points = [(p, p.measurement.tangents(of.birth, step)) for p in self._points(of)]
+        points = [(p, _tangents(p, of, step)) for p in self._points(of)]
         analytic = _projections(value, of.shape, points)
         if analytic is None:
             return None
@@ -350,11 +378,11 @@ class _Judge:
         return claim(int(np.argmin(np.where(direct, residuals, np.inf) if direct.any() else residuals)))
 
     def _pairs(self, of: Quantity, step: float, points: Points) -> _Pairs:
-        if (of.object, step) not in self._known_pairs:
+        if (of.birth, step) not in self._known_pairs:
             ups = [q for q in self.backward if q.object != of.object]
             throughs = [q for q in self.forward if q.index > of.index and q.object != of.object]
-            self._known_pairs[of.object, step] = _Pairs.of(ups, throughs, points)
-        return self._known_pairs[of.object, step]
+            self._known_pairs[of.birth, step] = _Pairs.of(ups, throughs, points)
+        return self._known_pairs[of.birth, step]
 
     def _copies_of(self, value: Quantity) -> set[int]:
         """Values that hold the same numbers up to a factor: they say nothing of this one."""
@@ -368,7 +396,7 @@ class _Judge:
     def _on_loss(self, value: Quantity, of: Quantity) -> Adjoint | None:
         best: Adjoint | None = None
         for step in (STEP_RELATIVE, STEP_RELATIVE / 50):
-            points = [(p, p.measurement.tangents(of.birth, step)) for p in self._points(of)]
+            points = [(p, _tangents(p, of, step)) for p in self._points(of)]
             analytic = _projections(value, of.shape, points)
             if analytic is None:
                 return None
@@ -431,6 +459,50 @@ class _Judge:
             for e in self.roles.trace.events[self.roles.step.start : value.index]
             if self.program.sites[e.site].statement is statement
         }
+
+    def _is_definite(self, claim: Adjoint) -> bool:
+        """Whether a failed claim is a fault of its line, and not for want of understanding.
+
+        Either all that follows from the value goes through the one later value whose adjoint the line was given;
+        or the loss is known and all backward values that the line reads are right.
+        """
+        if claim.right:
+            return False
+        if claim.upstream is not None and claim.through is not None and self._is_cut(claim.of, claim.through):
+            return True
+        anchored = [a for a in self._claims_made() if a.right and a.given in ("declared", "implied", "canonical")]
+        read = self._read_with(claim.value)
+        links = {a.value.object: a for a in self._claims_made()}
+        fed = [q for q in self.backward if q.object in read and q.object != claim.value.object and q.object in links]
+        if not anchored:
+            # The first of all adjoints may be what is wrong: then a loss must be there to say so.
+            return not fed and any(self._moves(claim.of, loss) for loss in self.losses)
+        return all(links[q.object].right for q in fed)
+
+    def _claims_made(self) -> list[Adjoint]:
+        return [*self.result.adjoints.values(), *(g for g in self.result.gradients.values() if g)]
+
+    def _moves(self, of: Quantity, loss: Quantity) -> bool:
+        tangents = self.m.tangents(of.birth, once=isinstance(of, Use))
+        return any(np.any(t.derivatives.get(loss.birth, 0.0)) for t in tangents)
+
+    def _is_cut(self, of: Quantity, through: Quantity) -> bool:
+        """Whether a value reaches the outputs by way of one later value only: held, it lets nothing pass."""
+        outputs = frozenset(m.output.birth for m in self.roles.meetings)
+        held = self.m.value(through.birth)
+        if held is None or not outputs or through.birth in outputs:
+            return through.birth in outputs and len(outputs) == 1
+        direction = self.m.tangents(of.birth, once=isinstance(of, Use))[0].direction
+        size = float(np.sqrt(np.mean(np.square(np.asarray(self.m.value(of.birth), np.float64))))) or 1.0
+
+        def move(value: Any) -> Any:
+            return np.asarray(value, np.float64) + 1e-3 * size * direction
+
+        after = self.m.run(
+            {of.birth: Once(move) if isinstance(of, Use) else move, through.birth: lambda value: held},
+            keep=outputs,
+        )
+        return all(is_same(after.value(key), self.m.value(key)) for key in outputs)
 
     def _unused(self) -> None:
         """Say what named backward values are that no gradient was traced through."""
@@ -536,6 +608,12 @@ class _Point:
 
 
 Points = list[tuple[_Point, list[Tangent]]]
+
+
+def _tangents(point: _Point, of: Quantity, step: float) -> list[Tangent]:
+    return point.measurement.tangents(of.birth, step, once=isinstance(of, Use))
+
+
 Slope = Callable[[Array, "Array | None"], "Array | None"]
 
 

@@ -247,15 +247,15 @@ class Case:
 
     @cached_property
     def wrong_adjoints(self) -> list[Adjoint]:
-        """Values used as adjoints that are not, in the order of the backward pass."""
-        wrong = [a for a in self.judgement.adjoints.values() if not a.right]
+        """Values used as adjoints that are not, beyond doubt, in the order of the backward pass."""
+        wrong = [a for a in self.judgement.adjoints.values() if not a.right and self.judgement.is_definite(a)]
         return sorted(wrong, key=lambda a: a.value.index)
 
     @cached_property
     def wrong_gradients(self) -> list[tuple[Parameter, Adjoint]]:
-        """Parameters whose gradient has the right shape and the wrong direction."""
+        """Parameters whose gradient has the right shape and, beyond doubt, the wrong direction."""
         pairs = [(p, self.gradient(p)) for p in self.roles.parameters]
-        return [(p, g) for p, g in pairs if g is not None and not g.right]
+        return [(p, g) for p, g in pairs if g is not None and not g.right and self.judgement.is_definite(g)]
 
     def operand_quantities(self, statement: ast.stmt) -> list[Quantity]:
         """Arrays computed earlier that a statement reads, in reading order."""

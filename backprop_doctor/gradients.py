@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_doctor.program import Key, Probe, Program, Trace
+from backprop_doctor.program import Key, Once, Probe, Program, Trace
 from backprop_doctor.roles import Parameter, Roles
 
 __all__ = ["Fit", "Measurement", "Tangent", "aligned", "fit", "fits", "lively", "name_factor"]
@@ -152,7 +152,7 @@ class Measurement:
         self._actions = self._point(scale)
         self._actions |= self._freeze(roles.parameters if frozen else hold)
         self._last = min(roles.step.end, len(roles.trace.events)) - 1
-        self._tangents: dict[tuple[Key, float], list[Tangent]] = {}
+        self._tangents: dict[tuple[Key, float, bool], list[Tangent]] = {}
         self.trace: Trace = program.run(replace(probe, actions=self._actions, last=self._last))
         self.watch: frozenset[Key] = frozenset(self._watched())
         self._last = max((e.index for e in self.trace.events if e.key in self.watch), default=self._last)
@@ -168,20 +168,24 @@ class Measurement:
         """The value at an event, at this point."""
         return self.trace.value(key)
 
-    def tangents(self, key: Key, step: float = STEP_RELATIVE) -> list[Tangent]:
-        """Derivatives of all watched events along a few directions at ``key``; cached."""
-        known = self._tangents.get((key, step))
+    def tangents(self, key: Key, step: float = STEP_RELATIVE, *, once: bool = False) -> list[Tangent]:
+        """Derivatives of all watched events along a few directions at ``key``; cached.
+
+        With ``once`` the value is moved for this one reading, else wherever it is read from there on.
+        """
+        known = self._tangents.get((key, step, once))
         if known is None:
-            known = self._tangents[key, step] = [self.along(key, d, step) for d in self._directions(key)]
+            directions = self._directions(key)
+            known = self._tangents[key, step, once] = [self.along(key, d, step, once=once) for d in directions]
         return known
 
-    def along(self, key: Key, direction: Array, step: float = STEP_RELATIVE) -> Tangent:
+    def along(self, key: Key, direction: Array, step: float = STEP_RELATIVE, *, once: bool = False) -> Tangent:
         """Central difference along one direction (two runs, truncation of order ``step`` squared)."""
         value = np.asarray(self.value(key), dtype=np.float64)
         size = float(np.sqrt(np.mean(np.square(value)))) or 1.0
         h = step * size
-        ahead = self._shifted(key, h * direction)
-        behind = self._shifted(key, -h * direction)
+        ahead = self._shifted(key, h * direction, once=once)
+        behind = self._shifted(key, -h * direction, once=once)
         derivatives = {}
         for watched in self.watch:
             a, b = ahead.value(watched), behind.value(watched)
@@ -196,14 +200,14 @@ class Measurement:
         last = self._last if last is None else last
         return self.program.run(replace(self.probe, actions={**self._actions, **actions}, keep=keep, last=last))
 
-    def _shifted(self, key: Key, shift: Array) -> Trace:
+    def _shifted(self, key: Key, shift: Array, *, once: bool) -> Trace:
         before = self._actions.get(key)
 
         def move(value: Any) -> Any:
             value = before(value) if before else value
             return np.asarray(value, np.float64) + shift
 
-        return self.run({key: move}, keep=self.watch)
+        return self.run({key: Once(move) if once else move}, keep=self.watch)
 
     def _directions(self, key: Key) -> list[Array]:
         value = np.asarray(self.value(key))

@@ -23,7 +23,7 @@ import numpy as np
 
 from backprop_doctor.instrument import CURRENT, PROBE, TICK, Instrumented, Site
 
-__all__ = ["Event", "Key", "Probe", "Program", "Surroundings", "Trace"]
+__all__ = ["Event", "Key", "Once", "Probe", "Program", "Surroundings", "Trace"]
 
 Key = tuple[int, int]
 Action = Callable[[Any], Any]
@@ -33,6 +33,17 @@ _SCALARS = (float, int, bool, np.floating, np.integer, np.bool_)
 _NARROW = (np.dtype(np.float32), np.dtype(np.float16))
 RECORD_BYTES = 600_000_000
 LIST_LENGTH = 20_000
+
+
+@dataclass(frozen=True)
+class Once:
+    """An action upon one passing of a value: the object itself stays what it is wherever else it is read."""
+
+    action: Action
+
+    def __call__(self, value: Any) -> Any:
+        """What the action answers."""
+        return self.action(value)
 
 
 class _Stop(BaseException):
@@ -293,6 +304,9 @@ class _Run:
         return new
 
     def _act(self, action: Action, site: int, value: Any) -> Any:
+        if isinstance(action, Once):
+            new = action(np.array(value))
+            return np.asarray(new).tolist() if isinstance(value, list) else new
         if isinstance(value, list):
             numbers: list[Any] = np.asarray(action(np.array(value))).tolist()
             if self._sites[site].kind != "store" or len(numbers) != len(value):

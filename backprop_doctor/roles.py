@@ -63,6 +63,11 @@ class Parameter(Quantity):
 
 
 @dataclass(frozen=True)
+class Use(Quantity):
+    """One reading of a parameter that is read several times: ``birth`` is the event that reads it."""
+
+
+@dataclass(frozen=True)
 class Meeting:
     """An output of the network, and the labels it is compared with."""
 
