@@ -8,7 +8,7 @@ the program's own adjoint of a later value v, the right adjoint of u is the deri
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -47,6 +47,7 @@ class Adjoint:
 
     ``given`` says what it was judged on: the adjoint ``upstream`` of a later value ``through``, the
     loss the program declares, one it implies (``loss`` names it), or the canonical output - target.
+    ``paired`` is false where a claim fails and ``through`` is a mere guess at what ``upstream`` belongs to.
     """
 
     value: Quantity
@@ -56,6 +57,7 @@ class Adjoint:
     upstream: Quantity | None = None
     through: Quantity | None = None
     loss: str = ""
+    paired: bool = True
 
     @property
     def right(self) -> bool:
@@ -80,12 +82,13 @@ class Judgement:
     ``forward`` and ``backward`` are the arrays computed in the step, in order; ``claim(value, of)`` judges
     the claim that one of them is the adjoint of a forward value or parameter, and ``is_definite`` says of a
     claim that fails whether nothing else could make it true.  ``gradients`` has one entry
-    a parameter (None: no value with its elements was found); ``adjoints`` maps a backward object to the
-    best that can be said of it; ``declared`` is the loss the program computes, if any.
+    a parameter (None: no value with its elements was found); ``adjoints`` maps a backward object and what
+    it is used as adjoint of to the best that can be said of that; ``declared`` is the loss the program
+    computes, if any.
     """
 
     gradients: dict[int, Adjoint | None] = field(default_factory=dict)
-    adjoints: dict[int, Adjoint] = field(default_factory=dict)
+    adjoints: dict[tuple[int, Key], Adjoint] = field(default_factory=dict)
     declared: Quantity | None = None
     declared_fits: bool = False
     implied: str = ""
@@ -96,6 +99,15 @@ class Judgement:
     claim: Callable[[Quantity, Quantity], Adjoint] = field(default=lambda value, of: NO_CLAIM)
     losses: list[Quantity] = field(default_factory=list)
     is_definite: Callable[[Adjoint], bool] = field(default=lambda claim: False)
+
+    @property
+    def claims(self) -> list[Adjoint]:
+        """All that was judged: adjoints, then gradients."""
+        return [*self.adjoints.values(), *(g for g in self.gradients.values() if g)]
+
+    def best(self) -> dict[int, Adjoint]:
+        """For each object the claim that says most of it: a right one, if there is one."""
+        return {claim.value.object: claim for claim in sorted(self.claims, key=lambda c: c.right)}
 
 
 def judge(measurement: Measurement) -> Judgement:
@@ -140,19 +152,78 @@ class _Judge:
         self.result.is_definite = self._is_definite
         for parameter in self.roles.parameters:
             self.result.gradients[parameter.object] = self._gradient(parameter)
-        pending = [*self._more, *(g for g in self.result.gradients.values() if g)]
-        while pending:
-            link = pending.pop()
-            upstream, through = link.upstream, link.through
-            # A wrong line leads on only to what it reads itself.
-            leads = link.right or (upstream is not None and upstream.object in self._read_with(link.value))
-            if leads and upstream and through and upstream.object not in self.result.adjoints:
-                found = self._adjoint(upstream, through)
-                self.result.adjoints[upstream.object] = found
-                pending.append(found)
+        self._follow([*self._more, *(g for g in self.result.gradients.values() if g)])
         self._unused()
         self._name_loss()
         return self.result
+
+    def _follow(self, pending: list[Adjoint]) -> None:
+        """Judge what each claim was judged on, and so on up to the loss; claims that fail come last.
+
+        Only then is known what the values that a wrong line reads are adjoints of.
+        """
+        failed: list[Adjoint] = []
+        while pending or failed:
+            if pending and not pending[-1].right:
+                failed.append(pending.pop())
+                continue
+            link = pending.pop() if pending else self._refined(failed.pop(0))
+            if link.upstream is None or link.through is None or not link.paired:
+                continue
+            key = link.upstream.object, link.through.birth
+            if key not in self.result.adjoints:
+                self.result.adjoints[key] = found = self._adjoint(link.upstream, link.through)
+                pending.append(found)
+
+    def _refined(self, claim: Adjoint) -> Adjoint:
+        """A failed claim, judged on the last adjoint that its line reads and what that is known to belong to."""
+        read = self._read_with(claim.value) - self._copies_of(claim.value)
+        given = [q for q in self.backward if q.object in read and q.index < claim.value.index]
+        refined = replace(claim, paired=False)
+        for upstream in sorted(given, key=lambda q: -q.index):
+            throughs = self._belongs_to(upstream, claim.of)
+            if throughs:
+                fits = [(self._fit_on(claim, upstream, through), through) for through in throughs]
+                found, through = min(fits, key=lambda pair: pair[0].residual)
+                refined = replace(claim, fit=found, given="adjoint", upstream=upstream, through=through, paired=True)
+                break
+        for number, gradient in self.result.gradients.items():
+            if gradient is not None and (gradient.value, gradient.of) == (claim.value, claim.of):
+                self.result.gradients[number] = refined
+        key = claim.value.object, claim.of.birth
+        if key in self.result.adjoints:
+            self.result.adjoints[key] = refined
+        return refined
+
+    def _belongs_to(self, value: Quantity, after: Quantity) -> list[Quantity]:
+        """The forward values after another one that a backward value serves as adjoint of."""
+        own = [c for c in self.result.claims if c.right and c.value.object == value.object]
+        users = [c for c in self.result.claims if c.right and c.upstream and c.upstream.object == value.object]
+        known = {q.object: q for q in [*(c.of for c in own), *(c.through for c in users if c.through)]}
+        later = [q for q in known.values() if q.index > after.index]
+        if later:
+            return later
+        shape = _squeezed(np.shape(self.values[value.object]))
+        for of in self.forward:
+            if of.index > after.index and _is_named(of) and _squeezed(of.shape) == shape:
+                found = self._adjoint(value, of)
+                if found.right:
+                    self.result.adjoints[value.object, of.birth] = found
+                    return [of]
+        return []
+
+    def _fit_on(self, claim: Adjoint, upstream: Quantity, through: Quantity) -> Fit:
+        """How well a claim agrees with one adjoint of one later value."""
+        points = [(p, _tangents(p, claim.of, STEP_RELATIVE)) for p in self._points(claim.of)]
+        analytic = _projections(claim.value, claim.of.shape, points)
+        shape = np.shape(self.values[upstream.object])
+
+        def pulled(point: _Point, derivative: Array) -> float:
+            turned = aligned(derivative, shape)
+            return float("nan") if turned is None else float(np.sum(turned * point.values[upstream.object]))
+
+        numeric = _gathered(points, pulled, through.birth)
+        return Fit(0.0, np.inf) if analytic is None or numeric is None else fit(analytic, numeric)
 
     # -- parameters ----------------------------------------------------------------------------------
 
@@ -251,7 +322,7 @@ class _Judge:
                 claim = self._adjoint(value, parameter)
                 if claim.right:
                     same.append(claim)
-        self.result.adjoints |= {claim.value.object: claim for claim in same[:-1]}
+        self.result.adjoints |= {(claim.value.object, claim.of.birth): claim for claim in same[:-1]}
         return same[-1]
 
     def _operands(self, parameter: Parameter) -> list[Quantity]:
@@ -468,19 +539,17 @@ class _Judge:
         """
         if claim.right:
             return False
-        if claim.upstream is not None and claim.through is not None and self._is_cut(claim.of, claim.through):
+        upstream, through = claim.upstream, claim.through
+        if upstream is not None and through is not None and claim.paired and self._is_cut(claim.of, through):
             return True
-        anchored = [a for a in self._claims_made() if a.right and a.given in ("declared", "implied", "canonical")]
+        anchored = [a for a in self.result.claims if a.right and a.given in ("declared", "implied", "canonical")]
         read = self._read_with(claim.value)
-        links = {a.value.object: a for a in self._claims_made()}
+        links = self.result.best()
         fed = [q for q in self.backward if q.object in read and q.object != claim.value.object and q.object in links]
         if not anchored:
             # The first of all adjoints may be what is wrong: then a loss must be there to say so.
             return not fed and any(self._moves(claim.of, loss) for loss in self.losses)
         return all(links[q.object].right for q in fed)
-
-    def _claims_made(self) -> list[Adjoint]:
-        return [*self.result.adjoints.values(), *(g for g in self.result.gradients.values() if g)]
 
     def _moves(self, of: Quantity, loss: Quantity) -> bool:
         tangents = self.m.tangents(of.birth, once=isinstance(of, Use))
@@ -506,7 +575,7 @@ class _Judge:
 
     def _unused(self) -> None:
         """Say what named backward values are that no gradient was traced through."""
-        seen = {adjoint.value.birth[0] for adjoint in self.result.adjoints.values()}
+        seen = {claim.value.birth[0] for claim in self.result.adjoints.values()}
         for value in self.backward:
             # One sample's worth is enough: what is made at the same place again is the same line.
             if value.birth[0] in seen or not _is_named(value):
@@ -517,7 +586,7 @@ class _Judge:
                     continue
                 found = self._adjoint(value, of)
                 if found.right and found.given != "canonical":
-                    self.result.adjoints[value.object] = found
+                    self.result.adjoints[value.object, of.birth] = found
                     break
 
     # -- losses and targets --------------------------------------------------------------------------
@@ -577,7 +646,7 @@ class _Judge:
         return best
 
     def _name_loss(self) -> None:
-        links = [*self.result.adjoints.values(), *(g for g in self.result.gradients.values() if g)]
+        links = self.result.claims
         declared = [a.loss for a in links if a.right and a.given == "declared"]
         implied = [a.loss for a in links if a.right and a.given in ("implied", "canonical")]
         if self.losses:

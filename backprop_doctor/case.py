@@ -75,7 +75,7 @@ class Case:
     judgement: Judgement
     axes: Axes
     remarks: list[str] = field(default_factory=list)
-    _claims: dict[tuple[int, int], Adjoint] = field(default_factory=dict, repr=False)
+    _claims: dict[tuple[int, Key], Adjoint] = field(default_factory=dict, repr=False)
 
     # -- places ----------------------------------------------------------------------------------------
 
@@ -231,12 +231,14 @@ class Case:
 
     def _claim(self, value: Quantity, of: Quantity | None) -> Adjoint | None:
         """What is said of a value as the adjoint of just that quantity: one value may serve for several."""
-        known = self.judgement.adjoints.get(value.object)
-        if known is None or of is None or known.of.object == of.object:
+        if of is None:
+            return self.judgement.best().get(value.object)
+        known = self.judgement.adjoints.get((value.object, of.birth))
+        if known is not None:
             return known
-        if (value.object, of.object) not in self._claims:
-            self._claims[value.object, of.object] = self.judgement.claim(value, of)
-        return self._claims[value.object, of.object]
+        if (value.object, of.birth) not in self._claims:
+            self._claims[value.object, of.birth] = self.judgement.claim(value, of)
+        return self._claims[value.object, of.birth]
 
     def total_factor(self, adjoint: Adjoint) -> float | None:
         """Gradient over derivative of the summed loss; None where the chain has a wrong link."""

@@ -203,7 +203,8 @@ def examine(
             finding = _finding(case, rule, sighting)
             if finding.severity == "error":
                 wrong.update(dict.fromkeys(sighting.objects, finding.code))
-            if _wanted(finding.code, select, ignore):
+            known = any((f.code, f.position) == (finding.code, finding.position) for f in findings)
+            if _wanted(finding.code, select, ignore) and not known:
                 findings.append(finding)
     order = {"error": 0, "warning": 1, "note": 2}
     findings.sort(key=lambda f: (order[f.severity], f.position.line, f.position.column))
