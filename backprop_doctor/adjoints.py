@@ -7,9 +7,10 @@ the program's own adjoint of a later value v, the right adjoint of u is the deri
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -37,6 +38,7 @@ OTHER_SCALES = (0.6, 1.6)
 LOSSES, LOSSES_TRIED = 6, 20
 CLAIMS_TRIED = 6
 USES_TRIED = 4
+FEW = 8
 PLAIN_WITHIN = 1e-5
 Given = Literal["adjoint", "declared", "implied", "canonical", "none"]
 
@@ -272,25 +274,37 @@ class _Judge:
         """
         parts: dict[int, list[Quantity]] = {}
         for value in self.backward:
-            same = np.size(self.values[value.object]) == np.prod(parameter.shape, dtype=int)
+            same = aligned(self.values[value.object], parameter.shape) is not None
             if same and value.index < candidate.index:
                 parts.setdefault(value.birth[0], []).append(value)
-        own = np.ravel(np.asarray(self.m.value(parameter.birth), np.float64))
-        own = own / (np.linalg.norm(own) or 1.0)
-        whole = np.ravel(self.values[candidate.object])
-        rest = whole - (whole @ own) * own
-        for several in reversed(parts.values()):
-            total = sum((np.ravel(self.values[q.object]) for q in several), np.zeros(whole.size))
-            if fit(whole, total).right if whole.size < DIRECTIONS else fit(rest, total - (total @ own) * own).right:
-                # The first stands for all, unless the parts come from one another, as they do in time.
-                ends = [several[0], several[-1]] if len(several) > 1 else several
-                claims = [self._adjoint(part, parameter) for part in ends]
-                if not all(claim.right for claim in claims):
-                    claims = self._by_use(several, parameter)
-                if claims:
-                    self._more += claims[:-1]
-                    return claims[-1]
+        for made in reversed(parts.values()):
+            # At one place in a loop over layers stand the gradients of all layers of one shape.
+            for several in [made, *([part] for part in made)] if len(made) > 1 else [made]:
+                if self._is_sum(candidate, several, parameter):
+                    claims = self._claims_of(several, parameter)
+                    if claims:
+                        self._more += claims[:-1]
+                        return claims[-1]
         return None
+
+    def _is_sum(self, candidate: Quantity, parts: list[Quantity], parameter: Parameter) -> bool:
+        """Whether a value is a multiple of the sum of others, plus a multiple of the parameter."""
+        size = int(np.prod(parameter.shape))
+        points = [_Point(self.m, self.values), *(self._others if size < FEW else ())]
+        whole = np.concatenate([np.ravel(p.values[candidate.object]) for p in points])
+        total = np.sum([np.concatenate([np.ravel(p.values[q.object]) for p in points]) for q in parts], axis=0)
+        own = np.concatenate([np.ravel(np.asarray(p.measurement.value(parameter.birth), np.float64)) for p in points])
+        columns = np.stack([total, own], axis=1)
+        if whole.shape != total.shape or whole.shape != own.shape or not np.isfinite(columns).all():
+            return False
+        factors = np.linalg.lstsq(columns, whole, rcond=None)[0]
+        rest = float(np.linalg.norm(whole - columns @ factors))
+        return bool(rest < RIGHT_BELOW * np.linalg.norm(factors[0] * total))
+
+    def _claims_of(self, parts: list[Quantity], parameter: Parameter) -> list[Adjoint]:
+        """The parts of a gradient as gradients; the first stands for all, unless they come from one another."""
+        claims = [self._adjoint(part, parameter) for part in {id(p): p for p in (parts[0], parts[-1])}.values()]
+        return claims if all(claim.right for claim in claims) else self._by_use(parts, parameter)
 
     def _by_use(self, parts: list[Quantity], parameter: Parameter) -> list[Adjoint]:
         """Where a parameter is used several times (in time, say), each part of its gradient belongs to one use."""
@@ -780,7 +794,7 @@ def as_target(labels: object, shape: tuple[int, ...]) -> Array | None:
     if array.ndim == 2 and array.T.shape == shape:
         return array.T.astype(np.float64)
     flat = array.reshape(-1)
-    if flat.size == 1 and array.dtype.kind in "iu" and len(shape) in (1, 2) and 0 <= flat[0] < np.prod(shape) > 1:
+    if flat.size == 1 and array.dtype.kind in "iu" and len(_squeezed(shape)) == 1 and 0 <= flat[0] < max(shape):
         one_hot: Array = np.eye(int(np.prod(shape)))[flat[0]].reshape(shape)
         return one_hot
     if len(shape) != 2 or (flat.dtype.kind == "f" and not np.array_equal(flat, np.round(flat))):
@@ -795,7 +809,17 @@ def as_target(labels: object, shape: tuple[int, ...]) -> Array | None:
 
 
 def _is_named(quantity: Quantity | None) -> bool:
-    return quantity is not None and not any(c in quantity.name for c in "(+-*/@ ")
+    return quantity is not None and is_name(quantity.name)
+
+
+@cache
+def is_name(text: str) -> bool:
+    """Whether a source text names a value, and does not compute it."""
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError:
+        return False
+    return isinstance(node, (ast.Name, ast.Attribute, ast.Subscript))
 
 
 def is_wrong(adjoint: Adjoint) -> bool:
