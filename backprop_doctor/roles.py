@@ -297,7 +297,13 @@ def disturbed(value: Any) -> Any:
         return value + 1e-3 * size * noise
     axis = int(np.argmax(value.shape))
     rolled = np.roll(value, 1, axis=axis)
-    return rolled if not np.array_equal(rolled, value) else value[::-1].copy()
+    if np.array_equal(rolled, value):
+        rolled = value[::-1].copy()
+    # Exchanging alone would leave the number of samples of each class as it is.
+    different = value[value != rolled.flat[0]]
+    if different.size and value.dtype.kind in "iu" and value.ndim == 1:
+        rolled.flat[0] = different.flat[0]
+    return rolled
 
 
 def reach(
