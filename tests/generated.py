@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import sys
 from collections.abc import Iterator
@@ -46,9 +47,12 @@ CODES = {
     "no_square": ("BD408", "BD4"),
 }
 WHOLE = ("softmax_axis", "m_from_features", "loop_bounds", "counter_not_reset", "no_square")
-WORDS = ("shuru", "quan", "pian", "jiehe", "fanhui", "bolang", "kuzu", "mirto", "velda", "ponk", "tarif", "loom", "sedge",
-         "brill", "gant", "hux", "oder", "pliss", "quorn", "rask", "stive", "thole", "umber", "vint", "wend", "yarl", "zeb",
-         "abel", "cress", "dorn", "elf", "frith", "glim", "hask", "ibex", "jarl", "knop", "lurch", "moke", "nabe")  # fmt: skip
+# Faults of scale, which an optimiser that divides by the size of the gradient takes out again.
+SCALES = ("factor_two", "average_twice", "m_from_features", "bias_mean")
+WORDS = ("shuru", "quan", "pian", "jiehe", "fanhui", "bolang", "kuzu", "mirto", "velda", "ponk", "tarif", "loom",
+         "sedge", "brill", "gant", "hux", "oder", "pliss", "quorn", "rask", "stive", "thole", "umber", "vint", "wend",
+         "yarl", "zeb", "abel", "cress", "dorn", "elf", "frith", "glim", "hask", "ibex", "jarl", "knop", "lurch",
+         "moke", "nabe")  # fmt: skip
 CAMEL = {"W": "weightMatrix", "b": "biasVector", "Z": "netInput", "A": "layerOutput", "dZ": "errorSignal",
          "dW": "weightGradient", "db": "biasGradient", "X": "inputData", "Y": "targetData"}  # fmt: skip
 
@@ -80,8 +84,7 @@ class Written:
 
 def write(recipe: Recipe, fault: Fault | None = None) -> Written:
     """The program of a recipe."""
-    author = Author(recipe, fault)
-    author.write()
+    author = _drafted(recipe, fault)
     text = "\n".join(author.lines) + "\n"
     return Written(_named(text, recipe), frozenset(author.wrong), author.parameters)
 
@@ -89,8 +92,16 @@ def write(recipe: Recipe, fault: Fault | None = None) -> Written:
 def faults(recipe: Recipe) -> list[Fault]:
     """All single faults that can be made in the program of a recipe."""
     layers = (0,) if recipe.storage in LOOPED else range(1, len(recipe.widths))
-    candidates = [Fault(kind, layer) for kind in CODES for layer in ((0,) if kind in WHOLE else layers)]
-    return [fault for fault in candidates if write(recipe, fault).lines]
+    scaled = recipe.optimiser in ("sgd", "momentum", "nesterov")
+    kinds = [kind for kind in CODES if scaled or kind not in SCALES]
+    candidates = [Fault(kind, layer) for kind in kinds for layer in ((0,) if kind in WHOLE else layers)]
+    return [fault for fault in candidates if _drafted(recipe, fault).wrong]
+
+
+def _drafted(recipe: Recipe, fault: Fault | None) -> Author:
+    author = Author(recipe, fault)
+    author.write()
+    return author
 
 
 def _named(text: str, recipe: Recipe) -> str:
@@ -222,13 +233,17 @@ class Author:
             text = f"np.outer({left}, {right})"
         else:
             text = f"{left}.T @ {right}" if recipe.layout == "samples" else f"{left} @ {right}.T"
-        if self.has("factor_two", layer) and self.depth_of_net * len(self.kinds()) > 1:
+        if self.has("factor_two", layer) and self.is_parted(layer):
             text, wrong = f"2 * {text}", True
         if recipe.is_mean and recipe.division == "gradient":
             text += " / m"
-            if self.has("average_twice", layer) and self.depth_of_net * len(self.kinds()) > 1 and recipe.batch > 1:
+            if self.has("average_twice", layer) and self.is_parted(layer):
                 text, wrong = f"{text} / m", True
         return self.decayed(text, weights), wrong
+
+    def is_parted(self, layer: int) -> bool:
+        """Whether other gradients keep their scale when that of a layer's weights changes."""
+        return "b" in self.kinds() or (layer > 0 and self.depth_of_net > 1)
 
     def decayed(self, text: str, weights: str) -> str:
         return f"{text} + decay * {weights}" if self.recipe.decay else text
@@ -236,8 +251,8 @@ class Author:
     def is_square(self, layer: int) -> bool:
         """Whether the weights of a layer, or of all but the first and any other by chance, are square."""
         widths, ones = self.recipe.widths, self.recipe.bias == "ones"
-        pairs = [(widths[layer - 1], widths[layer])] if layer else list(zip(widths[1:], widths[2:]))
-        return bool(pairs) and not ones and all(i == o and i > 1 for i, o in pairs) and bool(layer or pairs)
+        pairs = [(widths[layer - 1], widths[layer])] if layer else list(itertools.pairwise(widths[1:]))
+        return bool(pairs) and not ones and all(i == o and i > 1 for i, o in pairs)
 
     def bias_grad(self, layer: int, delta: str) -> tuple[str, bool]:
         recipe = self.recipe
@@ -529,7 +544,8 @@ class Author:
             self.put(f"{self.ref('dW', layer)} = {text}", wrong=wrong)
             if "b" in self.kinds():
                 text, wrong = self.bias_grad(layer, self.ref("dZ", layer))
-                self.put(f"{self.ref('db', layer)} = {text}", wrong=wrong or self.has("bias_not_updated", layer))
+                unmoved = self.has("bias_not_updated", layer) and recipe.storage != "dicts"
+                self.put(f"{self.ref('db', layer)} = {text}", wrong=wrong or unmoved)
             if layer > 1:
                 if update and self.has("update_early", layer):
                     before = len(self.lines)
@@ -864,7 +880,8 @@ class Author:
             for kind in self.kinds():
                 text = self.initial("i", "o", kind)
                 name = self.ref(kind, 1).partition("[")[0]
-                self.put(f"{name} = [{text} for i, o in zip(sizes[:-1], sizes[1:])]")
+                unmoved = kind == "b" and self.has("bias_not_updated")
+                self.put(f"{name} = [{text} for i, o in zip(sizes[:-1], sizes[1:])]", wrong=unmoved)
                 for state in self.states():
                     self.put(f"{self.ref(state + kind, 1).partition('[')[0]} = [np.zeros_like(p) for p in {name}]")
         else:
@@ -873,7 +890,9 @@ class Author:
                 self.put("memory = {}")
             with self.block(f"for l in range(1, {last + 1}):"):
                 for kind in self.kinds():
-                    self.put(f"{self.ref(kind, 'l')} = {self.initial('sizes[l - 1]', 'sizes[l]', kind)}")
+                    text = self.initial("sizes[l - 1]", "sizes[l]", kind)
+                    unmoved = kind == "b" and self.has("bias_not_updated")
+                    self.put(f"{self.ref(kind, 'l')} = {text}", wrong=unmoved)
                     for state in self.states():
                         self.put(f"{self.ref(state + kind, 'l')} = np.zeros_like({self.ref(kind, 'l')})")
         with self.function("forward(X)"):
@@ -893,9 +912,8 @@ class Author:
         values = "outputs, sums" if recipe.storage == "lists" else "cache"
         with self.function(f"backward(Y, {values})"):
             if recipe.storage == "lists":
-                self.put(
-                    f"{', '.join(self.ref(g, 1).partition('[')[0] for g in grads)} = {', '.join(f'[None] * {last}' for _ in grads)}"
-                )
+                for grad in grads:
+                    self.put(f"{self.ref(grad, 1).partition('[')[0]} = [None] * {last}")
             else:
                 self.put("grads = {}")
             if recipe.is_mean:
@@ -932,7 +950,8 @@ class Author:
             and self.recipe.division == "delta"
             and self.recipe.batch > 1
         )
-        self.put(f"delta = ({carried}) * slopes[l - 2]({of}){' / m' if twice else ''}", wrong=wrong or twice)
+        wrong = wrong or twice or self.has("slope_of_other")
+        self.put(f"delta = ({carried}) * slopes[l - 2]({of}){' / m' if twice else ''}", wrong=wrong)
 
     def write_layers(self) -> None:
         recipe = self.recipe
@@ -1099,7 +1118,7 @@ class Dicts(Step):
         return "A"
 
     def evaluate(self, x: str) -> str:
-        self.author.put(f"guess, _ = forward({x}, params)")
+        self.author.put(f"guess = forward({x}, params)[0]")
         return "guess"
 
     def backward(self, x: str, y: str) -> None:
@@ -1185,8 +1204,8 @@ def twin(recipe: Recipe, *, samples: int) -> Recipe:
     data = "made" if recipe.data == "xor" and per_sample else recipe.data
     samples = 1 if per_sample else 4 if recipe.data == "xor" else samples
     return replace(
-        recipe, data=data, samples=samples, batch=1 if per_sample else samples, epochs=1, naming="usual", dtype="float64",
-        metric="none", shown="never"
+        recipe, data=data, samples=samples, batch=1 if per_sample else samples, epochs=1, naming="usual",
+        dtype="float64", metric="none", shown="never"
     )  # fmt: skip
 
 
