@@ -23,7 +23,7 @@ from backprop_doctor.mnist import SIZES
 from backprop_doctor.program import Event, Key, Probe, Program, Trace
 from backprop_doctor.records import Edit, Evidence, Position, Severity, Status
 from backprop_doctor.roles import Parameter, Quantity, Roles
-from backprop_doctor.source import Source
+from backprop_doctor.source import Project, Source
 
 if TYPE_CHECKING:
     from backprop_doctor.oracles.accuracy import Accuracy
@@ -80,9 +80,13 @@ class Case:
     # -- places ----------------------------------------------------------------------------------------
 
     @property
-    def source(self) -> Source:
-        """The user's file."""
+    def source(self) -> Project:
+        """The user's files."""
         return self.program.source
+
+    def source_of(self, node: ast.AST) -> Source:
+        """The file or cell a node stands in."""
+        return self.program.source.source_of(node)
 
     def site(self, key: Key) -> Site:
         """The site of an event."""
@@ -96,24 +100,26 @@ class Case:
         """Replace one node's text."""
         return Edit(self.source.position(node), replacement)
 
-    def insertion(self, line: int, column: int, text: str) -> Edit:
-        """Insert text before a 1-based line and column."""
-        return Edit(Position(self.source.path, line, column, line, column), text)
+    def insertion(self, line: int, column: int, text: str, near: ast.AST | None = None) -> Edit:
+        """Insert text before a 1-based line and column of the source that ``near`` stands in."""
+        home = self.source.main[0] if near is None else self.source_of(near)
+        return Edit(Position(home.path, line, column, line, column, home.cell), text)
 
     def move(self, statement: ast.stmt, after: ast.stmt) -> tuple[Edit, ...]:
         """Put a statement below a later one of the same block; no edits where lines hold more than them."""
-        block = next((b for b in _blocks(self.source.tree) if statement in b and after in b), None)
+        home = self.source_of(statement)
+        block = next((b for b in _blocks(home.tree) if statement in b and after in b), None)
         if block is None or block.index(after) <= block.index(statement):
             return ()
-        here, there = self.source.position(statement), self.source.position(after)
-        neighbours = [self.source.position(s) for s in block if s is not statement]
+        here, there = home.position(statement), home.position(after)
+        neighbours = [home.position(s) for s in block if s is not statement]
         if any(here.line <= p.end_line and p.line <= here.end_line for p in neighbours):
             return ()
-        lines = "".join(self.source.whole_line(n) for n in range(here.line, here.end_line + 1))
-        if not lines.endswith(("\n", "\r")) or not self.source.whole_line(there.end_line).endswith(("\n", "\r")):
+        lines = "".join(home.whole_line(n) for n in range(here.line, here.end_line + 1))
+        if not lines.endswith(("\n", "\r")) or not home.whole_line(there.end_line).endswith(("\n", "\r")):
             return ()
-        gap = Position(self.source.path, here.line, 1, here.end_line + 1, 1)
-        return (Edit(gap, ""), self.insertion(there.end_line + 1, 1, lines))
+        gap = Position(home.path, here.line, 1, here.end_line + 1, 1, home.cell)
+        return (Edit(gap, ""), self.insertion(there.end_line + 1, 1, lines, statement))
 
     @cached_property
     def binding(self) -> dict[int, Site]:
@@ -377,7 +383,7 @@ def axis_edits(case: Case, node: ast.Call, axis: int, *, keepdims: bool) -> tupl
     end = case.source.position(node)
     has_keepdims = any(k.arg == "keepdims" for k in node.keywords)
     tail = f", keepdims{spaced}True" if keepdims and not has_keepdims else ""
-    closing = case.insertion(end.end_line, end.end_column - 1, "")
+    closing = case.insertion(end.end_line, end.end_column - 1, "", node)
     if argument is None:
         comma = ", " if node.args or node.keywords else ""
         return (replace(closing, replacement=f"{comma}axis{spaced}{axis}{tail}"),)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import builtins
 import itertools
 import random
-import sys
 import time
 import traceback
 from bisect import bisect_left
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from backprop_doctor.instrument import CURRENT, PROBE, TICK, Instrumented, Site
+from backprop_doctor.modules import Modules, package_of
 
 __all__ = ["Event", "Key", "Once", "Probe", "Program", "Surroundings", "Trace"]
 
@@ -115,6 +115,7 @@ class Trace:
     events: list[Event]
     ended: str  # "stopped", "finished", or the exception as one line
     traceback: str | None = None
+    passed_over: tuple[str, ...] = ()  # cells that raised, as sentences; those below them ran
     latest: Mapping[int, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -179,7 +180,7 @@ class Program:
         self.source = instrumented.source
         self.sites: list[Site] = instrumented.sites
         self.runs = 0
-        self._code = instrumented.code
+        self._instrumented = instrumented
         self.surroundings = surroundings or (lambda train, test, seconds: nullcontext())
         self.seed = seed
 
@@ -188,15 +189,26 @@ class Program:
         self.runs += 1
         run = _Run(self.sites, probe)
         ended, text = "finished", None
+        failed: list[Exception] = []
         builtins.__dict__[PROBE] = run.probe
         builtins.__dict__[TICK] = run.tick
         builtins.__dict__[CURRENT] = run.current
-        modules = set(sys.modules)
+        modules = Modules(self._instrumented, run.make_room)
         try:
             surroundings = self.surroundings(probe.train, probe.test, probe.seconds)
-            with surroundings, _frozen_randomness(self.seed), np.errstate(all="ignore"):
+            with surroundings, modules, _frozen_randomness(self.seed), np.errstate(all="ignore"):
                 try:
-                    exec(self._code, self._namespace())
+                    namespace = self._namespace()
+                    for code in self._instrumented.blocks:
+                        try:
+                            exec(code, namespace)
+                        except Exception as error:  # noqa: PERF203 - a handful of cells
+                            # People go on with the next cell of a notebook, and so does a check.
+                            if run.stopping or not self.source.is_notebook:
+                                raise
+                            failed.append(error)
+                    if failed:
+                        raise failed[0]
                 except _Stop:
                     ended = "stopped"
                 except SystemExit:
@@ -204,15 +216,17 @@ class Program:
                 except BaseException as error:
                     # Guards end a run with exceptions of their own; all are outcomes, none is ours.
                     ended = "stopped" if run.stopping else f"{type(error).__name__}: {error}"
-                    text = _users_traceback(error, self.source.path)
+                    text = _users_traceback(error, {source.name for source in self.source.main})
         finally:
-            for name in set(sys.modules) - modules:
-                if _is_users(sys.modules[name], self.source.path):
-                    del sys.modules[name]
-        return Trace(run.events, ended, text, run.latest)
+            modules.forget()
+        passed_over = tuple(_sentence(error) for error in failed)
+        return Trace(run.events, ended, text, passed_over, run.latest)
 
     def _namespace(self) -> dict[str, Any]:
-        return {"__name__": "__main__", "__file__": self.source.path, "__builtins__": builtins, "__doc__": None}
+        namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "__doc__": None}
+        if self.source.is_notebook:
+            return namespace
+        return namespace | {"__file__": self.source.path, "__package__": package_of(self.source), "__spec__": None}
 
 
 class _Run:
@@ -268,6 +282,10 @@ class _Run:
         if self._index >= self._end:
             self._stop()
         return value
+
+    def make_room(self) -> None:
+        """Count the sites that have come with a module."""
+        self._counts += [0] * (len(self._sites) - len(self._counts))
 
     def current(self, value: Any) -> Any:
         if not isinstance(value, (np.ndarray, list)):
@@ -432,17 +450,16 @@ _CLOCKS: dict[str, Any] = {
 }
 
 
-def _is_users(module: Any, path: str) -> bool:
-    """Whether a module was imported from the user's folder, and so must run afresh each time."""
-    from pathlib import Path
+def _sentence(error: Exception) -> str:
+    """Where a cell stopped, and with what."""
+    cells = [frame for frame in traceback.extract_tb(error.__traceback__) if ":cell " in frame.filename]
+    place = f"cell {cells[0].filename.rpartition(':cell ')[2]}, line {cells[0].lineno}" if cells else "a cell"
+    return f"{place} stopped with {type(error).__name__}: {error}".partition("\n")[0]
 
-    where = getattr(module, "__file__", None) or ""
-    return "site-packages" not in where and Path(path).resolve().parent in Path(where).resolve().parents
 
-
-def _users_traceback(error: BaseException, path: str) -> str:
+def _users_traceback(error: BaseException, names: set[str]) -> str:
     """The traceback from the user's first frame on, without our own."""
     frames = traceback.extract_tb(error.__traceback__)
-    first = next((i for i, frame in enumerate(frames) if frame.filename == path), len(frames))
+    first = next((i for i, frame in enumerate(frames) if frame.filename in names), len(frames))
     lines = traceback.format_list(frames[first:]) + traceback.format_exception_only(type(error), error)
     return "".join(lines).rstrip()

@@ -144,7 +144,7 @@ def examine(case: Case) -> Iterator[Sighting]:
             formula = derivative_text(activation)
             node = case.home(b)
             end = case.source.position(node)
-            insertion = case.insertion(end.end_line, end.end_column, f" * {formula}")
+            insertion = case.insertion(end.end_line, end.end_column, f" * {formula}", node)
             yield Sighting(
                 node=node,
                 message=f"{b.name} is used as the gradient of {z.name}, and is the gradient of {a.name}: the "

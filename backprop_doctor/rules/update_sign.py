@@ -227,10 +227,10 @@ def _flipped(node: ast.AST, case: Case) -> tuple[str, tuple[Edit, ...]]:
     else:
         return "change the sign", ()
     start = case.source.position(first)
-    line = case.source.line(start.end_line)
+    line = case.source_of(first).line(start.end_line)
     column = line.find(old, start.end_column - 1)
     if column < 0 or case.source.position(second).line != start.end_line:
         return "change the sign", ()
     new = "-" if old == "+" else "+"
-    where = case.insertion(start.end_line, column + 1, "").position
+    where = case.insertion(start.end_line, column + 1, "", first).position
     return f"{new} instead of {old}", (Edit(replace(where, end_column=column + 2), new),)
