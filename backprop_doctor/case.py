@@ -7,7 +7,6 @@ further runs; it never runs the program by itself.
 from __future__ import annotations
 
 import ast
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -76,7 +75,7 @@ class Case:
     judgement: Judgement
     axes: Axes
     remarks: list[str] = field(default_factory=list)
-    _claims: dict[tuple[int, int], Adjoint] = field(default_factory=dict, repr=False)
+    _claims: dict[tuple[int, Key], Adjoint] = field(default_factory=dict, repr=False)
 
     # -- places ----------------------------------------------------------------------------------------
 
@@ -151,20 +150,7 @@ class Case:
 
     def children(self, event: Event) -> list[Event]:
         """The operands of an expression: the latest events of its child sites before it."""
-        result = []
-        for child in self.program.sites[event.site].children:
-            events = self._by_site.get(child, [])
-            before = bisect_left(events, event.index, key=lambda e: e.index)
-            if before:
-                result.append(events[before - 1])
-        return result
-
-    @cached_property
-    def _by_site(self) -> dict[int, list[Event]]:
-        found: dict[int, list[Event]] = {}
-        for event in self.trace.events:
-            found.setdefault(event.site, []).append(event)
-        return found
+        return self.trace.operands(event, self.program.sites[event.site].children)
 
     # -- values ------------------------------------------------------------------------------------------
 
@@ -175,7 +161,7 @@ class Case:
     @cached_property
     def live(self) -> Trace:
         """The run from the same point with updates in force."""
-        return Measurement(self.program, self.roles, self.probe, scale=self.measurement.scale, frozen=False).trace
+        return self.measurement.moved(frozen=False).trace
 
     @cached_property
     def accuracy(self) -> Accuracy | None:
@@ -186,15 +172,7 @@ class Case:
 
     def run_updating_all_but(self, parameter: Parameter) -> Trace:
         """The run from the same point with one parameter's update held back and all others in force."""
-        held = Measurement(
-            self.program,
-            self.roles,
-            self.probe,
-            scale=self.measurement.scale,
-            frozen=False,
-            hold=(parameter,),
-        )
-        return held.trace
+        return self.measurement.moved(frozen=False, hold=(parameter,)).trace
 
     def run(self, actions: dict[Key, Callable[[Any], Any]], **changes: Any) -> Trace:
         """A run from the program's own initial values with other actions."""
@@ -259,12 +237,14 @@ class Case:
 
     def _claim(self, value: Quantity, of: Quantity | None) -> Adjoint | None:
         """What is said of a value as the adjoint of just that quantity: one value may serve for several."""
-        known = self.judgement.adjoints.get(value.object)
-        if known is None or of is None or known.of.object == of.object:
+        if of is None:
+            return self.judgement.best().get(value.object)
+        known = self.judgement.adjoints.get((value.object, of.birth))
+        if known is not None:
             return known
-        if (value.object, of.object) not in self._claims:
-            self._claims[value.object, of.object] = self.judgement.claim(value, of)
-        return self._claims[value.object, of.object]
+        if (value.object, of.birth) not in self._claims:
+            self._claims[value.object, of.birth] = self.judgement.claim(value, of)
+        return self._claims[value.object, of.birth]
 
     def total_factor(self, adjoint: Adjoint) -> float | None:
         """Gradient over derivative of the summed loss; None where the chain has a wrong link."""
@@ -275,15 +255,15 @@ class Case:
 
     @cached_property
     def wrong_adjoints(self) -> list[Adjoint]:
-        """Values used as adjoints that are not, in the order of the backward pass."""
-        wrong = [a for a in self.judgement.adjoints.values() if not a.right]
+        """Values used as adjoints that are not, beyond doubt, in the order of the backward pass."""
+        wrong = [a for a in self.judgement.adjoints.values() if not a.right and self.judgement.is_definite(a)]
         return sorted(wrong, key=lambda a: a.value.index)
 
     @cached_property
     def wrong_gradients(self) -> list[tuple[Parameter, Adjoint]]:
-        """Parameters whose gradient has the right shape and the wrong direction."""
+        """Parameters whose gradient has the right shape and, beyond doubt, the wrong direction."""
         pairs = [(p, self.gradient(p)) for p in self.roles.parameters]
-        return [(p, g) for p, g in pairs if g is not None and not g.right]
+        return [(p, g) for p, g in pairs if g is not None and not g.right and self.judgement.is_definite(g)]
 
     def operand_quantities(self, statement: ast.stmt) -> list[Quantity]:
         """Arrays computed earlier that a statement reads, in reading order."""

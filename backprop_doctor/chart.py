@@ -54,8 +54,7 @@ def lines(case: Case, findings: list[Finding], wrong: dict[int, str]) -> tuple[L
     """One entry for each line of the first step that binds a value of some role."""
     found: dict[tuple[str, int, str], LineVerdict] = {}
     metric = {e.site for e in case.accuracy.chain} if case.accuracy else set()
-    judged = {a.value.object: a for a in case.judgement.adjoints.values()}
-    judged |= {g.value.object: g for g in case.judgement.gradients.values() if g}
+    judged = case.judgement.best()
     errors = [f.position for f in findings if f.severity == "error"]
     for event in case.trace.events[case.roles.training.start : case.roles.training.middle]:
         site = case.program.sites[event.site]

@@ -14,7 +14,7 @@ from typing import Any
 from backprop_doctor import adjoints, axes, chart, confinement, rules
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.errors import CannotCheckError, DoctorError, IdleError, ProgramError
-from backprop_doctor.gradients import Measurement
+from backprop_doctor.gradients import lively
 from backprop_doctor.instrument import instrument
 from backprop_doctor.program import Probe, Program, Surroundings, Trace
 from backprop_doctor.proof import prove
@@ -172,7 +172,7 @@ def open_case(
     """Run a program, find its roles and judge its derivatives."""
     program = Program(instrument(source), surroundings, seed=seed)
     trace, roles, probe, remarks = _recorded(program, sizes, events)
-    measurement = Measurement(program, roles, probe)
+    measurement = lively(program, roles, probe)
     return Case(
         program=program,
         probe=probe,
@@ -271,7 +271,8 @@ def examine(
             finding = _finding(case, rule, sighting)
             if finding.severity == "error":
                 wrong.update(dict.fromkeys(sighting.objects, finding.code))
-            if _wanted(finding.code, select, ignore):
+            known = any((f.code, f.position) == (finding.code, finding.position) for f in findings)
+            if _wanted(finding.code, select, ignore) and not known:
                 findings.append(finding)
     order = {"error": 0, "warning": 1, "note": 2}
     findings.sort(key=lambda f: (order[f.severity], f.position.line, f.position.column))

@@ -25,7 +25,7 @@ CURRENT = "_backprop_doctor_current"
 # Names that a module finds, and that say where it is.
 MODULE_NAMES = frozenset({"__name__", "__file__", "__package__", "__path__"})
 
-Kind = Literal["load", "operation", "call", "store", "loop"]
+Kind = Literal["load", "operation", "call", "constant", "store", "loop"]
 
 
 @dataclass(slots=True)
@@ -33,9 +33,9 @@ class Site:
     """A place in the program through which values pass.
 
     ``source`` is the file or cell it stands in.  ``kind`` tells how the value comes about: read (``load``),
-    computed (``operation``, ``call``), changed in place (``store``); a ``loop`` has ticks instead of values.
-    ``target`` is the text the value is bound to, ``statement`` the enclosing simple statement (or loop header),
-    ``parent`` the enclosing expression's site.
+    computed (``operation``, ``call``), written out (``constant``), changed in place (``store``); a ``loop``
+    has ticks instead of values.  ``target`` is the text the value is bound to, ``statement`` the enclosing
+    simple statement (or loop header), ``parent`` the enclosing expression's site.
     """
 
     id: int
@@ -236,7 +236,10 @@ class _Rewriter(ast.NodeTransformer):
                 value.elts = [self._bound(v, [t]) for v, t in zip(value.elts, names, strict=True)]
                 return value
         first = len(self.sites)
-        result: ast.expr = self.visit(value)
+        if isinstance(value, ast.Constant) and type(value.value) is float:
+            return self._wrap(self._site(value, "constant", ast.unparse(targets[-1])), value)
+        is_list = isinstance(value, (ast.List, ast.ListComp))
+        result: ast.expr = self._probed(value, "operation") if is_list else self.visit(value)
         if len(self.sites) > first and self.sites[first].node is self._originals.get(id(value)):
             self.sites[first].target = ast.unparse(targets[-1])
         return result

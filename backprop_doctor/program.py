@@ -11,9 +11,11 @@ import itertools
 import random
 import time
 import traceback
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ import numpy as np
 from backprop_doctor.instrument import CURRENT, PROBE, TICK, Instrumented, Site
 from backprop_doctor.modules import Modules, package_of
 
-__all__ = ["Event", "Key", "Probe", "Program", "Surroundings", "Trace"]
+__all__ = ["Event", "Key", "Once", "Probe", "Program", "Surroundings", "Trace"]
 
 Key = tuple[int, int]
 Action = Callable[[Any], Any]
@@ -30,6 +32,18 @@ Surroundings = Callable[[int, int, float], AbstractContextManager[object]]
 _SCALARS = (float, int, bool, np.floating, np.integer, np.bool_)
 _NARROW = (np.dtype(np.float32), np.dtype(np.float16))
 RECORD_BYTES = 600_000_000
+LIST_LENGTH = 20_000
+
+
+@dataclass(frozen=True)
+class Once:
+    """An action upon one passing of a value: the object itself stays what it is wherever else it is read."""
+
+    action: Action
+
+    def __call__(self, value: Any) -> Any:
+        """What the action answers."""
+        return self.action(value)
 
 
 class _Stop(BaseException):
@@ -106,6 +120,32 @@ class Trace:
 
     def __post_init__(self) -> None:
         self.by_key: dict[Key, Event] = {event.key: event for event in self.events}
+
+    def operands(self, event: Event, sites: list[int]) -> list[Event]:
+        """The latest events of some sites before an event."""
+        found = []
+        for site in sites:
+            events = self._by_site.get(site, [])
+            before = bisect_left(events, event.index, key=lambda e: e.index)
+            if before:
+                found.append(events[before - 1])
+        return found
+
+    @cached_property
+    def storages(self) -> dict[int, Event]:
+        """For each storage the event at which it is first seen."""
+        found: dict[int, Event] = {}
+        for event in self.events:
+            if event.storage != -1:
+                found.setdefault(event.storage, event)
+        return found
+
+    @cached_property
+    def _by_site(self) -> dict[int, list[Event]]:
+        found: dict[int, list[Event]] = {}
+        for event in self.events:
+            found.setdefault(event.site, []).append(event)
+        return found
 
     @property
     def failed(self) -> bool:
@@ -219,6 +259,13 @@ class _Run:
         elif isinstance(value, _SCALARS):
             if isinstance(value, (np.float32, np.float16)):
                 value = np.float64(value)
+            elif type(value) is float and self._sites[site].kind == "constant":
+                # Equal constants share one object: a variable gets one of its own.
+                value = value + 0.0
+        elif type(value) is list:
+            value = self.current(value)
+            if not _is_numbers(value):
+                return value
         else:
             return value
         self._index += 1
@@ -241,11 +288,13 @@ class _Run:
         self._counts += [0] * (len(self._sites) - len(self._counts))
 
     def current(self, value: Any) -> Any:
-        if not isinstance(value, np.ndarray):
+        if not isinstance(value, (np.ndarray, list)):
             return value
         known = self._substitutes.get(id(value))
         if known is not None:
             return known[1]
+        if isinstance(value, list):
+            return value
         return self._substitute(value, value.astype(np.float64)) if value.dtype in _NARROW else value
 
     def tick(self, site: int, end: int) -> bool:
@@ -268,11 +317,20 @@ class _Run:
 
     def _substitute(self, old: Any, new: Any) -> Any:
         self._substitutes[id(old)] = (old, new)
-        if isinstance(new, np.ndarray):
+        if isinstance(new, (np.ndarray, list)):
             self._substitutes[id(new)] = (new, new)
         return new
 
     def _act(self, action: Action, site: int, value: Any) -> Any:
+        if isinstance(action, Once):
+            new = action(np.array(value))
+            return np.asarray(new).tolist() if isinstance(value, list) else new
+        if isinstance(value, list):
+            numbers: list[Any] = np.asarray(action(np.array(value))).tolist()
+            if self._sites[site].kind != "store" or len(numbers) != len(value):
+                return self._substitute(value, numbers)
+            value[:] = numbers
+            return value
         new = action(value)
         if not isinstance(value, np.ndarray):
             return new
@@ -282,12 +340,19 @@ class _Run:
         return self._substitute(value, np.asarray(new))
 
     def _record(self, site: int, occurrence: int, value: Any) -> None:
+        copy: Any
+        if isinstance(value, (int, np.integer, np.bool_)):
+            # Equal small integers are one object: each time they pass counts as another.
+            copy = value.item() if isinstance(value, np.generic) else value
+            self.events.append(Event(self._index, site, occurrence, self._next_object(), copy))
+            return
         known = self._objects.get(id(value))
         if known is None:
             known = self._objects[id(value)] = _Known(len(self._objects), value)
             known.object = self._next_object()
-        copy: Any = known.copy
-        if isinstance(value, np.ndarray):
+        copy = known.copy
+        if isinstance(value, (np.ndarray, list)):
+            value = np.array(value) if isinstance(value, list) else value
             if copy is None or copy.shape != value.shape or not np.array_equal(copy, value):
                 self._bytes += value.nbytes
                 if self._bytes > RECORD_BYTES:
@@ -302,6 +367,21 @@ class _Run:
     def _next_object(self) -> int:
         self._made += 1
         return self._made
+
+
+def _is_numbers(value: list[Any]) -> bool:
+    """Whether a list holds numbers, or lists of equally many numbers each: an array in plain Python."""
+    first: Any = value
+    while type(first) is list:
+        if not first or len(first) > LIST_LENGTH:
+            return False
+        first = first[0]
+    if not isinstance(first, _SCALARS):
+        return False
+    if isinstance(value[0], list):
+        length = len(value[0])
+        return all(type(row) is list and len(row) == length and _is_numbers(row) for row in value)
+    return all(isinstance(item, _SCALARS) for item in value)
 
 
 class _Known:

@@ -119,8 +119,10 @@ References
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
+from backprop_doctor.adjoints import Adjoint
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.records import Evidence
 from backprop_doctor.rules._activation import activations_after, derivative_text
@@ -135,6 +137,10 @@ def examine(case: Case) -> Iterator[Sighting]:
             z, a, b = wrong.of, activation.output, wrong.value
             if not activation.adjoint_of_output(b).right:
                 continue
+            used = _used_instead(case, wrong)
+            if used is not None:
+                yield used
+                break
             formula = derivative_text(activation)
             node = case.home(b)
             end = case.source.position(node)
@@ -159,3 +165,27 @@ def examine(case: Case) -> Iterator[Sighting]:
                 objects=(b.object,),
             )
             break
+
+
+def _used_instead(case: Case, wrong: Adjoint) -> Sighting | None:
+    """The value before the derivative is taken where the one after it is there, and right: its reader is blamed."""
+    claims = case.judgement.claims
+    right = [c.value for c in claims if c.right and c.of == wrong.of and c.value.object != wrong.value.object]
+    readers = [c for c in claims if c.upstream == wrong.value and c.through == wrong.of]
+    if not right or not readers:
+        return None
+    reader, name, other = readers[0].value, wrong.value.name, right[0].name
+    reads = [n for n in ast.walk(case.statement(reader)) if isinstance(n, ast.expr) and case.text(n) == name]
+    return Sighting(
+        node=reads[0] if reads else case.home(reader),
+        message=f"{reader.name} is made from {name}, which lacks the derivative of the activation; {other} has it",
+        label=f"not the gradient of {wrong.of.name}",
+        why=f"the gradient of {readers[0].of.name} takes the gradient of {wrong.of.name}, and that is {other}",
+        evidence=(
+            Evidence(f"{name} as gradient of {wrong.of.name}", f"error {wrong.fit.residual:.2g}", "below 1e-5"),
+            Evidence(f"{other} as gradient of {wrong.of.name}", "right", "right"),
+        ),
+        fix=other,
+        edits=(case.edit(reads[0], other),) if reads else (),
+        objects=(reader.object,),
+    )

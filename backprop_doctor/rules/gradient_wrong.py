@@ -136,7 +136,7 @@ def examine(case: Case) -> Iterator[Sighting]:
     """Report wrong adjoints and gradients that no more precise rule explains."""
     links = [*case.wrong_adjoints, *(g for _, g in case.wrong_gradients)]
     # Where most of the backward pass is not understood, the doctor is lost, not the program wrong.
-    known = [*case.judgement.adjoints.values(), *(g for g in case.judgement.gradients.values() if g)]
+    known = case.judgement.claims
     right = sum(link.right for link in known)
     for link in links:
         if not is_wrong(link) or not np.isfinite(link.fit.residual) or right <= len(known) - right:
