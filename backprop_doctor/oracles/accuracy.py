@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_doctor.adjoints import as_target
-from backprop_doctor.case import Case
+from backprop_doctor.case import SHORT_EVENTS, SHORT_TURNS, Case
 from backprop_doctor.program import Event, Key, Trace
 from backprop_doctor.roles import Quantity
 
@@ -24,9 +24,6 @@ __all__ = ["Accuracy", "examine_accuracy"]
 
 Array = NDArray[np.float64]
 Right = Callable[[int], NDArray[np.bool_]]
-
-TURNS = 2
-EVENTS = 40_000
 
 
 @dataclass(frozen=True)
@@ -60,23 +57,26 @@ def examine_accuracy(case: Case) -> Accuracy | None:
         return None
     if not np.allclose(target.sum(axis=1 - axis), 1) or set(np.unique(target)) - {0.0, 1.0}:
         return None
-    short = case.run({}, turns={case.roles.training.loop: TURNS}, limit=EVENTS)
+    short = case.short
     targets = _targets(case, short, target)
     keys = [e.key for e in short.events if e.site == output.birth[0] and np.shape(e.value) in targets]
+
+    # Predictions reach the metric themselves, not by what they do to the weights.
+    held = _held(case, short)
 
     def outcome(right: Right, keys: list[Key] = keys) -> Trace:
         def predict(value: Any) -> Any:
             known = targets.get(np.shape(value))
             return value if known is None else predictions(known, right(known.shape[axis]), axis)
 
-        return case.run(dict.fromkeys(keys, predict), turns={case.roles.training.loop: TURNS}, limit=EVENTS)
+        return case.run({**held, **dict.fromkeys(keys, predict)}, turns={case.roles.training.loop: SHORT_TURNS}, limit=SHORT_EVENTS)
 
     def nudge(value: Any) -> Any:
         return value * (1 + 1e-9 * np.cos(np.arange(value.size).reshape(value.shape)))
 
     perfect = outcome(lambda m: np.ones(m, bool))
     none = outcome(lambda m: np.zeros(m, bool))
-    still = case.run(dict.fromkeys(keys, nudge), turns={case.roles.training.loop: TURNS}, limit=EVENTS)
+    still = case.run({**held, **dict.fromkeys(keys, nudge)}, turns={case.roles.training.loop: SHORT_TURNS}, limit=SHORT_EVENTS)
     candidates = _candidates(case, short, perfect, none, still)
     if not candidates:
         return None
@@ -127,6 +127,12 @@ def examine_accuracy(case: Case) -> Accuracy | None:
         trained_on=_number(only_training) == top and len(targets) == 1,
         starts_low=_number(none.value(event.key)) == 0,
     )
+
+
+def _held(case: Case, short: Trace) -> dict[Key, Callable[[Any], Any]]:
+    """Actions that give every update the value it had in the undisturbed run."""
+    sites = {key[0] for parameter in case.roles.parameters for key in parameter.updates}
+    return {e.key: (lambda _, v=e.value: np.array(v)) for e in short.events if e.site in sites}
 
 
 def _all(samples: int) -> NDArray[np.bool_]:
