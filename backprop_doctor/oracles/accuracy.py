@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from backprop_doctor.adjoints import as_target
 from backprop_doctor.case import SHORT_EVENTS, SHORT_TURNS, Case
 from backprop_doctor.program import Event, Key, Trace
-from backprop_doctor.roles import Quantity
+from backprop_doctor.roles import Quantity, is_same
 
-__all__ = ["Accuracy", "examine_accuracy"]
+__all__ = ["Accuracy", "ArgMax", "argmaxes", "counter_names", "examine_accuracy", "loops_over"]
 
 Array = NDArray[np.float64]
 Right = Callable[[int], NDArray[np.bool_]]
@@ -34,7 +34,9 @@ class Accuracy:
     for an accuracy of 1 (1, 100, or the number of samples), None if it is no multiple of the accuracy;
     ``looked_at`` the number of samples that count; ``reported`` and ``recomputed`` are fractions for the
     unchanged program's first turn; ``trained_on`` tells that it scores the training step's own output and
-    that no other set is scored anywhere, even after training.
+    that no other set is scored anywhere, even after training.  ``wrong`` and ``half`` are its values when no
+    prediction is right and when those of the first half are; ``score`` tells it for any choice; ``traces`` are
+    the runs with all and with half of the predictions right.
     """
 
     quantity: Quantity
@@ -48,6 +50,10 @@ class Accuracy:
     chain: tuple[Event, ...] = field(repr=False)
     trained_on: bool
     starts_low: bool
+    wrong: float | None
+    half: float | None
+    score: Callable[[Right], float | None] = field(repr=False)
+    traces: tuple[Trace, Trace] = field(repr=False)
 
 
 def examine_accuracy(case: Case) -> Accuracy | None:
@@ -58,8 +64,10 @@ def examine_accuracy(case: Case) -> Accuracy | None:
     if not np.allclose(target.sum(axis=1 - axis), 1) or set(np.unique(target)) - {0.0, 1.0}:
         return None
     short = case.short
-    targets = _targets(case, short, target)
-    keys = [e.key for e in short.events if e.site == output.birth[0] and np.shape(e.value) in targets]
+    scores = [e for e in short.events if e.site == output.birth[0]]
+    scores += [a.operand for a in argmaxes(case, short) if _is_score(a.operand, short, scores)]
+    targets = _targets(case, short, target, {np.shape(e.value) for e in scores})
+    keys = [e.key for e in scores if np.shape(e.value) in targets]
 
     # Predictions reach the metric themselves, not by what they do to the weights.
     held = _held(case, short)
@@ -126,13 +134,63 @@ def examine_accuracy(case: Case) -> Accuracy | None:
         tuple(candidates),
         trained_on=_number(only_training) == top and len(targets) == 1,
         starts_low=_number(none.value(event.key)) == 0,
+        wrong=_number(none.value(event.key)),
+        half=_number(half.value(event.key)),
+        score=lambda right: _number(outcome(right).value(event.key)),
+        traces=(perfect, half),
     )
+
+
+@dataclass(frozen=True)
+class ArgMax:
+    """A call that tells where an array is largest: along which axes that fits, or in the whole of it (None)."""
+
+    event: Event
+    operand: Event
+    axes: tuple[int | None, ...]
+
+
+def argmaxes(case: Case, trace: Trace) -> list[ArgMax]:
+    """Calls of a run, from training on, whose result says where a two-dimensional array is largest."""
+    found: list[ArgMax] = []
+    latest: dict[int, Event] = {}
+    for event in trace.events[case.roles.training.start :]:
+        if event.object == -1:
+            continue
+        latest[event.site] = event
+        site = case.program.sites[event.site]
+        if site.kind != "call" or np.asarray(event.value).dtype.kind != "i":
+            continue
+        for operand in (latest[c] for c in site.children if c in latest):
+            if np.ndim(operand.value) != 2 or np.size(operand.value) <= np.size(event.value):
+                continue
+            axes = tuple(a for a in (0, 1, None) if is_same(np.argmax(operand.value, axis=a), _plain(event.value)))
+            if axes:
+                found.append(ArgMax(event, operand, axes))
+    return found
+
+
+def _plain(value: Any) -> Any:
+    array = np.asarray(value)
+    return array.reshape(-1) if array.size > 1 else array.reshape(())
+
+
+def _is_score(event: Event, trace: Trace, known: list[Event]) -> bool:
+    """Whether an array is computed after training began, is not one-hot, and is none of the scores known."""
+    array = np.asarray(event.value)
+    if array.dtype.kind != "f" or any(event.object == e.object for e in known):
+        return False
+    return bool(np.any((array != 0) & (array != 1)))
 
 
 def _held(case: Case, short: Trace) -> dict[Key, Callable[[Any], Any]]:
     """Actions that give every update the value it had in the undisturbed run."""
     sites = {key[0] for parameter in case.roles.parameters for key in parameter.updates}
-    return {e.key: (lambda _, v=e.value: np.array(v)) for e in short.events if e.site in sites}
+
+    def hold(before: Any) -> Callable[[Any], Any]:
+        return lambda value: np.array(before)
+
+    return {event.key: hold(event.value) for event in short.events if event.site in sites}
 
 
 def _all(samples: int) -> NDArray[np.bool_]:
@@ -175,11 +233,10 @@ def predictions(target: Array, right: NDArray[np.bool_], axis: int) -> Array:
     return 0.01 + 0.9 * chosen
 
 
-def _targets(case: Case, trace: Trace, target: Array) -> dict[tuple[int, ...], Array]:
+def _targets(case: Case, trace: Trace, target: Array, wanted: set[tuple[int, ...]]) -> dict[tuple[int, ...], Array]:
     """Known labels by the shape of the output they belong to: the training ones, and others in sight."""
     axis = case.axes.output_samples or 0
     classes = target.shape[1 - axis]
-    wanted = {np.shape(e.value) for e in trace.events if case.roles.output and e.site == case.roles.output.birth[0]}
     found: dict[tuple[int, ...], Array] = {}
     if case.roles.step.loop == case.roles.training.loop:
         found[target.shape] = target

@@ -46,7 +46,7 @@ class Layer:
         """Whether the function is exactly constant on one side and straight on the other, as a ReLU."""
         steep = self.slopes[self.slopes > 1e-9]
         # One interval lies across the corner.
-        return np.sum(steep < steep.max() * (1 - 1e-6)) <= 1
+        return bool(np.sum(steep < steep.max() * (1 - 1e-6)) <= 1)
 
 
 def hidden_layers(case: Case, trace: Trace | None = None, turn: int = 0) -> Iterator[Layer]:
