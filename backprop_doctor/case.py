@@ -340,6 +340,10 @@ class Case:
         events = self._by_site.get(key[0], [])
         return sum(step.start <= e.index < step.middle for e in events) or 1
 
+    def first(self, event: Event) -> Event:
+        """The first event of an event's object: what is done there reaches all its readers."""
+        return next(e for e in self.trace.events if e.object == event.object)
+
     def step_limit(self, turns: int) -> int:
         """Events to allow a run that is to come through so many turns of the loop that makes the steps."""
         step = self.roles.step

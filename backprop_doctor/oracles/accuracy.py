@@ -35,8 +35,9 @@ class Accuracy:
     ``looked_at`` the number of samples that count; ``reported`` and ``recomputed`` are fractions for the
     unchanged program's first turn; ``trained_on`` tells that it scores the training step's own output and
     that no other set is scored anywhere, even after training.  ``wrong`` and ``half`` are its values when no
-    prediction is right and when those of the first half are; ``score`` tells it for any choice; ``traces`` are
-    the runs with all and with half of the predictions right.
+    prediction is right and when those of the first half are; ``score`` tells it for any choice, and
+    ``predict`` runs with any labels in place of the true ones of a set of that size; ``traces`` are the runs
+    with all, half and none of the predictions right; ``sets`` the sizes of the sets that pass the network.
     """
 
     quantity: Quantity
@@ -53,7 +54,9 @@ class Accuracy:
     wrong: float | None
     half: float | None
     score: Callable[[Right], float | None] = field(repr=False)
-    traces: tuple[Trace, Trace] = field(repr=False)
+    predict: Callable[[Array], Trace | None] = field(repr=False)
+    traces: tuple[Trace, Trace, Trace] = field(repr=False)
+    sets: tuple[int, ...]
 
 
 def examine_accuracy(case: Case) -> Accuracy | None:
@@ -77,18 +80,33 @@ def examine_accuracy(case: Case) -> Accuracy | None:
             known = targets.get(np.shape(value))
             return value if known is None else predictions(known, right(known.shape[axis]), axis)
 
-        return case.run({**held, **dict.fromkeys(keys, predict)}, turns={case.roles.training.loop: SHORT_TURNS}, limit=SHORT_EVENTS)
+        return case.run(
+            {**held, **dict.fromkeys(keys, predict)}, turns={case.roles.training.loop: SHORT_TURNS}, limit=SHORT_EVENTS
+        )
 
     def nudge(value: Any) -> Any:
         return value * (1 + 1e-9 * np.cos(np.arange(value.size).reshape(value.shape)))
 
-    perfect = outcome(lambda m: np.ones(m, bool))
-    none = outcome(lambda m: np.zeros(m, bool))
-    still = case.run({**held, **dict.fromkeys(keys, nudge)}, turns={case.roles.training.loop: SHORT_TURNS}, limit=SHORT_EVENTS)
-    candidates = _candidates(case, short, perfect, none, still)
+    perfect = outcome(_all)
+    none = outcome(_none)
+    still = case.run(
+        {**held, **dict.fromkeys(keys, nudge)}, turns={case.roles.training.loop: SHORT_TURNS}, limit=SHORT_EVENTS
+    )
+    half = outcome(lambda m: np.arange(m) < m // 2)
+    candidates = _candidates(case, short, (perfect, none, half), still)
     if not candidates:
         return None
-    half = outcome(lambda m: np.arange(m) < m // 2)
+
+    def predict_labels(labels: Array) -> Trace | None:
+        own = targets.get(labels.shape)
+        if own is None:
+            return None
+        targets[labels.shape] = labels
+        try:
+            return outcome(_all)
+        finally:
+            targets[labels.shape] = own
+
     counts = {known.shape[axis] for known in targets.values()}
 
     def unit_of(event: Event) -> tuple[float, int] | None:
@@ -113,14 +131,14 @@ def examine_accuracy(case: Case) -> Accuracy | None:
     n = (
         known[1]
         if known
-        else _scored(short, keys, targets, lambda chosen: outcome(_all, chosen).value(event.key), top, axis)
+        else _scored(short, keys, targets, lambda right, chosen: outcome(right, chosen).value(event.key), top, axis)
     )
     later = [_number(e.value) or 0.0 for e in perfect.events if e.site == event.site and np.size(e.value) == 1]
     looked = n if known else _looked_at(outcome, event, top, n)
     shown = _number(short.value(event.key))
     unit = known[0] if known else 100.0 if top * n / max(looked, 1) > 1.5 else 1.0
     first = next((q for q in perfect.events if q.object == event.object), event)
-    only_training = outcome(lambda m: np.ones(m, bool), [output.birth]).value(event.key)
+    only_training = outcome(_all, [output.birth]).value(event.key)
     name = _name(case, perfect, event)
     return Accuracy(
         Quantity(first.object, first.key, first.index, name, case.program.sites[first.site].line, ()),
@@ -137,7 +155,9 @@ def examine_accuracy(case: Case) -> Accuracy | None:
         wrong=_number(none.value(event.key)),
         half=_number(half.value(event.key)),
         score=lambda right: _number(outcome(right).value(event.key)),
-        traces=(perfect, half),
+        predict=predict_labels,
+        traces=(perfect, half, none),
+        sets=tuple(sorted(counts)),
     )
 
 
@@ -197,18 +217,22 @@ def _all(samples: int) -> NDArray[np.bool_]:
     return np.ones(samples, bool)
 
 
+def _none(samples: int) -> NDArray[np.bool_]:
+    return np.zeros(samples, bool)
+
+
 def _scored(
     short: Trace,
     keys: list[Key],
     targets: dict[tuple[int, ...], Array],
-    value: Callable[[list[Key]], Any],
+    value: Callable[[Right, list[Key]], Any],
     top: float,
     axis: int,
 ) -> int:
     """Samples in the set that the metric is about: the one whose predictions alone make it perfect."""
     for shape, known in targets.items():
         chosen = [key for key in keys if np.shape(short.value(key)) == shape]
-        if chosen and _number(value(chosen)) == top:
+        if chosen and _number(value(_all, chosen)) == top and _number(value(_none, chosen)) != top:
             return int(known.shape[axis])
     return max(int(known.shape[axis]) for known in targets.values())
 
@@ -257,15 +281,16 @@ def _targets(case: Case, trace: Trace, target: Array, wanted: set[tuple[int, ...
     return found
 
 
-def _candidates(case: Case, short: Trace, perfect: Trace, none: Trace, still: Trace) -> list[Event]:
+def _candidates(case: Case, short: Trace, outcomes: tuple[Trace, ...], still: Trace) -> list[Event]:
     """Numbers that differ between right and wrong predictions and not under tiny changes of the output."""
+    perfect = outcomes[0]
     start = next(e.index for e in perfect.events if e.object == -1 and e.site == case.roles.training.loop)
     found = []
     for event in perfect.events[start:]:
         if event.object == -1 or np.size(event.value) != 1 or np.asarray(event.value).dtype.kind == "b":
             continue
-        a, b = _number(event.value), _number(none.value(event.key))
-        if a == b or a is None or not np.isfinite(a):
+        a = _number(event.value)
+        if a is None or not np.isfinite(a) or all(_number(o.value(event.key)) == a for o in outcomes[1:]):
             continue
         before, after = _number(short.value(event.key)), _number(still.value(event.key))
         if before == after:

@@ -40,8 +40,11 @@ def examine(case: Case) -> Iterator[Sighting]:
                 node,
                 f"{case.text(node)} is a whole number: every share below 1 becomes 0",
                 "cuts the share off to 0",
-                Evidence(f"{accuracy.quantity.name} when half of the predictions are right", f"{half:.3g}",
-                         f"{_unit(top) * share:.3g}"),
+                Evidence(
+                    f"{accuracy.quantity.name} when half of the predictions are right",
+                    f"{half:.3g}",
+                    f"{_unit(top) * share:.3g}",
+                ),
                 "divide with /",
                 (case.edit(node, f"{case.text(node.left)} / {case.text(node.right)}"),),
             )
@@ -96,7 +99,7 @@ def _is_out_of(hits: float, divisor: float, top: float, samples: int) -> bool:
 
 def _divisions(case: Case, accuracy: Accuracy) -> Iterator[tuple[ast.BinOp, float, float]]:
     """Divisions on the way to the metric: node, numerator for a perfect (or half-right) predictor, divisor."""
-    for trace in accuracy.traces:
+    for trace in accuracy.traces[:2]:
         latest: dict[int, Event] = {}
         for event in trace.events:
             if event.index > accuracy.event.index + 1:

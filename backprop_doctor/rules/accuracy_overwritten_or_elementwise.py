@@ -80,8 +80,12 @@ def _overwritten(case: Case, accuracy: Accuracy) -> Iterator[Sighting]:
         label="overwrites the count",
         why=f"{name} has to be raised by 1 for each hit; set again each time, it knows the last sample alone",
         evidence=(
-            Evidence(f"{accuracy.quantity.name} when only the last prediction is right", f"{last:.3g}", f"1/{n} of the top"),
-            Evidence(f"{accuracy.quantity.name} when all but the last are right", f"{others or 0:.3g}", "nearly the top"),
+            Evidence(
+                f"{accuracy.quantity.name} when only the last prediction is right", f"{last:.3g}", f"1/{n} of the top"
+            ),
+            Evidence(
+                f"{accuracy.quantity.name} when all but the last are right", f"{others or 0:.3g}", "nearly the top"
+            ),
         ),
         fix=f"{name} += {case.text(node.value)}",
         edits=(case.edit(node, f"{name} += {case.text(node.value).lstrip('+ ')}"),),

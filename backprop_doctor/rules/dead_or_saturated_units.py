@@ -66,9 +66,7 @@ def _dead(case: Case, layer: Layer, trace: Trace, turn: int) -> NDArray[np.bool_
     return off
 
 
-def _sighting(
-    case: Case, layer: Layer, dead: NDArray[np.bool_], when: str, more: tuple[Evidence, ...]
-) -> Sighting:
+def _sighting(case: Case, layer: Layer, dead: NDArray[np.bool_], when: str, more: tuple[Evidence, ...]) -> Sighting:
     return Sighting(
         node=case.home(layer.activation),
         message=f"{dead.sum()} of the {dead.size} units of {layer.activation.name} are off for every sample {when}",

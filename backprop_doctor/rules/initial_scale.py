@@ -65,16 +65,16 @@ def _saturated(case: Case, layer: Layer, after: Layer, parameter: Parameter) -> 
         why=f"a sum of {fan_in} inputs has a spread of {spread(layer.arguments):.3g}; where the activation is flat "
         "the gradient is nearly 0",
         evidence=(
-            Evidence("activations with less than 1 % of the largest slope", f"{layer.flat:.0%}", f"below {FLAT_SHARE:.0%}"),
+            Evidence(
+                "activations with less than 1 % of the largest slope", f"{layer.flat:.0%}", f"below {FLAT_SHARE:.0%}"
+            ),
             Evidence(f"the same with weights of size 1/sqrt({fan_in})", f"{after.flat:.0%}", f"below {FLAT_SHARE:.0%}"),
         ),
         fix=f"weights of mean 0 and size sqrt(1/{fan_in}), or sqrt(2/{fan_in}) before a ReLU",
     )
 
 
-def _above_chance(
-    case: Case, loss: tuple[float, float], again: tuple[float, float], parameter: Parameter
-) -> Sighting:
+def _above_chance(case: Case, loss: tuple[float, float], again: tuple[float, float], parameter: Parameter) -> Sighting:
     fan_in = inputs_of(case, parameter)
     return Sighting(
         node=case.home(parameter),

@@ -44,7 +44,9 @@ def examine(case: Case) -> Iterator[Sighting]:
         label="not scaled",
         why="large inputs make large sums: units saturate, and one step fits no learning rate",
         evidence=numbers,
-        fix="divide the pixels by 255.0" if bytes_ else "give each feature mean 0 and spread 1, or divide by the largest",
+        fix="divide the pixels by 255.0"
+        if bytes_
+        else "give each feature mean 0 and spread 1, or divide by the largest",
     )
 
 
@@ -64,7 +66,11 @@ def _at_the_start(case: Case, largest: float) -> tuple[str, tuple[Evidence, ...]
         if after is None or after.flat < FLAT_SHARE:
             share = 0.0 if after is None else after.flat
             return f"{layer.flat:.0%} of the activations {layer.activation.name} are saturated at the start", (
-                Evidence("activations with less than 1 % of the largest slope", f"{layer.flat:.0%}", f"below {FLAT_SHARE:.0%}"),
+                Evidence(
+                    "activations with less than 1 % of the largest slope",
+                    f"{layer.flat:.0%}",
+                    f"below {FLAT_SHARE:.0%}",
+                ),
                 Evidence(f"the same with inputs divided by {largest:.4g}", f"{share:.0%}", f"below {FLAT_SHARE:.0%}"),
             )
     again = initial_cross_entropy(case, trace)

@@ -48,7 +48,9 @@ def examine(case: Case) -> Iterator[Sighting]:
             label="a step has no derivative",
             why="the derivative of a step is 0 wherever it exists: no chain rule leads through it",
             evidence=(
-                Evidence(f"change of the output when {_name(case, argument)} moves by {NUDGE:g} of its size", "0", "not 0"),
+                Evidence(
+                    f"change of the output when {_name(case, argument)} moves by {NUDGE:g} of its size", "0", "not 0"
+                ),
                 Evidence(f"largest change of {trained} in one step of training", f"{moved:.3g}", "0"),
             ),
             fix="a sigmoid, tanh or ReLU, with its derivative in the backward pass",

@@ -53,15 +53,19 @@ def _resets(tree: ast.AST) -> Iterator[tuple[Loop, ast.Assign, ast.AugAssign]]:
         if not isinstance(loop, (ast.For, ast.While)):
             continue
         for i, reset in enumerate(loop.body):
-            if not isinstance(reset, ast.Assign) or len(reset.targets) != 1 or not isinstance(reset.targets[0], ast.Name):
+            if (
+                not isinstance(reset, ast.Assign)
+                or len(reset.targets) != 1
+                or not isinstance(reset.targets[0], ast.Name)
+            ):
                 continue
             if not isinstance(reset.value, ast.Constant) or reset.value.value != 0:
                 continue
             for added in loop.body[i + 1 :]:
-                name = reset.targets[0].id
-                same = isinstance(added, ast.AugAssign) and isinstance(added.op, ast.Add)
-                if same and isinstance(added.target, ast.Name) and added.target.id == name:  # type: ignore[union-attr]
-                    yield loop, reset, added  # type: ignore[misc]
+                if not isinstance(added, ast.AugAssign) or not isinstance(added.op, ast.Add):
+                    continue
+                if isinstance(added.target, ast.Name) and added.target.id == reset.targets[0].id:
+                    yield loop, reset, added
 
 
 def _stores(case: Case, site: int, added: ast.AugAssign) -> bool:
