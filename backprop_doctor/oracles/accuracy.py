@@ -119,7 +119,7 @@ def examine_accuracy(case: Case) -> Accuracy | None:
         return None
 
     right = [e for e in candidates if unit_of(e)]
-    shares = [e for e in right if (unit_of(e) or (0, 0))[0] in (1.0, 100.0)]
+    shares = [e for e in right if (unit_of(e) or (0, 0))[0] in (1.0, 100.0) and not isinstance(e.value, int)]
     zeros = [e for e in candidates if _number(none.value(e.key)) in (0.0, None) and (_number(e.value) or 0) > 0]
     # The figure shown is the last of its chain; a count on the way to it only counts if nothing follows.
     named = [e for e in shares if (case.program.sites[e.site].target or "").isidentifier()]

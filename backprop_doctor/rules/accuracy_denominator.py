@@ -1,8 +1,116 @@
 """BD504 accuracy-denominator: the hits are divided by another number than that of the samples scored.
 
-Stub
-----
-x
+What it does
+------------
+Finds hits that are divided by another number than that of the samples they
+were counted among, or divided with //.
+
+Why it is wrong
+---------------
+The accuracy of a set of N samples is hits / N. With another number M the
+program shows
+
+    hits / M  =  (hits / N) * (N / M)
+
+so that a perfect network shows N / M, and every other one is off by the same
+factor. With // every share below 1 becomes 0.
+
+Example (samples first)
+-----------------------
+100 test samples are scored, and 200 is the number of training samples::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    X_train, Y_train = X[:200], Y[:200]
+    X_test, Y_test = X[200:], Y[200:]
+    W, b = 0.1 * rng.normal(size=(20, 3)), np.zeros((1, 3))
+
+
+    def forward(X):
+        Z = X @ W + b
+        E = np.exp(Z - np.max(Z, axis=1, keepdims=True))
+        return E / E.sum(axis=1, keepdims=True)
+
+
+    for epoch in range(12):
+        A = forward(X_train)
+        dZ = (A - Y_train) / len(X_train)
+        W = W - 0.5 * X_train.T @ dZ
+        b = b - 0.5 * dZ.sum(axis=0, keepdims=True)
+        P = forward(X_test)
+        correct = 0
+        for i in range(len(X_test)):
+            if np.argmax(P[i]) == np.argmax(Y_test[i]):
+                correct = correct + 1
+        accuracy = correct / len(X_train)
+        print(epoch, "accuracy", accuracy)
+
+Use instead (samples first)
+---------------------------
+Divide by the number of samples that were looked at::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    X_train, Y_train = X[:200], Y[:200]
+    X_test, Y_test = X[200:], Y[200:]
+    W, b = 0.1 * rng.normal(size=(20, 3)), np.zeros((1, 3))
+
+
+    def forward(X):
+        Z = X @ W + b
+        E = np.exp(Z - np.max(Z, axis=1, keepdims=True))
+        return E / E.sum(axis=1, keepdims=True)
+
+
+    for epoch in range(12):
+        A = forward(X_train)
+        dZ = (A - Y_train) / len(X_train)
+        W = W - 0.5 * X_train.T @ dZ
+        b = b - 0.5 * dZ.sum(axis=0, keepdims=True)
+        P = forward(X_test)
+        correct = 0
+        for i in range(len(X_test)):
+            if np.argmax(P[i]) == np.argmax(Y_test[i]):
+                correct = correct + 1
+        accuracy = correct / len(X_test)
+        print(epoch, "accuracy", accuracy)
+
+How it is detected
+------------------
+The scores are replaced by predictions that are all right, all wrong, or right
+for the first half. If the metric is proportional to the share of right
+predictions, and what a perfect predictor gets is neither 1, 100 nor the
+number of samples, the division that takes the hits of all samples is blamed.
+A // that turns half of the hits into 0 is blamed as well.
+
+Fix safety
+----------
+The divisor is replaced by the length of the labels that are compared, where
+they have a name; // becomes /. The changed program is examined again from
+another seed, and the fix is called verified only if the finding is gone and
+no error is new.
+
+Known limits
+------------
+- A count of hits that is shown as such is no fault, and not reported.
+- Means of the accuracies of batches of unequal size are not recomputed.
+- The metric must be reached in the first turns of the training loop or soon
+  after it.
+
+References
+----------
+- Bishop (2006), Pattern Recognition and Machine Learning, Springer, section
+  1.5.1: the rate of misclassification over all samples.
+- The Python reference, binary arithmetic operations:
+  https://docs.python.org/3/reference/expressions.html
 """
 
 from __future__ import annotations

@@ -1,8 +1,107 @@
-"""BD505 accuracy-overwritten-or-elementwise: the accuracy keeps the last sample only, or counts entries that agree.
+"""BD505 accuracy-overwritten-or-elementwise: the accuracy keeps the last sample only, or counts entries.
 
-Stub
-----
-x
+What it does
+------------
+Finds a count that is set for each sample instead of raised, and an accuracy
+that counts entries of one-hot arrays instead of samples.
+
+Why it is wrong
+---------------
+A count that is set again for each of N samples knows the last one alone: it
+shows 0 or 1 / N.
+
+Two one-hot rows of C classes that differ still agree in C - 2 entries. The
+mean over all entries is therefore
+
+    1 - 2 * (share of wrong samples) / C
+
+and a predictor that is always wrong scores 1 - 2 / C, which is 0.8 for ten
+classes.
+
+Example (samples first)
+-----------------------
+Rounded probabilities and one-hot labels are compared entry by entry::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    X_train, Y_train = X[:200], Y[:200]
+    X_test, Y_test = X[200:], Y[200:]
+    W, b = 0.1 * rng.normal(size=(20, 3)), np.zeros((1, 3))
+
+
+    def forward(X):
+        Z = X @ W + b
+        E = np.exp(Z - np.max(Z, axis=1, keepdims=True))
+        return E / E.sum(axis=1, keepdims=True)
+
+
+    for epoch in range(12):
+        A = forward(X_train)
+        dZ = (A - Y_train) / len(X_train)
+        W = W - 0.5 * X_train.T @ dZ
+        b = b - 0.5 * dZ.sum(axis=0, keepdims=True)
+        P = forward(X_test)
+        accuracy = np.mean(np.round(P) == Y_test)
+        print(epoch, "accuracy", accuracy)
+
+Use instead (samples first)
+---------------------------
+Compare the classes, one number a sample::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    X_train, Y_train = X[:200], Y[:200]
+    X_test, Y_test = X[200:], Y[200:]
+    W, b = 0.1 * rng.normal(size=(20, 3)), np.zeros((1, 3))
+
+
+    def forward(X):
+        Z = X @ W + b
+        E = np.exp(Z - np.max(Z, axis=1, keepdims=True))
+        return E / E.sum(axis=1, keepdims=True)
+
+
+    for epoch in range(12):
+        A = forward(X_train)
+        dZ = (A - Y_train) / len(X_train)
+        W = W - 0.5 * X_train.T @ dZ
+        b = b - 0.5 * dZ.sum(axis=0, keepdims=True)
+        P = forward(X_test)
+        accuracy = np.mean(P.argmax(axis=1) == Y_test.argmax(axis=1))
+        print(epoch, "accuracy", accuracy)
+
+How it is detected
+------------------
+The scores are replaced by predictions that are all wrong. A true accuracy is
+0. If the metric is (C - 2) / C of its top, the comparison of C entries a
+sample is blamed. If the metric depends on the last sample and on no other,
+the assignment inside the loop that should add is blamed.
+
+Fix safety
+----------
+An assignment becomes +=. For a comparison of entries no edit is made. The
+changed program is examined again from another seed, and the fix is called
+verified only if the finding is gone and no error is new.
+
+Known limits
+------------
+- Counters have plain names.
+- With two classes both ways of counting agree, and nothing is reported.
+
+References
+----------
+- Bishop (2006), Pattern Recognition and Machine Learning, Springer, section
+  1.5.1: the rate of misclassification over all samples.
+- NumPy reference, numpy.argmax:
+  https://numpy.org/doc/stable/reference/generated/numpy.argmax.html
 """
 
 from __future__ import annotations

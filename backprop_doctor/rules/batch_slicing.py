@@ -1,8 +1,85 @@
 """BD606 batch-slicing: the batches of an epoch overlap or leave gaps.
 
-Stub
-----
-x
+What it does
+------------
+Warns of batches that overlap, or that leave gaps between them.
+
+Why it is wrong
+---------------
+With N samples, batches of width w, and starts s apart, a sample in the middle
+is used w / s times an epoch. For s < w an epoch is w / s epochs, and the
+samples at both ends count less than the others. For s > w a share of (s - w)
+/ s of the samples is never used in this order.
+
+Example (samples first)
+-----------------------
+The loop moves by 10 and takes 20::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(160, 6))
+    Y = np.eye(3)[(X @ rng.normal(size=(6, 3))).argmax(axis=1)]
+    W, b = 0.1 * rng.normal(size=(6, 3)), np.zeros((1, 3))
+    for epoch in range(12):
+        total = 0.0
+        for start in range(0, 150, 10):
+            x, t = X[start : start + 20], Y[start : start + 20]
+            Z = x @ W + b
+            E = np.exp(Z - Z.max(axis=1, keepdims=True))
+            A = E / E.sum(axis=1, keepdims=True)
+            total += -np.mean(np.sum(t * np.log(A + 1e-12), axis=1))
+            dZ = (A - t) / len(x)
+            W = W - 0.2 * x.T @ dZ
+            b = b - 0.2 * dZ.sum(axis=0, keepdims=True)
+        print(epoch, "loss", total / 15)
+
+Use instead (samples first)
+---------------------------
+Steps as wide as the slices::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(160, 6))
+    Y = np.eye(3)[(X @ rng.normal(size=(6, 3))).argmax(axis=1)]
+    W, b = 0.1 * rng.normal(size=(6, 3)), np.zeros((1, 3))
+    for epoch in range(12):
+        total = 0.0
+        for start in range(0, 160, 20):
+            x, t = X[start : start + 20], Y[start : start + 20]
+            Z = x @ W + b
+            E = np.exp(Z - Z.max(axis=1, keepdims=True))
+            A = E / E.sum(axis=1, keepdims=True)
+            total += -np.mean(np.sum(t * np.log(A + 1e-12), axis=1))
+            dZ = (A - t) / len(x)
+            W = W - 0.2 * x.T @ dZ
+            b = b - 0.2 * dZ.sum(axis=0, keepdims=True)
+        print(epoch, "loss", total / 8)
+
+How it is detected
+------------------
+The slices that the first epoch of the recorded run takes of one array are
+located in it. Equal widths at equal distances that are not the width are
+reported.
+
+Fix safety
+----------
+No edit is made: either the step of the loop or the width of the slice may be
+meant.
+
+Known limits
+------------
+- A last batch that is smaller, or left out because it is not full, is usual,
+  and not reported.
+- Batches drawn at random are not looked at.
+
+References
+----------
+- Bottou (2012), Stochastic gradient descent tricks, in Neural Networks:
+  Tricks of the Trade, second edition, Springer: shuffle the examples.
+- The Python library, range:
+  https://docs.python.org/3/library/stdtypes.html#range
 """
 
 from __future__ import annotations

@@ -1,8 +1,91 @@
 """BD705 clip-at-the-wrong-place: scores are clipped before they are normalised.
 
-Stub
-----
-x
+What it does
+------------
+Warns of scores that are limited before a softmax divides by their sum, where
+the limits bind.
+
+Why it is wrong
+---------------
+Softmax takes scores of any size. What is cut before the division is lost: two
+classes above the limit become equal, and the slope there is 0, while the
+backward pass takes A - Y, which knows nothing of the limit. The reason to
+clip is the logarithm of a probability of 0, and that is read after the
+division.
+
+Example (samples first)
+-----------------------
+Exponentials above 1 become 1::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 6))
+    Y = np.eye(3)[(X @ rng.normal(size=(6, 3))).argmax(axis=1)]
+    W1, b1 = rng.normal(size=(6, 5)) / np.sqrt(6), np.zeros((1, 5))
+    W2, b2 = rng.normal(size=(5, 3)) / np.sqrt(5), np.zeros((1, 3))
+    for step in range(15):
+        A1 = np.tanh(X @ W1 + b1)
+        Z2 = A1 @ W2 + b2
+        E = np.clip(np.exp(Z2), 1e-7, 1.0)
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.mean(np.sum(Y * np.log(A2 + 1e-12), axis=1))
+        dZ2 = (A2 - Y) / len(X)
+        dZ1 = (dZ2 @ W2.T) * (1 - A1**2)
+        W2 = W2 - 0.5 * A1.T @ dZ2
+        b2 = b2 - 0.5 * dZ2.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * X.T @ dZ1
+        b1 = b1 - 0.5 * dZ1.sum(axis=0, keepdims=True)
+        print(step, loss)
+
+Use instead (samples first)
+---------------------------
+The probability is clipped where the logarithm reads it::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 6))
+    Y = np.eye(3)[(X @ rng.normal(size=(6, 3))).argmax(axis=1)]
+    W1, b1 = rng.normal(size=(6, 5)) / np.sqrt(6), np.zeros((1, 5))
+    W2, b2 = rng.normal(size=(5, 3)) / np.sqrt(5), np.zeros((1, 3))
+    for step in range(15):
+        A1 = np.tanh(X @ W1 + b1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.mean(np.sum(Y * np.log(np.clip(A2, 1e-12, 1.0)), axis=1))
+        dZ2 = (A2 - Y) / len(X)
+        dZ1 = (dZ2 @ W2.T) * (1 - A1**2)
+        W2 = W2 - 0.5 * A1.T @ dZ2
+        b2 = b2 - 0.5 * dZ2.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * X.T @ dZ1
+        b1 = b1 - 0.5 * dZ1.sum(axis=0, keepdims=True)
+        print(step, loss)
+
+How it is detected
+------------------
+Calls between the logits and the output whose result is their argument held
+between two numbers are found by their values. If more than 5 % of the entries
+are changed, the program is run with the argument in place of the result: if a
+probability changes by more than 0.01, the call is reported.
+
+Fix safety
+----------
+No edit is made: the clip belongs into the logarithm, and which one is meant
+is known to the author.
+
+Known limits
+------------
+- Wide limits, as -500 and 500, change nothing, and are silent.
+- The wrong gradient that may follow is judged by the rules on gradients.
+
+References
+----------
+- Blanchard, Higham and Higham (2021), Accurately computing the log-sum-exp
+  and softmax functions, IMA Journal of Numerical Analysis 41.
+- NumPy reference, numpy.clip:
+  https://numpy.org/doc/stable/reference/generated/numpy.clip.html
 """
 
 from __future__ import annotations
@@ -48,11 +131,11 @@ def examine(case: Case) -> Iterator[Sighting]:
             continue
         yield Sighting(
             node=site.node,
-            message=f"{case.text(site.node)} limits scores before they are normalised: {changed:.0%} of them are cut, and "
+            message=f"{case.text(site.node)} limits scores before they are normalised: {changed:.0%} are cut, and "
             f"probabilities change by up to {difference:.2g}",
             label="clips before the division",
-            why="before the division entries may be of any size; what is cut there is lost, and the gradient A - Y knows "
-            "nothing of it",
+            why="entries may be of any size before the division; what is cut there is lost, and the gradient A - Y "
+            "knows nothing of it",
             evidence=(
                 Evidence("scores that the clip changes", f"{changed:.0%}", "0%"),
                 Evidence("largest change of a probability", f"{difference:.2g}", "0"),
@@ -69,7 +152,7 @@ def _is_limited(operand: Event, result: Event) -> bool:
     if before.shape != after.shape or after.size < 4 or not np.all(np.isfinite(before)):
         return False
     held = before != after
-    if not held.any():
+    if not held.any() or held.all():
         return False
     bounds = np.unique(after[held])
     clipped = np.clip(before, after.min(), after.max())

@@ -1,8 +1,94 @@
 """BD804 dead-or-saturated-units: most units of a layer are switched off for every sample.
 
-Stub
-----
-x
+What it does
+------------
+Warns of layers most of whose units are switched off for every sample, at the
+start or after some steps.
+
+Why it is wrong
+---------------
+The slope of a ReLU is 0 below 0. A unit whose argument is below 0 for all N
+samples passes nothing on, and receives
+
+    dW[:, h] = X.T @ (dA[:, h] * 0) = 0
+
+so that it stays as it is. Biases far below 0, weights that are nearly all
+negative, or one step that is too long do that.
+
+Example (samples first)
+-----------------------
+Biases of -9 keep three of five units from ever being lifted::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 6))
+    Y = np.eye(3)[(X @ rng.normal(size=(6, 3))).argmax(axis=1)]
+    W1, b1 = rng.normal(size=(6, 5)) / np.sqrt(6), np.array([[-9, -9, -9, 0, 0.0]])
+    W2, b2 = rng.normal(size=(5, 3)) / np.sqrt(5), np.zeros((1, 3))
+    for step in range(15):
+        Z1 = X @ W1 + b1
+        A1 = np.maximum(0, Z1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.mean(np.sum(Y * np.log(A2 + 1e-12), axis=1))
+        dZ2 = (A2 - Y) / len(X)
+        dZ1 = (dZ2 @ W2.T) * (Z1 > 0)
+        W2 = W2 - 0.5 * A1.T @ dZ2
+        b2 = b2 - 0.5 * dZ2.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * X.T @ dZ1
+        b1 = b1 - 0.5 * dZ1.sum(axis=0, keepdims=True)
+        print(step, loss)
+
+Use instead (samples first)
+---------------------------
+Biases at 0::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 6))
+    Y = np.eye(3)[(X @ rng.normal(size=(6, 3))).argmax(axis=1)]
+    W1, b1 = rng.normal(size=(6, 5)) / np.sqrt(6), np.zeros((1, 5))
+    W2, b2 = rng.normal(size=(5, 3)) / np.sqrt(5), np.zeros((1, 3))
+    for step in range(15):
+        Z1 = X @ W1 + b1
+        A1 = np.maximum(0, Z1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.mean(np.sum(Y * np.log(A2 + 1e-12), axis=1))
+        dZ2 = (A2 - Y) / len(X)
+        dZ1 = (dZ2 @ W2.T) * (Z1 > 0)
+        W2 = W2 - 0.5 * A1.T @ dZ2
+        b2 = b2 - 0.5 * dZ2.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * X.T @ dZ1
+        b1 = b1 - 0.5 * dZ1.sum(axis=0, keepdims=True)
+        print(step, loss)
+
+How it is detected
+------------------
+In the first step, and after 20, the units that have the same flat value for
+all samples are counted. More than half of a layer is reported; after 20 steps
+only if steps a tenth as long leave fewer of them off.
+
+Fix safety
+----------
+No edit is made: rate, weights and biases are the author's to choose.
+
+Known limits
+------------
+- It is a warning. Half of the activations of a ReLU layer are 0, which is no
+  fault: only units that are off for every sample are counted.
+- At least eight samples a step are needed.
+
+References
+----------
+- Glorot, Bordes and Bengio (2011), Deep sparse rectifier neural networks,
+  AISTATS.
+- Maas, Hannun and Ng (2013), Rectifier nonlinearities improve neural network
+  acoustic models, ICML.
 """
 
 from __future__ import annotations

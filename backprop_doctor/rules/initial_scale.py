@@ -1,8 +1,94 @@
 """BD802 initial-scale: the initial weights are too large or too small for the layers they feed.
 
-Stub
-----
-x
+What it does
+------------
+Warns of initial weights that saturate hidden units, or make the untrained
+network sure of wrong answers, or let hardly any gradient through.
+
+Why it is wrong
+---------------
+A unit with D inputs of size 1 and weights of size w receives a sum of size w
+* sqrt(D). With w = 1 and D = 784 that is 28, where tanh and sigmoid are flat
+and their slope is 0. With w = 0.01 and four layers signal and gradient are
+multiplied by 0.01 * sqrt(H) in each. Weights of size sqrt(1 / D), or sqrt(2 /
+D) before a ReLU, keep the size of both.
+
+Example (samples first)
+-----------------------
+Weights of size 6 for 6 inputs::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 6))
+    Y = np.eye(3)[(X @ rng.normal(size=(6, 3))).argmax(axis=1)]
+    W1, b1 = 6 * rng.normal(size=(6, 5)), np.zeros((1, 5))
+    W2, b2 = rng.normal(size=(5, 3)) / np.sqrt(5), np.zeros((1, 3))
+    for step in range(15):
+        A1 = np.tanh(X @ W1 + b1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.mean(np.sum(Y * np.log(A2 + 1e-12), axis=1))
+        dZ2 = (A2 - Y) / len(X)
+        dZ1 = (dZ2 @ W2.T) * (1 - A1**2)
+        W2 = W2 - 0.5 * A1.T @ dZ2
+        b2 = b2 - 0.5 * dZ2.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * X.T @ dZ1
+        b1 = b1 - 0.5 * dZ1.sum(axis=0, keepdims=True)
+        print(step, loss)
+
+Use instead (samples first)
+---------------------------
+Weights of size sqrt(1/6)::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 6))
+    Y = np.eye(3)[(X @ rng.normal(size=(6, 3))).argmax(axis=1)]
+    W1, b1 = rng.normal(size=(6, 5)) / np.sqrt(6), np.zeros((1, 5))
+    W2, b2 = rng.normal(size=(5, 3)) / np.sqrt(5), np.zeros((1, 3))
+    for step in range(15):
+        A1 = np.tanh(X @ W1 + b1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.mean(np.sum(Y * np.log(A2 + 1e-12), axis=1))
+        dZ2 = (A2 - Y) / len(X)
+        dZ1 = (dZ2 @ W2.T) * (1 - A1**2)
+        W2 = W2 - 0.5 * A1.T @ dZ2
+        b2 = b2 - 0.5 * dZ2.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * X.T @ dZ1
+        b1 = b1 - 0.5 * dZ1.sum(axis=0, keepdims=True)
+        print(step, loss)
+
+How it is detected
+------------------
+At the program's own weights the slope of each activation is read off the
+recorded values. More than half of them below 1 % of the largest, or a first
+loss above three times ln C, is reported, if it is gone when all matrices are
+brought to size 1/sqrt(inputs). A first layer whose gradient is a thousand
+times smaller than with such weights is reported as well.
+
+Fix safety
+----------
+No edit is made: there are many good choices, and a test of one program cannot
+tell which is meant.
+
+Known limits
+------------
+- It is a warning: such networks may still learn, slowly.
+- If the inputs are above 10 in size, that is BD601.
+- Saturated output units are not looked at.
+
+References
+----------
+- Glorot and Bengio (2010), Understanding the difficulty of training deep
+  feedforward neural networks, AISTATS.
+- He, Zhang, Ren and Sun (2015), Delving deep into rectifiers, ICCV.
+- LeCun, Bottou, Orr and Mueller (1998), Efficient BackProp, in Neural
+  Networks: Tricks of the Trade, Springer, section 4.6.
 """
 
 from __future__ import annotations
@@ -26,7 +112,7 @@ VANISHED = 1e3
 
 
 def examine(case: Case) -> Iterator[Sighting]:
-    """Saturated units, a first loss far above chance, or a gradient that does not arrive, and none of it when rescaled."""
+    """Saturated units, a first loss above chance, a gradient that does not arrive; none of it when rescaled."""
     matrices = [p for p in case.roles.parameters if sum(n > 1 for n in p.shape) == 2]
     batch = case.trace.value(case.roles.batch.birth)
     if not matrices or batch is None or np.abs(np.asarray(batch, np.float64)).max(initial=0) > LARGE_INPUT:

@@ -1,8 +1,80 @@
 """BD601 inputs-not-scaled: inputs so large that units saturate or the loss climbs.
 
-Stub
-----
-x
+What it does
+------------
+Warns of inputs so large that hidden units saturate, or that the loss climbs,
+where the same program with smaller inputs does neither.
+
+Why it is wrong
+---------------
+With D inputs of size s and weights of size w a unit receives a sum of size s
+* w * sqrt(D). For pixels up to 255 that is hundreds, and sigmoid and tanh are
+flat there: their slope, and with it every gradient below, is 0.
+
+Without saturation the curvature of the loss grows with s squared, and so the
+largest rate that does not diverge shrinks by s squared.
+
+Example (samples first)
+-----------------------
+The area in square feet goes in as it is::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    area = rng.uniform(500, 2500, size=(80, 1))
+    price = 0.002 * area + 0.1 * rng.normal(size=(80, 1))
+    X = area
+    w, b = np.zeros((1, 1)), np.zeros((1, 1))
+    for step in range(20):
+        error = X @ w + b - price
+        w = w - 0.1 * X.T @ error / len(X)
+        b = b - 0.1 * error.mean(axis=0, keepdims=True)
+        print(step, "mean squared error", np.mean(error**2))
+
+Use instead (samples first)
+---------------------------
+Mean 0 and spread 1::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    area = rng.uniform(500, 2500, size=(80, 1))
+    price = 0.002 * area + 0.1 * rng.normal(size=(80, 1))
+    X = (area - area.mean()) / area.std()
+    w, b = np.zeros((1, 1)), np.zeros((1, 1))
+    for step in range(20):
+        error = X @ w + b - price
+        w = w - 0.1 * X.T @ error / len(X)
+        b = b - 0.1 * error.mean(axis=0, keepdims=True)
+        print(step, "mean squared error", np.mean(error**2))
+
+How it is detected
+------------------
+If an input is above 10 in size, the first step is run again with inputs
+divided by the largest. A share of saturated activations above one half, or a
+first loss above three times ln C, that is gone with smaller inputs is
+reported. So is a loss that climbs in 20 steps and falls in the same steps
+with smaller inputs, if all gradients are right.
+
+Fix safety
+----------
+No edit is made: training and test inputs have to be scaled by the same
+numbers, and where both come from is known to the author.
+
+Known limits
+------------
+- It is a warning. Programs with large inputs and weights or rates small
+  enough for them are right, and silent.
+- What is tried is division by the largest entry; features of very different
+  size may need a mean and a spread each.
+
+References
+----------
+- LeCun, Bottou, Orr and Mueller (1998), Efficient BackProp, in Neural
+  Networks: Tricks of the Trade, Springer, section 4.3: normalizing the
+  inputs.
+- Goodfellow, Bengio and Courville (2016), Deep Learning, MIT Press, section
+  8.7.1.
 """
 
 from __future__ import annotations

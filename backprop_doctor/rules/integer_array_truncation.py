@@ -1,8 +1,77 @@
 """BD704 integer-array-truncation: fractions are stored in an array of whole numbers, or small integers wrap around.
 
-Stub
-----
-x
+What it does
+------------
+Warns of fractions that are stored in an array of whole numbers, and of small
+whole numbers that wrap around.
+
+Why it is wrong
+---------------
+An array keeps its type when entries of it are assigned. np.zeros_like of an
+array of whole numbers is one as well, and what is stored in it loses the part
+behind the point: 0.73 becomes 0.
+
+Bytes, as pixels come from a file, hold 0 to 255. Arithmetic among bytes stays
+among bytes, so that 100 - 128 is 228.
+
+Example (samples first)
+-----------------------
+X holds whole numbers, and so does its standardised form::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    area = rng.uniform(500, 2500, size=(80, 1))
+    price = 0.002 * area + 0.1 * rng.normal(size=(80, 1))
+    X = area.astype(int)
+    X[:, 0] = (X[:, 0] - X[:, 0].mean()) / X[:, 0].std()
+    w, b = np.ones((1, 1)), np.zeros((1, 1))
+    for step in range(20):
+        error = X @ w + b - price
+        w = w - 0.1 * X.T @ error / len(X)
+        b = b - 0.1 * error.mean(axis=0, keepdims=True)
+        print(step, "mean squared error", np.mean(error**2))
+
+Use instead (samples first)
+---------------------------
+An array of floats keeps what is stored::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    area = rng.uniform(500, 2500, size=(80, 1))
+    price = 0.002 * area + 0.1 * rng.normal(size=(80, 1))
+    X = area.astype(float)
+    X[:, 0] = (X[:, 0] - X[:, 0].mean()) / X[:, 0].std()
+    w, b = np.ones((1, 1)), np.zeros((1, 1))
+    for step in range(20):
+        error = X @ w + b - price
+        w = w - 0.1 * X.T @ error / len(X)
+        b = b - 0.1 * error.mean(axis=0, keepdims=True)
+        print(step, "mean squared error", np.mean(error**2))
+
+How it is detected
+------------------
+Values with a fraction that are assigned to entries of an array are compared
+with the type the array has when it is read next. Sums, differences and
+products of unsigned whole numbers are computed again in wide integers and
+compared.
+
+Fix safety
+----------
+No edit is made: where the array is made is known to the author.
+
+Known limits
+------------
+- It is a warning: cutting off may be meant.
+- Arrays that are changed by += raise an error in numpy, and need no rule.
+
+References
+----------
+- NumPy user guide, data types, overflow errors:
+  https://numpy.org/doc/stable/user/basics.types.html
+- NumPy reference, numpy.zeros_like:
+  https://numpy.org/doc/stable/reference/generated/numpy.zeros_like.html
 """
 
 from __future__ import annotations

@@ -1,8 +1,93 @@
 """BD605 label-encoding: class numbers or broken rows stand where one-hot labels are needed.
 
-Stub
-----
-x
+What it does
+------------
+Finds class numbers that are subtracted from an output with an entry for each
+class, and label rows that do not name exactly one class.
+
+Why it is wrong
+---------------
+The gradient of softmax and cross-entropy is A - Y with one-hot Y, both of
+shape (N, C). Class numbers y of shape (N, 1) are stretched by broadcasting:
+
+    A - y   has entries  A[i, c] - y[i]
+
+which asks every class of sample i to have the probability y[i]. A one-hot row
+that is all zero, as when classes count from 1 and one column is missing, asks
+all probabilities to be 0, while they sum to 1.
+
+Example (samples first)
+-----------------------
+y is (200, 1), and A2 is (200, 3)::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 6))
+    Y = (X @ rng.normal(size=(6, 3))).argmax(axis=1).reshape(-1, 1)
+    W1, b1 = rng.normal(size=(6, 5)) / np.sqrt(6), np.zeros((1, 5))
+    W2, b2 = rng.normal(size=(5, 3)) / np.sqrt(5), np.zeros((1, 3))
+    for step in range(15):
+        A1 = np.tanh(X @ W1 + b1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.mean(np.log(A2[np.arange(200), Y[:, 0]] + 1e-12))
+        dZ2 = (A2 - Y) / len(X)
+        dZ1 = (dZ2 @ W2.T) * (1 - A1**2)
+        W2 = W2 - 0.5 * A1.T @ dZ2
+        b2 = b2 - 0.5 * dZ2.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * X.T @ dZ1
+        b1 = b1 - 0.5 * dZ1.sum(axis=0, keepdims=True)
+        print(step, loss)
+
+Use instead (samples first)
+---------------------------
+One-hot rows::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 6))
+    Y = np.eye(3)[(X @ rng.normal(size=(6, 3))).argmax(axis=1)]
+    W1, b1 = rng.normal(size=(6, 5)) / np.sqrt(6), np.zeros((1, 5))
+    W2, b2 = rng.normal(size=(5, 3)) / np.sqrt(5), np.zeros((1, 3))
+    for step in range(15):
+        A1 = np.tanh(X @ W1 + b1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.mean(np.sum(Y * np.log(A2 + 1e-12), axis=1))
+        dZ2 = (A2 - Y) / len(X)
+        dZ1 = (dZ2 @ W2.T) * (1 - A1**2)
+        W2 = W2 - 0.5 * A1.T @ dZ2
+        b2 = b2 - 0.5 * dZ2.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * X.T @ dZ1
+        b1 = b1 - 0.5 * dZ1.sum(axis=0, keepdims=True)
+        print(step, loss)
+
+How it is detected
+------------------
+The labels that meet the output in a difference are looked at. One whole
+number a sample, above 1, against several entries of output is reported; so
+are rows of 0 and 1 that do not sum to 1, if the output of each sample does.
+
+Fix safety
+----------
+No edit is made: where the labels come from is known to the author.
+
+Known limits
+------------
+- Class numbers that are used as an index are right, and silent.
+- Several labels a sample are right for sigmoid outputs, and silent.
+- Labels in other ranges than a single output can reach are not looked at.
+
+References
+----------
+- Goodfellow, Bengio and Courville (2016), Deep Learning, MIT Press, section
+  6.2.2.3: softmax units.
+- NumPy user guide, broadcasting:
+  https://numpy.org/doc/stable/user/basics.broadcasting.html
 """
 
 from __future__ import annotations

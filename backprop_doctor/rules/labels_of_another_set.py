@@ -1,8 +1,104 @@
 """BD508 labels-of-another-set: predictions are compared with the labels of other samples.
 
-Stub
-----
-x
+What it does
+------------
+Finds predictions for one set of samples that are compared with the labels of
+another.
+
+Why it is wrong
+---------------
+Prediction i and label i have to belong to one sample. With C classes in equal
+shares, predictions and the labels of other samples agree in one case of C: a
+perfect network shows 0.1 for ten classes.
+
+Example (samples first)
+-----------------------
+P are the predictions for X_test, and the labels are those of X_train::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    X_train, Y_train = X[:200], Y[:200]
+    X_test, Y_test = X[200:], Y[200:]
+    W, b = 0.1 * rng.normal(size=(20, 3)), np.zeros((1, 3))
+
+
+    def forward(X):
+        Z = X @ W + b
+        E = np.exp(Z - np.max(Z, axis=1, keepdims=True))
+        return E / E.sum(axis=1, keepdims=True)
+
+
+    for epoch in range(12):
+        A = forward(X_train)
+        dZ = (A - Y_train) / len(X_train)
+        W = W - 0.5 * X_train.T @ dZ
+        b = b - 0.5 * dZ.sum(axis=0, keepdims=True)
+        P = forward(X_test)
+        correct = 0
+        for i in range(len(X_test)):
+            if np.argmax(P[i]) == np.argmax(Y_train[i]):
+                correct = correct + 1
+        accuracy = correct / len(X_test)
+        print(epoch, "accuracy", accuracy)
+
+Use instead (samples first)
+---------------------------
+The labels of the samples that are scored::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    X_train, Y_train = X[:200], Y[:200]
+    X_test, Y_test = X[200:], Y[200:]
+    W, b = 0.1 * rng.normal(size=(20, 3)), np.zeros((1, 3))
+
+
+    def forward(X):
+        Z = X @ W + b
+        E = np.exp(Z - np.max(Z, axis=1, keepdims=True))
+        return E / E.sum(axis=1, keepdims=True)
+
+
+    for epoch in range(12):
+        A = forward(X_train)
+        dZ = (A - Y_train) / len(X_train)
+        W = W - 0.5 * X_train.T @ dZ
+        b = b - 0.5 * dZ.sum(axis=0, keepdims=True)
+        P = forward(X_test)
+        correct = 0
+        for i in range(len(X_test)):
+            if np.argmax(P[i]) == np.argmax(Y_test[i]):
+                correct = correct + 1
+        accuracy = correct / len(X_test)
+        print(epoch, "accuracy", accuracy)
+
+How it is detected
+------------------
+The scores are replaced by labels: those of their own set, and the first N of
+each longer array of labels that the program reads. If its own labels do not
+give the full metric and the others do, the line that reads these is blamed.
+Arrays of inputs that begin with the samples scored clear their labels.
+
+Fix safety
+----------
+No edit is made: which labels belong to the samples is known to the author.
+
+Known limits
+------------
+- Two sets of the same size cannot be told apart, and nothing is reported.
+- Labels are one-hot or class numbers, and the output has a column a class.
+
+References
+----------
+- Bishop (2006), Pattern Recognition and Machine Learning, Springer, section
+  1.5.1: the rate of misclassification over all samples.
 """
 
 from __future__ import annotations

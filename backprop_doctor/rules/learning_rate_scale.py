@@ -1,8 +1,79 @@
 """BD803 learning-rate-scale: the steps are too long or too short for right gradients.
 
-Stub
-----
-x
+What it does
+------------
+Warns of a loss that climbs, or hardly moves, though every gradient is right,
+and falls when the steps are made shorter or longer.
+
+Why it is wrong
+---------------
+A step of rate r along the gradient lowers the loss by about r * |g|^2 as long
+as r is below 2 over the largest curvature, and raises it above that. A
+gradient that is summed over N samples is N times their mean, so that a rate
+that fits the mean is N times too large. This rule speaks only if all
+gradients are right: a wrong divisor makes steps too long as well, and is no
+matter of the rate.
+
+Example (samples first)
+-----------------------
+A rate of 5 where 2 is the limit::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    area = rng.uniform(500, 2500, size=(80, 1))
+    price = 0.002 * area + 0.1 * rng.normal(size=(80, 1))
+    X = (area - area.mean()) / area.std()
+    w, b = np.zeros((1, 1)), np.zeros((1, 1))
+    for step in range(20):
+        error = X @ w + b - price
+        w = w - 5.0 * X.T @ error / len(X)
+        b = b - 5.0 * error.mean(axis=0, keepdims=True)
+        print(step, "mean squared error", np.mean(error**2))
+
+Use instead (samples first)
+---------------------------
+A rate of 0.1::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    area = rng.uniform(500, 2500, size=(80, 1))
+    price = 0.002 * area + 0.1 * rng.normal(size=(80, 1))
+    X = (area - area.mean()) / area.std()
+    w, b = np.zeros((1, 1)), np.zeros((1, 1))
+    for step in range(20):
+        error = X @ w + b - price
+        w = w - 0.1 * X.T @ error / len(X)
+        b = b - 0.1 * error.mean(axis=0, keepdims=True)
+        print(step, "mean squared error", np.mean(error**2))
+
+How it is detected
+------------------
+The program is trained for 20 steps. If the loss is half as high again, or no
+number, they are taken again with every step a tenth, a hundredth ... as long
+until it falls. If it would not fall by 5 % in all turns of the loop, they are
+taken again a hundred, a thousand ... times as long. The change of the weights
+in the first step against their size is shown beside it.
+
+Fix safety
+----------
+No edit is made: the rate is the author's to choose.
+
+Known limits
+------------
+- It is a warning. Losses of mini-batches scatter, and only those that leave
+  all bounds are reported.
+- Steps are scaled from outside; a program that changes its rate by itself is
+  judged by its first 20 steps.
+- If the inputs are above 10 in size, that is BD601.
+
+References
+----------
+- LeCun, Bottou, Orr and Mueller (1998), Efficient BackProp, in Neural
+  Networks: Tricks of the Trade, Springer, sections 4.7 and 5.
+- Goodfellow, Bengio and Courville (2016), Deep Learning, MIT Press, section
+  11.4.1: the learning rate.
 """
 
 from __future__ import annotations

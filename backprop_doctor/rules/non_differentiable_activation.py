@@ -1,8 +1,95 @@
 """BD806 non-differentiable-activation: a step function is trained with a rule for gradients.
 
-Stub
-----
-x
+What it does
+------------
+Warns of hidden units that are steps, with weights below them that are trained
+as if the steps had a slope.
+
+Why it is wrong
+---------------
+The derivative of a step, as np.sign or np.round or z > 0, is 0 wherever it
+exists. By the chain rule the loss has no slope in any weight below:
+
+    dL/dW1 = X.T @ (dA1 * 0) = 0
+
+What the program uses instead is the gradient of no function, and steps along
+it may raise the loss as well as lower it.
+
+Example (samples first)
+-----------------------
+A step in the forward pass, a slope of 1 in the backward pass::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 6))
+    Y = np.eye(3)[(X @ rng.normal(size=(6, 3))).argmax(axis=1)]
+    W1, b1 = rng.normal(size=(6, 5)) / np.sqrt(6), np.zeros((1, 5))
+    W2, b2 = rng.normal(size=(5, 3)) / np.sqrt(5), np.zeros((1, 3))
+    for step in range(15):
+        A1 = np.where(X @ W1 + b1 > 0, 1.0, 0.0)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.mean(np.sum(Y * np.log(A2 + 1e-12), axis=1))
+        dZ2 = (A2 - Y) / len(X)
+        dZ1 = dZ2 @ W2.T
+        W2 = W2 - 0.5 * A1.T @ dZ2
+        b2 = b2 - 0.5 * dZ2.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * X.T @ dZ1
+        b1 = b1 - 0.5 * dZ1.sum(axis=0, keepdims=True)
+        print(step, loss)
+
+Use instead (samples first)
+---------------------------
+A function with a slope, and its derivative::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 6))
+    Y = np.eye(3)[(X @ rng.normal(size=(6, 3))).argmax(axis=1)]
+    W1, b1 = rng.normal(size=(6, 5)) / np.sqrt(6), np.zeros((1, 5))
+    W2, b2 = rng.normal(size=(5, 3)) / np.sqrt(5), np.zeros((1, 3))
+    for step in range(15):
+        A1 = np.tanh(X @ W1 + b1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.mean(np.sum(Y * np.log(A2 + 1e-12), axis=1))
+        dZ2 = (A2 - Y) / len(X)
+        dZ1 = (dZ2 @ W2.T) * (1 - A1**2)
+        W2 = W2 - 0.5 * A1.T @ dZ2
+        b2 = b2 - 0.5 * dZ2.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * X.T @ dZ1
+        b1 = b1 - 0.5 * dZ1.sum(axis=0, keepdims=True)
+        print(step, loss)
+
+How it is detected
+------------------
+A value of two or three levels that is a growing function of one with many is
+put to the test: its argument is moved by a millionth of its size. If the
+output stays bit for bit as it is, and a weight matrix that is read before has
+changed when it is read in the next step, the line is reported.
+
+Fix safety
+----------
+No edit is made: which activation is meant is known to the author.
+
+Known limits
+------------
+- A step in the output layer, trained by the rule of the perceptron, is
+  another method, and is not looked at.
+- Networks that train steps on purpose with a substitute slope
+  (straight-through estimators) are reported as well: the claim is true of
+  them.
+
+References
+----------
+- Bengio, Leonard and Courville (2013), Estimating or propagating gradients
+  through stochastic neurons for conditional computation, arXiv:1308.3432.
+- Goodfellow, Bengio and Courville (2016), Deep Learning, MIT Press, section
+  6.3: hidden units.
 """
 
 from __future__ import annotations
@@ -23,7 +110,7 @@ NUDGE = 1e-6
 
 
 def examine(case: Case) -> Iterator[Sighting]:
-    """A value of few levels that hides every small change of its argument from the output, and weights trained below."""
+    """A value of few levels that hides small changes of its argument from the output, and weights trained below."""
     output = case.roles.output
     if output is None:
         return
@@ -103,7 +190,8 @@ def _trained_below(case: Case, argument: Event) -> tuple[Event, Event] | None:
             continue
         later = case.trace.by_key.get((event.site, event.occurrence + case.per_turn(event.key)))
         independent = not case.roles.on_inputs[event.index] and not case.roles.on_labels[event.index]
-        if later is not None and independent and np.shape(later.value) == np.shape(event.value):
-            if not is_same(later.value, event.value):
-                return event, later
+        if later is None or not independent or np.shape(later.value) != np.shape(event.value):
+            continue
+        if not is_same(later.value, event.value):
+            return event, later
     return None

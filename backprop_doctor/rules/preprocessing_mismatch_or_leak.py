@@ -1,8 +1,101 @@
 """BD603 preprocessing-mismatch-or-leak: the samples scored are scaled in another way than those trained on.
 
-Stub
-----
-x
+What it does
+------------
+Warns that the samples that are scored reach the network in another scale than
+those it was trained on.
+
+Why it is wrong
+---------------
+Weights fit the inputs they were trained on. With test inputs s times as large
+every sum is s times as large, and the scores are those of another network.
+Standardised by its own mean and spread a test set is shifted against the
+training set: the same picture becomes other numbers.
+
+Example (samples first)
+-----------------------
+The training inputs are divided by 50, the test inputs are not::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = 50 * rng.normal(size=(300, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    X_train, Y_train = X[:200] / 50, Y[:200]
+    X_test, Y_test = X[200:], Y[200:]
+    W, b = 0.1 * rng.normal(size=(20, 3)), np.zeros((1, 3))
+
+
+    def forward(X):
+        Z = X @ W + b
+        E = np.exp(Z - np.max(Z, axis=1, keepdims=True))
+        return E / E.sum(axis=1, keepdims=True)
+
+
+    for epoch in range(12):
+        A = forward(X_train)
+        dZ = (A - Y_train) / len(X_train)
+        W = W - 0.5 * X_train.T @ dZ
+        b = b - 0.5 * dZ.sum(axis=0, keepdims=True)
+        P = forward(X_test)
+        accuracy = np.mean(P.argmax(axis=1) == Y_test.argmax(axis=1))
+        print(epoch, "accuracy", accuracy)
+
+Use instead (samples first)
+---------------------------
+Both divided by the same number::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = 50 * rng.normal(size=(300, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    X_train, Y_train = X[:200] / 50, Y[:200]
+    X_test, Y_test = X[200:] / 50, Y[200:]
+    W, b = 0.1 * rng.normal(size=(20, 3)), np.zeros((1, 3))
+
+
+    def forward(X):
+        Z = X @ W + b
+        E = np.exp(Z - np.max(Z, axis=1, keepdims=True))
+        return E / E.sum(axis=1, keepdims=True)
+
+
+    for epoch in range(12):
+        A = forward(X_train)
+        dZ = (A - Y_train) / len(X_train)
+        W = W - 0.5 * X_train.T @ dZ
+        b = b - 0.5 * dZ.sum(axis=0, keepdims=True)
+        P = forward(X_test)
+        accuracy = np.mean(P.argmax(axis=1) == Y_test.argmax(axis=1))
+        print(epoch, "accuracy", accuracy)
+
+How it is detected
+------------------
+Arrays that meet the first weights once training has begun, and have another
+number of samples, are compared with the inputs trained on. A largest entry
+more than ten times as large or as small is reported, and so are two sets that
+both have mean 0 and spread 1 in every feature to rounding.
+
+Fix safety
+----------
+No edit is made: where the sets come from is known to the author.
+
+Known limits
+------------
+- It is a warning: sets may differ by nature, and only a factor of ten or
+  exact standardisation of both is reported.
+- Statistics taken over training and test samples together are not found.
+
+References
+----------
+- Hastie, Tibshirani and Friedman (2009), The Elements of Statistical
+  Learning, second edition, Springer, section 7.10.2: the wrong and right way
+  to do cross-validation.
+- LeCun, Bottou, Orr and Mueller (1998), Efficient BackProp, in Neural
+  Networks: Tricks of the Trade, Springer, section 4.3.
 """
 
 from __future__ import annotations
@@ -38,8 +131,8 @@ def examine(case: Case) -> Iterator[Sighting]:
         if min(sizes) > 0 and not 1 / RATIO < sizes[1] / sizes[0] < RATIO:
             yield Sighting(
                 node=case.program.sites[event.site].node,
-                message=f"{name} reaches up to {sizes[1]:.4g}, and the inputs trained on up to {sizes[0]:.4g}: they are "
-                "not scaled alike",
+                message=f"{name} reaches up to {sizes[1]:.4g}, and the inputs trained on up to {sizes[0]:.4g}: they "
+                "are not scaled alike",
                 label="another scale than in training",
                 why="weights fit inputs of the scale they were trained on; in another they mean nothing",
                 evidence=(Evidence(f"largest entry of {name}", f"{sizes[1]:.4g}", f"about {sizes[0]:.4g}"),),

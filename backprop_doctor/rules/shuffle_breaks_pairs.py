@@ -1,8 +1,101 @@
 """BD602 shuffle-breaks-pairs: a shuffle separates inputs from their labels, or loses rows.
 
-Stub
-----
-x
+What it does
+------------
+Finds a shuffle after which inputs meet the labels of other samples, or after
+which rows of an array are doubled and others lost.
+
+Why it is wrong
+---------------
+Sample i is the pair (x[i], y[i]). With two permutations p and q the program
+trains on (x[p[i]], y[q[i]]), which for p other than q is noise: the network
+can learn the shares of the classes and nothing else.
+
+random.shuffle of Python's library exchanges x[i] and x[j]. Rows of an array
+are views of its memory: after the first half of the exchange both are the
+same row, and the other is lost.
+
+Example (samples first)
+-----------------------
+X is shuffled and Y is not::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 6))
+    Y = np.eye(3)[(X @ rng.normal(size=(6, 3))).argmax(axis=1)]
+    rng.shuffle(X)
+    W1, b1 = rng.normal(size=(6, 5)) / np.sqrt(6), np.zeros((1, 5))
+    W2, b2 = rng.normal(size=(5, 3)) / np.sqrt(5), np.zeros((1, 3))
+    for step in range(15):
+        A1 = np.tanh(X @ W1 + b1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.mean(np.sum(Y * np.log(A2 + 1e-12), axis=1))
+        dZ2 = (A2 - Y) / len(X)
+        dZ1 = (dZ2 @ W2.T) * (1 - A1**2)
+        W2 = W2 - 0.5 * A1.T @ dZ2
+        b2 = b2 - 0.5 * dZ2.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * X.T @ dZ1
+        b1 = b1 - 0.5 * dZ1.sum(axis=0, keepdims=True)
+        print(step, loss)
+
+Use instead (samples first)
+---------------------------
+One permutation for both::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 6))
+    Y = np.eye(3)[(X @ rng.normal(size=(6, 3))).argmax(axis=1)]
+    order = rng.permutation(len(X))
+    X, Y = X[order], Y[order]
+    W1, b1 = rng.normal(size=(6, 5)) / np.sqrt(6), np.zeros((1, 5))
+    W2, b2 = rng.normal(size=(5, 3)) / np.sqrt(5), np.zeros((1, 3))
+    for step in range(15):
+        A1 = np.tanh(X @ W1 + b1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.mean(np.sum(Y * np.log(A2 + 1e-12), axis=1))
+        dZ2 = (A2 - Y) / len(X)
+        dZ1 = (dZ2 @ W2.T) * (1 - A1**2)
+        W2 = W2 - 0.5 * A1.T @ dZ2
+        b2 = b2 - 0.5 * dZ2.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * X.T @ dZ1
+        b1 = b1 - 0.5 * dZ1.sum(axis=0, keepdims=True)
+        print(step, loss)
+
+How it is detected
+------------------
+If the program calls something that reorders, some samples are changed in the
+array that the inputs come from, and the same ones where the labels come from.
+In the first step the samples whose inputs have changed must be those whose
+labels have. Otherwise the shuffle without whose order they would be is
+blamed, or the last one before training. For doubled rows the rows before and
+after are compared.
+
+Fix safety
+----------
+random.shuffle of an array becomes np.random.shuffle. For pairs no edit is
+made. The changed program is examined again from another seed, and the fix is
+called verified only if the finding is gone and no error is new.
+
+Known limits
+------------
+- Where a mean over all samples carries every change to all of them and the
+  changed ones do not stand out, nothing is reported.
+- Only the samples of the first step are followed.
+- Labels that the program makes from the inputs are followed by their changes.
+
+References
+----------
+- NumPy reference, Generator.permutation and Generator.shuffle:
+  https://numpy.org/doc/stable/reference/random/generator.html
+- The Python library, random.shuffle:
+  https://docs.python.org/3/library/random.html#random.shuffle
 """
 
 from __future__ import annotations
@@ -37,8 +130,8 @@ def examine(case: Case) -> Iterator[Sighting]:
     call = _culprit(case, calls)
     yield Sighting(
         node=call,
-        message=f"{case.text(call)} separates inputs and labels: {pairing.apart} of {pairing.followed} samples followed "
-        "meet the label of another one",
+        message=f"{case.text(call)} separates inputs and labels: {pairing.apart} of {pairing.followed} samples "
+        "followed meet the label of another one",
         label="one order for the inputs, another for the labels",
         why="input i belongs to label i: one permutation has to be applied to both",
         evidence=(
@@ -94,7 +187,7 @@ def _hashed(value: np.ndarray) -> list[bytes]:
 
 
 def _edits(case: Case, call: ast.Call) -> tuple[Edit, ...]:
-    """numpy's shuffle in place of the one for lists, where numpy goes by its usual name."""
+    """The shuffle of numpy in place of the one for lists, where numpy goes by its usual name."""
     imported = any(
         isinstance(n, ast.Import) and any(a.name == "numpy" and a.asname == "np" for a in n.names)
         for n in ast.walk(case.source.tree)

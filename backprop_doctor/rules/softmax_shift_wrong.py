@@ -1,8 +1,169 @@
 """BD702 softmax-shift-wrong: the number subtracted from the logits is not the largest of each sample.
 
-Stub
-----
-x
+What it does
+------------
+Finds a softmax that subtracts the largest logit of the whole batch, or of
+each class over the samples, instead of the largest of each sample.
+
+Why it is wrong
+---------------
+Softmax is unchanged when one number is subtracted from all logits of a
+sample:
+
+    exp(z[i, c] - k[i]) / sum over c of exp(z[i, c] - k[i])
+
+so that k[i] = max over c of z[i, c] only keeps exp from overflowing. The
+largest of the whole batch keeps it from overflowing too, but a sample whose
+logits lie 750 below becomes 0 / 0. A number for each class, k[c], does not
+cancel: the probabilities of a sample then depend on the other samples, which
+is an error.
+
+Example (samples first)
+-----------------------
+The largest of the whole batch::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    X_train, Y_train = X[:200], Y[:200]
+    X_test, Y_test = X[200:], Y[200:]
+    W, b = 0.1 * rng.normal(size=(20, 3)), np.zeros((1, 3))
+
+
+    def forward(X):
+        Z = X @ W + b
+        E = np.exp(Z - np.max(Z))
+        return E / E.sum(axis=1, keepdims=True)
+
+
+    for epoch in range(12):
+        A = forward(X_train)
+        dZ = (A - Y_train) / len(X_train)
+        W = W - 0.5 * X_train.T @ dZ
+        b = b - 0.5 * dZ.sum(axis=0, keepdims=True)
+        P = forward(X_test)
+        accuracy = np.mean(P.argmax(axis=1) == Y_test.argmax(axis=1))
+        print(epoch, "accuracy", accuracy)
+
+Example (features first)
+------------------------
+The largest of the whole batch::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20, 300))
+    labels = (rng.normal(size=(3, 20)) @ X).argmax(axis=0)
+    Y = np.eye(3)[:, labels]
+    X_train, Y_train = X[:, :200], Y[:, :200]
+    X_test, Y_test = X[:, 200:], Y[:, 200:]
+    W, b = 0.1 * rng.normal(size=(3, 20)), np.zeros((3, 1))
+
+
+    def forward(X):
+        Z = W @ X + b
+        E = np.exp(Z - np.max(Z))
+        return E / E.sum(axis=0, keepdims=True)
+
+
+    for epoch in range(12):
+        A = forward(X_train)
+        dZ = (A - Y_train) / X_train.shape[1]
+        W = W - 0.5 * dZ @ X_train.T
+        b = b - 0.5 * dZ.sum(axis=1, keepdims=True)
+        P = forward(X_test)
+        accuracy = np.mean(P.argmax(axis=0) == Y_test.argmax(axis=0))
+        print(epoch, "accuracy", accuracy)
+
+Use instead (samples first)
+---------------------------
+The largest of each row::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    X_train, Y_train = X[:200], Y[:200]
+    X_test, Y_test = X[200:], Y[200:]
+    W, b = 0.1 * rng.normal(size=(20, 3)), np.zeros((1, 3))
+
+
+    def forward(X):
+        Z = X @ W + b
+        E = np.exp(Z - np.max(Z, axis=1, keepdims=True))
+        return E / E.sum(axis=1, keepdims=True)
+
+
+    for epoch in range(12):
+        A = forward(X_train)
+        dZ = (A - Y_train) / len(X_train)
+        W = W - 0.5 * X_train.T @ dZ
+        b = b - 0.5 * dZ.sum(axis=0, keepdims=True)
+        P = forward(X_test)
+        accuracy = np.mean(P.argmax(axis=1) == Y_test.argmax(axis=1))
+        print(epoch, "accuracy", accuracy)
+
+Use instead (features first)
+----------------------------
+The largest of each column::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20, 300))
+    labels = (rng.normal(size=(3, 20)) @ X).argmax(axis=0)
+    Y = np.eye(3)[:, labels]
+    X_train, Y_train = X[:, :200], Y[:, :200]
+    X_test, Y_test = X[:, 200:], Y[:, 200:]
+    W, b = 0.1 * rng.normal(size=(3, 20)), np.zeros((3, 1))
+
+
+    def forward(X):
+        Z = W @ X + b
+        E = np.exp(Z - np.max(Z, axis=0, keepdims=True))
+        return E / E.sum(axis=0, keepdims=True)
+
+
+    for epoch in range(12):
+        A = forward(X_train)
+        dZ = (A - Y_train) / X_train.shape[1]
+        W = W - 0.5 * dZ @ X_train.T
+        b = b - 0.5 * dZ.sum(axis=1, keepdims=True)
+        P = forward(X_test)
+        accuracy = np.mean(P.argmax(axis=0) == Y_test.argmax(axis=0))
+        print(epoch, "accuracy", accuracy)
+
+How it is detected
+------------------
+If the output of each sample sums to 1, calls on the way to it that give the
+largest logit of all samples, or of each class, are put to the test. In the
+first case the logits of one sample are lowered by 1000: its probabilities
+have to stay as they are, and to sum to 1. In the second those of another
+sample are raised: the probabilities of the first have to stay as they are.
+
+Fix safety
+----------
+For the error the axis of the maximum is changed, with keepdims. The changed
+program is examined again from another seed, and the fix is called verified
+only if the finding is gone and no error is new.
+
+Known limits
+------------
+- The whole batch's maximum is a warning: at the program's own weights nothing
+  may ever underflow.
+- If the sum runs over the samples as well, that is BD102.
+
+References
+----------
+- Blanchard, Higham and Higham (2021), Accurately computing the log-sum-exp
+  and softmax functions, IMA Journal of Numerical Analysis 41.
+- Goodfellow, Bengio and Courville (2016), Deep Learning, MIT Press, section
+  4.1: overflow and underflow.
 """
 
 from __future__ import annotations
@@ -78,7 +239,6 @@ def _far_below(case: Case, reduction: Reduction, axis: int) -> Iterator[Sighting
             ),
         ),
         fix=f"axis = {1 - axis}, keepdims = True",
-        edits=axis_edits(case, reduction.node, 1 - axis, keepdims=True),
     )
 
 

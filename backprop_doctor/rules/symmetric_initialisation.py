@@ -1,8 +1,95 @@
 """BD801 symmetric-initialisation: hidden units start alike and stay copies of each other.
 
-Stub
-----
-x
+What it does
+------------
+Finds hidden units that start with equal weights, into them and out of them,
+and stay equal while the network is trained.
+
+Why it is wrong
+---------------
+With equal columns of W1, shape (D, H), and equal rows of W2, shape (H, C),
+all H units compute the same number, and receive the same gradient:
+
+    dW1[:, h] = X.T @ ((dZ2 @ W2[h]) * f'(Z1[:, h]))
+
+is the same for every h. They stay copies for ever: H units do the work of
+one. With tanh or ReLU and zeros everywhere they do not even move.
+
+Example (samples first)
+-----------------------
+All weights start at 0::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 6))
+    Y = np.eye(3)[(X @ rng.normal(size=(6, 3))).argmax(axis=1)]
+    W1, b1 = np.zeros((6, 5)), np.zeros((1, 5))
+    W2, b2 = np.zeros((5, 3)), np.zeros((1, 3))
+    for step in range(15):
+        A1 = np.tanh(X @ W1 + b1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.mean(np.sum(Y * np.log(A2 + 1e-12), axis=1))
+        dZ2 = (A2 - Y) / len(X)
+        dZ1 = (dZ2 @ W2.T) * (1 - A1**2)
+        W2 = W2 - 0.5 * A1.T @ dZ2
+        b2 = b2 - 0.5 * dZ2.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * X.T @ dZ1
+        b1 = b1 - 0.5 * dZ1.sum(axis=0, keepdims=True)
+        print(step, loss)
+
+Use instead (samples first)
+---------------------------
+Random weights::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 6))
+    Y = np.eye(3)[(X @ rng.normal(size=(6, 3))).argmax(axis=1)]
+    W1, b1 = rng.normal(size=(6, 5)) / np.sqrt(6), np.zeros((1, 5))
+    W2, b2 = rng.normal(size=(5, 3)) / np.sqrt(5), np.zeros((1, 3))
+    for step in range(15):
+        A1 = np.tanh(X @ W1 + b1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.mean(np.sum(Y * np.log(A2 + 1e-12), axis=1))
+        dZ2 = (A2 - Y) / len(X)
+        dZ1 = (dZ2 @ W2.T) * (1 - A1**2)
+        W2 = W2 - 0.5 * A1.T @ dZ2
+        b2 = b2 - 0.5 * dZ2.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * X.T @ dZ1
+        b1 = b1 - 0.5 * dZ1.sum(axis=0, keepdims=True)
+        print(step, loss)
+
+How it is detected
+------------------
+If all units of a layer give the same numbers in the first step, the program
+is run for some more. If they are still the same, to one part in 10^10, the
+line that makes the weights is blamed.
+
+Fix safety
+----------
+np.zeros((a, b)), np.ones((a, b)) and np.full((a, b), c) become
+np.random.randn(a, b) * np.sqrt(1 / a), with the side of the inputs below the
+root. The changed program is examined again from another seed, and the fix is
+called verified only if the finding is gone and no error is new.
+
+Known limits
+------------
+- Zeros in the hidden weights alone, or in the output weights alone, are no
+  fault: the first step makes the units different.
+- Layers in which only some of the units are copies are not reported.
+
+References
+----------
+- Goodfellow, Bengio and Courville (2016), Deep Learning, MIT Press, section
+  8.4: initial parameters need to break symmetry.
+- Rumelhart, Hinton and Williams (1986), Learning representations by
+  back-propagating errors, Nature 323, 533-536: small random weights.
 """
 
 from __future__ import annotations
