@@ -32,6 +32,9 @@ __all__ = ["Case", "Reduction", "Sighting"]
 
 Array = NDArray[np.float64]
 
+SHORT_TURNS = 2
+SHORT_EVENTS = 40_000
+
 
 @dataclass(frozen=True)
 class Sighting:
@@ -314,6 +317,44 @@ class Case:
             if best is None or rank < best[0]:
                 best = (rank, found)
         return (best[1].factor, best[1].residual) if best else None
+
+    # -- beyond the first step ---------------------------------------------------------------------------
+
+    def per_turn(self, key: Key) -> int:
+        """How often the site of an event is passed in one turn of the loop that makes the steps."""
+        step = self.roles.step
+        events = self._by_site.get(key[0], [])
+        return sum(step.start <= e.index < step.middle for e in events) or 1
+
+    def first(self, event: Event) -> Event:
+        """The first event of an event's object: what is done there reaches all its readers."""
+        return next(e for e in self.trace.events if e.object == event.object)
+
+    def step_limit(self, turns: int) -> int:
+        """Events to allow a run that is to come through so many turns of the loop that makes the steps."""
+        step = self.roles.step
+        return step.middle + (turns + 1) * (step.end - step.middle + 5)
+
+    def number(self, node: ast.expr) -> float | int | None:
+        """The number an expression had when it was last read before or in the first step."""
+        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+            return node.value
+        for event in reversed(self.trace.events[: self.roles.step.middle]):
+            if event.object != -1 and self.program.sites[event.site].node is node:
+                return event.value if isinstance(event.value, (int, float)) else None
+        return None
+
+    @cached_property
+    def short(self) -> Trace:
+        """The program with its training cut to two turns, followed to what it does afterwards."""
+        return self.run({}, turns={self.roles.training.loop: SHORT_TURNS}, limit=SHORT_EVENTS)
+
+    @property
+    def is_right(self) -> bool:
+        """Whether every gradient was found and is the derivative it stands for, up to a positive factor."""
+        gradients = [self.gradient(p) for p in self.roles.parameters]
+        factors = [self.total_factor(g) if g is not None and g.right else None for g in gradients]
+        return bool(factors) and all(f is not None for f in factors) and not self.wrong_adjoints
 
 
 def _blocks(tree: ast.AST) -> Iterator[list[ast.stmt]]:
