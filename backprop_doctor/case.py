@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Case", "Reduction", "Sighting"]
 
 Array = NDArray[np.float64]
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Case:
     axes: Axes
     remarks: list[str] = field(default_factory=list)
     _claims: dict[tuple[int, int], Adjoint] = field(default_factory=dict, repr=False)
+    _answers: dict[Callable[..., Any], Any] = field(default_factory=dict, repr=False)
 
     # -- places ----------------------------------------------------------------------------------------
 
@@ -328,6 +330,30 @@ class Case:
             if best is None or rank < best[0]:
                 best = (rank, found)
         return (best[1].factor, best[1].residual) if best else None
+
+    # -- what several rules ask ----------------------------------------------------------------------------
+
+    def once(self, question: Callable[[Case], Answer]) -> Answer:
+        """The answer of a function of this case, worked out once for all rules that ask."""
+        if question not in self._answers:
+            self._answers[question] = question(self)
+        answer: Answer = self._answers[question]
+        return answer
+
+    def changed(self, actions: dict[Key, Callable[[Any], Any]], key: Key) -> Any:
+        """The value at one event of the first step when others are changed, updates held back."""
+        index = self.trace.by_key[key].index
+        return self.measured(actions, frozenset({key}), index).value(key)
+
+    def measured(self, actions: dict[Key, Callable[[Any], Any]], keep: frozenset[Key] | None, last: int) -> Trace:
+        """A run at the point where derivatives were measured, to an event that may lie beyond all of theirs."""
+        before = self.measurement._actions
+        return self.program.run(replace(self.probe, actions={**before, **actions}, keep=keep, last=last))
+
+    def is_read_in(self, scope: str, text: str) -> bool:
+        """Whether a name is bound or read in a function (or in the module, for the empty scope)."""
+        sites = (s for s in self.program.sites if s.scope == scope and s.kind != "loop")
+        return any(s.target == text or (s.kind == "load" and self.text(s.node) == text) for s in sites)
 
 
 def _blocks(tree: ast.AST) -> Iterator[list[ast.stmt]]:
