@@ -99,12 +99,17 @@ def _fits_with(case: Case, value: Quantity, of: Quantity, slope: Array) -> Fit:
     return best
 
 
-def upstream_derivatives(case: Case, value: Quantity, of: Quantity) -> Iterator[Array]:
-    """Numeric derivatives along the directions at ``of`` that an adjoint may be judged by."""
+def upstream_derivatives(
+    case: Case, value: Quantity, of: Quantity, apart: frozenset[int] = frozenset()
+) -> Iterator[Array]:
+    """Numeric derivatives along the directions at ``of`` that an adjoint may be judged by.
+
+    The objects ``apart`` are not trusted as adjoints of later values.
+    """
     tangents = case.measurement.tangents(of.birth)
     births = {q.birth: q for q in case.judgement.forward}
     for adjoint in case.judgement.backward:
-        if adjoint.index >= value.index or adjoint.object == value.object:
+        if adjoint.index >= value.index or adjoint.object == value.object or adjoint.object in apart:
             continue
         array = np.asarray(case.value(adjoint), np.float64)
         for key, through in births.items():

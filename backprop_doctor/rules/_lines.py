@@ -46,7 +46,10 @@ class Line:
 
     @cached_property
     def _numeric(self) -> list[Array]:
-        return list(upstream_derivatives(self.case, self.value, self.of))
+        # A part of the line itself would make any continuation of it look right.
+        kinds = {e.object: self.case.program.sites[e.site].kind for e in self.reads}
+        made = frozenset(o for o, kind in kinds.items() if kind != "load")
+        return list(upstream_derivatives(self.case, self.value, self.of, made))
 
     @cached_property
     def reads(self) -> list[Event]:
@@ -154,6 +157,19 @@ def _known(case: Case, before: int) -> list[Quantity]:
 
 def _is_named(quantity: Quantity) -> bool:
     return not any(c in quantity.name for c in "(+-*/@ ")
+
+
+def masks(case: Case) -> list[Event]:
+    """Arrays of zeros and one other number that hang on nothing, each at its first place in the step."""
+    roles = case.roles
+    found: dict[int, Event] = {}
+    for event in case.step_events:
+        known = roles.on_parameters[event.index] or roles.on_inputs[event.index] or roles.on_labels[event.index]
+        if event.object not in found and not known and is_array(event.value, least=2):
+            numbers = np.unique(event.value)
+            if numbers.size == 2 and numbers[0] == 0 and event.object in roles.names:
+                found[event.object] = event
+    return list(found.values())
 
 
 def part_of(case: Case, event: Event) -> str:
