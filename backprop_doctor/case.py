@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -340,12 +340,12 @@ class Case:
         answer: Answer = self._answers[question]
         return answer
 
-    def changed(self, actions: dict[Key, Callable[[Any], Any]], key: Key) -> Any:
+    def changed(self, actions: Mapping[Key, Callable[[Any], Any]], key: Key) -> Any:
         """The value at one event of the first step when others are changed, updates held back."""
         index = self.trace.by_key[key].index
         return self.measured(actions, frozenset({key}), index).value(key)
 
-    def measured(self, actions: dict[Key, Callable[[Any], Any]], keep: frozenset[Key] | None, last: int) -> Trace:
+    def measured(self, actions: Mapping[Key, Callable[[Any], Any]], keep: frozenset[Key] | None, last: int) -> Trace:
         """A run at the point where derivatives were measured, to an event that may lie beyond all of theirs."""
         before = self.measurement._actions
         return self.program.run(replace(self.probe, actions={**before, **actions}, keep=keep, last=last))

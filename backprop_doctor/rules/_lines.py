@@ -47,9 +47,7 @@ class Line:
     @cached_property
     def _numeric(self) -> list[Array]:
         # A part of the line itself would make any continuation of it look right.
-        kinds = {e.object: self.case.program.sites[e.site].kind for e in self.reads}
-        made = frozenset(o for o, kind in kinds.items() if kind != "load")
-        return list(upstream_derivatives(self.case, self.value, self.of, made))
+        return list(upstream_derivatives(self.case, self.value, self.of, self.made))
 
     @cached_property
     def reads(self) -> list[Event]:
@@ -64,6 +62,11 @@ class Line:
                 if event.index < value.index and is_array(event.value) and event.object != value.object:
                     found[event.site] = event
         return list(found.values())
+
+    @cached_property
+    def made(self) -> frozenset[int]:
+        """The objects that the line makes on the way to its value."""
+        return frozenset(e.object for e in self.reads if self.case.program.sites[e.site].kind != "load")
 
     def fits(self, array: Any) -> Fit:
         """How well an array in the place of the value is the derivative it is used as."""
@@ -186,3 +189,9 @@ def is_overwritten(exchange: Exchange) -> bool:
     """Whether the array that is wanted lay where the one that is read lies now: it was changed in place."""
     wanted = exchange.line.case.trace.by_key.get(exchange.wanted.birth)
     return wanted is not None and wanted.storage == exchange.event.storage
+
+
+def as_factor(case: Case, node: ast.AST) -> str:
+    """The text of an expression as it may stand in a product: in parentheses where it needs them."""
+    text = case.text(node)
+    return text if isinstance(node, (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.Constant)) else f"({text})"

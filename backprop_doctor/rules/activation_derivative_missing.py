@@ -136,7 +136,10 @@ def examine(case: Case) -> Iterator[Sighting]:
     for wrong in case.wrong_adjoints:
         for activation in activations_after(case, wrong):
             z, a, b = wrong.of, activation.output, wrong.value
-            if not activation.adjoint_of_output(b).right or _is_another_fault(Line(case, wrong), activation):
+            line = Line(case, wrong)
+            if not activation.adjoint_of_output(b).right or _is_another_fault(line, activation):
+                continue
+            if not line.fits(np.reshape(case.value(b), activation.slope.shape) * activation.slope).right:
                 continue
             formula = derivative_text(activation)
             node = case.home(b)
