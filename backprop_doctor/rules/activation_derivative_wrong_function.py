@@ -1,4 +1,4 @@
-"""BD306 activation-derivative-wrong-function: a delta is multiplied by the derivative of another function than its layer's.
+"""BD306 activation-derivative-wrong-function: a delta is multiplied by the derivative of another function.
 
 What it does
 ------------

@@ -243,10 +243,10 @@ def _softmaxes(line: Line) -> Iterator[tuple[Quantity, Array, int]]:
         e = np.exp(z - z.max(axis=axis, keepdims=True))
         s = e / e.sum(axis=axis, keepdims=True)
         for later in case.judgement.forward:
-            if s.shape[axis] > 1 and later.index > line.of.index and later.shape == s.shape:
-                if np.allclose(case.value(later), s, rtol=1e-6) and later.object in case.binding:
-                    yield later, s, axis
-                    break
+            fits = s.shape[axis] > 1 and later.index > line.of.index and later.shape == s.shape
+            if fits and later.object in case.binding and np.allclose(case.value(later), s, rtol=1e-6):
+                yield later, s, axis
+                break
 
 
 def _whole(line: Line, name: str, s: Array, axis: int) -> tuple[str, tuple[Edit, ...]]:
