@@ -264,9 +264,9 @@ def _read_by(case: Case, z: Quantity, following: Quantity, unused: Quantity) -> 
     own = case.statement(unused)
     for event in reversed(case.step_events):
         site = case.program.sites[event.site]
-        if event.object == z.object and event.index < following.index and site.kind == "load":
-            if site.statement is not own and site.parent is not None:
-                return site.node
+        read = event.object == z.object and event.index < following.index and site.kind == "load"
+        if read and site.statement is not own and site.parent is not None:
+            return site.node
     return None
 
 
