@@ -340,6 +340,11 @@ class Case:
         answer: Answer = self._answers[question]
         return answer
 
+    def made_at(self, site: int) -> list[Event]:
+        """Events of one site in the first step, in order."""
+        step = self.roles.step
+        return [e for e in self._by_site.get(site, []) if step.start <= e.index < step.middle]
+
     def changed(self, actions: Mapping[Key, Callable[[Any], Any]], key: Key) -> Any:
         """The value at one event of the first step when others are changed, updates held back."""
         index = self.trace.by_key[key].index
