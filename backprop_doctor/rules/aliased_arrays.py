@@ -200,9 +200,8 @@ def _shared(case: Case) -> Iterator[Sighting]:
             owners.setdefault(event.storage, []).append(parameter.name)
             if np.ndim(event.value) == 0 or len(owners[event.storage]) < 2:
                 continue
-            first = next(e for e in case.trace.events if e.storage == event.storage)
             yield Sighting(
-                node=case.program.sites[first.site].node,
+                node=case.program.sites[event.site].statement,
                 message=f"the gradients of {' and '.join(owners[event.storage])} lie in one array: what is stored for "
                 "the one is what the other gets",
                 label="one array for several gradients",
