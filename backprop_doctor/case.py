@@ -29,7 +29,7 @@ from backprop_doctor.source import Source
 if TYPE_CHECKING:
     from backprop_doctor.oracles.accuracy import Accuracy
 
-__all__ = ["Case", "Reduction", "Sighting"]
+__all__ = ["Case", "Reduction", "Sighting", "always"]
 
 Array = NDArray[np.float64]
 Answer = TypeVar("Answer")
@@ -359,6 +359,11 @@ class Case:
         """Whether a name is bound or read in a function (or in the module, for the empty scope)."""
         sites = (s for s in self.program.sites if s.scope == scope and s.kind != "loop")
         return any(s.target == text or (s.kind == "load" and self.text(s.node) == text) for s in sites)
+
+
+def always(array: Array) -> Callable[[Any], Any]:
+    """An action that puts one array in the place of whatever passes."""
+    return lambda value: array.copy()
 
 
 def _blocks(tree: ast.AST) -> Iterator[list[ast.stmt]]:

@@ -6,15 +6,14 @@ steps.  Steps taken without any gradient (weight decay, say) are taken off.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_doctor.case import Case
+from backprop_doctor.case import Case, always
 from backprop_doctor.program import Event, Key
 from backprop_doctor.roles import Parameter
 
@@ -86,7 +85,7 @@ def _later(case: Case, key: Key, turn: int) -> Key:
 def _steps(
     case: Case, parameter: Parameter, keys: Sequence[Key], ends: Sequence[Key], values: Sequence[Array]
 ) -> list[Array] | None:
-    actions = {key: _constant(value) for key, value in zip(keys, values, strict=True)}
+    actions = {key: always(value) for key, value in zip(keys, values, strict=True)}
     turn = case.roles.step.middle - case.roles.step.start
     limit = case.roles.step.start + 3 * STEPS * turn
     trace = case.run(actions, keep=frozenset({parameter.birth, *ends}), limit=limit)
@@ -95,7 +94,3 @@ def _steps(
         return None
     flat = [np.asarray(point, np.float64).ravel() for point in points]
     return [b - a for a, b in pairwise(flat)]
-
-
-def _constant(array: Array) -> Callable[[Any], Any]:
-    return lambda value: array.copy()

@@ -156,13 +156,12 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_doctor.case import Case, Sighting
+from backprop_doctor.case import Case, Sighting, always
 from backprop_doctor.records import Evidence
 from backprop_doctor.roles import Quantity
 
@@ -185,7 +184,7 @@ def examine(case: Case) -> Iterator[Sighting]:
         return
     name, z = found
     limits = (np.full_like(p, -FAR), np.full_like(p, FAR))
-    ends = [case.changed(dict.fromkeys([z.birth], _constant(at)), output.birth) for at in limits]
+    ends = [case.changed({z.birth: always(at)}, output.birth) for at in limits]
     if any(end is None or not np.all(np.isfinite(end)) for end in ends):
         return
     low, high = float(np.min(ends[0])), float(np.max(ends[1]))
@@ -205,10 +204,6 @@ def examine(case: Case) -> Iterator[Sighting]:
         ),
         fix="scale the targets, or take another output",
     )
-
-
-def _constant(array: Array) -> Callable[[Any], Any]:
-    return lambda value: array
 
 
 def _input(case: Case, output: Quantity, p: Array) -> tuple[str, Quantity] | None:

@@ -142,7 +142,8 @@ How it is detected
 A parameter with an axis as long as the batch is changed in one slice along
 it, twice, for the first and for the second sample. The rule fires if the
 output changes for just that sample each time. An axis that has the length
-by chance moves all samples.
+by chance moves all samples. The gradient of the parameter has to be right,
+so that no other array is taken for one.
 
 Fix safety
 ----------
@@ -185,6 +186,9 @@ def examine(case: Case) -> Iterator[Sighting]:
     if n < 2 or samples is None:
         return
     for parameter in case.roles.parameters:
+        gradient = case.gradient(parameter)
+        if gradient is None or not gradient.right:
+            continue
         for axis, size in enumerate(parameter.shape):
             if size != n or not all(_moves_only(case, parameter, axis, i) for i in (0, 1)):
                 continue
