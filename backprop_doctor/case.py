@@ -7,10 +7,10 @@ further runs; it never runs the program by itself.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,10 @@ from backprop_doctor.source import Project, Source
 if TYPE_CHECKING:
     from backprop_doctor.oracles.accuracy import Accuracy
 
-__all__ = ["Case", "Reduction", "Sighting"]
+__all__ = ["Case", "Reduction", "Sighting", "always"]
 
 Array = NDArray[np.float64]
+Answer = TypeVar("Answer")
 
 SHORT_TURNS = 2
 SHORT_EVENTS = 40_000
@@ -79,6 +80,7 @@ class Case:
     axes: Axes
     remarks: list[str] = field(default_factory=list)
     _claims: dict[tuple[int, Key], Adjoint] = field(default_factory=dict, repr=False)
+    _answers: dict[Callable[..., Any], Any] = field(default_factory=dict, repr=False)
 
     # -- places ----------------------------------------------------------------------------------------
 
@@ -323,7 +325,7 @@ class Case:
     def per_turn(self, key: Key) -> int:
         """How often the site of an event is passed in one turn of the loop that makes the steps."""
         step = self.roles.step
-        events = self._by_site.get(key[0], [])
+        events = self.trace.at(key[0])
         return sum(step.start <= e.index < step.middle for e in events) or 1
 
     def first(self, event: Event) -> Event:
@@ -355,6 +357,40 @@ class Case:
         gradients = [self.gradient(p) for p in self.roles.parameters]
         factors = [self.total_factor(g) if g is not None and g.right else None for g in gradients]
         return bool(factors) and all(f is not None for f in factors) and not self.wrong_adjoints
+
+    # -- what several rules ask ----------------------------------------------------------------------------
+
+    def once(self, question: Callable[[Case], Answer]) -> Answer:
+        """The answer of a function of this case, worked out once for all rules that ask."""
+        if question not in self._answers:
+            self._answers[question] = question(self)
+        answer: Answer = self._answers[question]
+        return answer
+
+    def made_at(self, site: int) -> list[Event]:
+        """Events of one site in the first step, in order."""
+        step = self.roles.step
+        return [e for e in self.trace.at(site) if step.start <= e.index < step.middle]
+
+    def changed(self, actions: Mapping[Key, Callable[[Any], Any]], key: Key) -> Any:
+        """The value at one event of the first step when others are changed, updates held back."""
+        index = self.trace.by_key[key].index
+        return self.measured(actions, frozenset({key}), index).value(key)
+
+    def measured(self, actions: Mapping[Key, Callable[[Any], Any]], keep: frozenset[Key] | None, last: int) -> Trace:
+        """A run at the point where derivatives were measured, to an event that may lie beyond all of theirs."""
+        before = self.measurement._actions
+        return self.program.run(replace(self.probe, actions={**before, **actions}, keep=keep, last=last))
+
+    def is_read_in(self, scope: str, text: str) -> bool:
+        """Whether a name is bound or read in a function (or in the module, for the empty scope)."""
+        sites = (s for s in self.program.sites if s.scope == scope and s.kind != "loop")
+        return any(s.target == text or (s.kind == "load" and self.text(s.node) == text) for s in sites)
+
+
+def always(array: Array) -> Callable[[Any], Any]:
+    """An action that puts one array in the place of whatever passes."""
+    return lambda value: array.copy()
 
 
 def _blocks(tree: ast.AST) -> Iterator[list[ast.stmt]]:

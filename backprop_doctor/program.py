@@ -125,11 +125,15 @@ class Trace:
         """The latest events of some sites before an event."""
         found = []
         for site in sites:
-            events = self._by_site.get(site, [])
+            events = self.at(site)
             before = bisect_left(events, event.index, key=lambda e: e.index)
             if before:
                 found.append(events[before - 1])
         return found
+
+    def at(self, site: int) -> list[Event]:
+        """All events of a site, in order."""
+        return self._by_site.get(site, [])
 
     @cached_property
     def storages(self) -> dict[int, Event]:

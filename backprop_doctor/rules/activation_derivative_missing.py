@@ -122,10 +122,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+import numpy as np
+
 from backprop_doctor.adjoints import Adjoint
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.records import Evidence
-from backprop_doctor.rules._activation import activations_after, derivative_text
+from backprop_doctor.rules._activation import Activation, activations_after, derivative_text
+from backprop_doctor.rules._lines import Line, masks
 
 SEVERITY = "error"
 
@@ -135,7 +138,10 @@ def examine(case: Case) -> Iterator[Sighting]:
     for wrong in case.wrong_adjoints:
         for activation in activations_after(case, wrong):
             z, a, b = wrong.of, activation.output, wrong.value
-            if not activation.adjoint_of_output(b).right:
+            line = Line(case, wrong)
+            if not activation.adjoint_of_output(b).right or _is_another_fault(line, activation):
+                continue
+            if not line.fits(np.reshape(case.value(b), activation.slope.shape) * activation.slope).right:
                 continue
             used = _used_instead(case, wrong)
             if used is not None:
@@ -188,4 +194,14 @@ def _used_instead(case: Case, wrong: Adjoint) -> Sighting | None:
         fix=other,
         edits=(case.edit(reads[0], other),) if reads else (),
         objects=(reader.object,),
+    )
+
+
+def _is_another_fault(line: Line, activation: Activation) -> bool:
+    """Whether a derivative stands there that is 1 everywhere, or the step that is left out is a dropout mask."""
+    case, shape = line.case, activation.slope.shape
+    dropped = any(np.shape(m.value) == shape and np.allclose(m.value, activation.slope) for m in case.once(masks))
+    return dropped or any(
+        not case.roles.on_labels[e.index] and np.shape(e.value) == shape and bool(np.all(case.value(e.key) == 1))
+        for e in line.reads
     )
