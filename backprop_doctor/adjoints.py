@@ -49,7 +49,8 @@ class Adjoint:
 
     ``given`` says what it was judged on: the adjoint ``upstream`` of a later value ``through``, the
     loss the program declares, one it implies (``loss`` names it), or the canonical output - target.
-    ``paired`` is false where a claim fails and ``through`` is a mere guess at what ``upstream`` belongs to.
+    ``paired`` is false where a claim fails and ``through`` is a mere guess at what ``upstream`` belongs to;
+    ``others`` are values that would do as well (a mask applied twice is a mask).
     """
 
     value: Quantity
@@ -60,6 +61,7 @@ class Adjoint:
     through: Quantity | None = None
     loss: str = ""
     paired: bool = True
+    others: tuple[Quantity, ...] = ()
 
     @property
     def right(self) -> bool:
@@ -173,9 +175,24 @@ class _Judge:
             if link.upstream is None or link.through is None or not link.paired:
                 continue
             key = link.upstream.object, link.through.birth
-            if key not in self.result.adjoints:
-                self.result.adjoints[key] = found = self._adjoint(link.upstream, link.through)
-                pending.append(found)
+            if key in self.result.adjoints:
+                continue
+            found = self._adjoint(link.upstream, link.through)
+            if not found.right:
+                better = (self._adjoint(link.upstream, through) for through in link.others)
+                found = next((claim for claim in better if claim.right), found)
+                self._put(link, replace(link, through=found.of))
+            self.result.adjoints[found.value.object, found.of.birth] = found
+            pending.append(found)
+
+    def _put(self, claim: Adjoint, instead: Adjoint) -> None:
+        """Keep another form of a claim in its place."""
+        for number, gradient in self.result.gradients.items():
+            if gradient is not None and (gradient.value, gradient.of) == (claim.value, claim.of):
+                self.result.gradients[number] = instead
+        key = claim.value.object, claim.of.birth
+        if key in self.result.adjoints:
+            self.result.adjoints[key] = instead
 
     def _refined(self, claim: Adjoint) -> Adjoint:
         """A failed claim, judged on the last adjoint that its line reads and what that is known to belong to."""
@@ -189,12 +206,7 @@ class _Judge:
                 found, through = min(fits, key=lambda pair: pair[0].residual)
                 refined = replace(claim, fit=found, given="adjoint", upstream=upstream, through=through, paired=True)
                 break
-        for number, gradient in self.result.gradients.items():
-            if gradient is not None and (gradient.value, gradient.of) == (claim.value, claim.of):
-                self.result.gradients[number] = refined
-        key = claim.value.object, claim.of.birth
-        if key in self.result.adjoints:
-            self.result.adjoints[key] = refined
+        self._put(claim, refined)
         return refined
 
     def _belongs_to(self, value: Quantity, after: Quantity) -> list[Quantity]:
@@ -236,7 +248,7 @@ class _Judge:
         # Only where the update statement reads no backward array at all (an in-place library call,
         # say) may any other array of the right size be the gradient.
         candidates = direct or [q for q in self.backward if q.index < update]
-        fits: list[Adjoint] = []
+        wrong: list[Quantity] = []
         for candidate in candidates:
             if aligned(self.values[candidate.object], parameter.shape) is None:
                 continue
@@ -246,12 +258,33 @@ class _Judge:
             part = self._made_of(candidate, parameter)
             if part is not None:
                 return part
-            if direct:
-                fits.append(found)
+            wrong.append(candidate)
         step = self._step(parameter)
         if step is not None and step.right:
             return step
-        return fits[0] if fits else None
+        # What is wrong about a velocity or a step is the gradient that it is made from.
+        origins = [self._origin(q) for q in direct]
+        self.result.operands[parameter.object] = list({q.object: q for q in [*origins, *direct]}.values())
+        fitting = [q for q in origins if aligned(self.values[q.object], parameter.shape) is not None]
+        return self._adjoint(fitting[0], parameter) if fitting and wrong else None
+
+    def _origin(self, value: Quantity) -> Quantity:
+        """The value that another is a multiple of, found by going back from line to line."""
+        known = {q.object: q for q in [*self.backward, *self.numbers]}
+        while True:
+            own = np.asarray(self.values[value.object], np.float64)
+            home = self.program.sites[value.birth[0]].statement
+            sources = [
+                known[o]
+                for o in self._read_with(value)
+                if o in known
+                and known[o].index < value.index
+                and self.program.sites[known[o].birth[0]].statement is not home
+            ]
+            same = [q for q in sources if _is_multiple(own, self.values[q.object])]
+            if not same:
+                return value
+            value = max(same, key=lambda q: q.index)
 
     def _step(self, parameter: Parameter) -> Adjoint | None:
         """What the update adds to a parameter, where no gradient of it is stored."""
@@ -449,7 +482,8 @@ class _Judge:
             plain = [a for a in ranked if self._is_plain(a.fit.factor)]
             chosen = next(iter(plain), None) or next((a for a in ranked[:CLAIMS_TRIED] if self._holds(a)), None)
             if chosen is not None:
-                return chosen
+                same = [a.through for a in right if a.upstream == chosen.upstream and a.through != chosen.through]
+                return replace(chosen, others=tuple(q for q in same if q is not None))
             residuals = np.where(residuals < RIGHT_BELOW, np.inf, residuals)
             allowed &= np.isfinite(residuals)
         if not allowed.any():
@@ -745,6 +779,15 @@ class _Pairs:
             pairs += [(u, e) for u in ups for e in ends]
             blocks.append(np.stack(columns, axis=-1).reshape(-1, len(tangents)))
         return cls(pairs, np.concatenate(blocks) if blocks else np.zeros((0, len(tangents))))
+
+
+def _is_multiple(whole: Array, part: Any) -> bool:
+    """Whether an array is another one times a number, the smaller one repeated where need be."""
+    try:
+        spread = np.broadcast_to(np.asarray(part, np.float64), whole.shape)
+    except ValueError:
+        return False
+    return fit(whole.ravel(), spread.ravel()).right
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from backprop_doctor.gradients import Fit, Measurement, aligned, fit, name_facto
 from backprop_doctor.instrument import Site
 from backprop_doctor.mnist import SIZES
 from backprop_doctor.program import Event, Key, Probe, Program, Trace
-from backprop_doctor.records import Edit, Evidence, Position, Severity, Status
+from backprop_doctor.records import Edit, Evidence, Position, Severity, Status, Unchecked
 from backprop_doctor.roles import Parameter, Quantity, Roles
 from backprop_doctor.source import Project, Source
 
@@ -79,6 +79,7 @@ class Case:
     judgement: Judgement
     axes: Axes
     remarks: list[str] = field(default_factory=list)
+    faults: list[Unchecked] = field(default_factory=list)
     _claims: dict[tuple[int, Key], Adjoint] = field(default_factory=dict, repr=False)
     _answers: dict[Callable[..., Any], Any] = field(default_factory=dict, repr=False)
 
@@ -173,7 +174,11 @@ class Case:
         """The metric the program reports, put to the test."""
         from backprop_doctor.oracles.accuracy import examine_accuracy
 
-        return examine_accuracy(self)
+        try:
+            return examine_accuracy(self)
+        except Exception as error:  # the rest of the report stands without it
+            self.faults.append(Unchecked("accuracy", f"a fault of this tool: {type(error).__name__}: {error}"))
+            return None
 
     def run_updating_all_but(self, parameter: Parameter) -> Trace:
         """The run from the same point with one parameter's update held back and all others in force."""

@@ -128,6 +128,7 @@ def _examined(case: Case, select: tuple[str, ...], ignore: tuple[str, ...]) -> F
     report = chart.describe(case, findings, wrong)
     judged = [p for p in report.parameters if p.verdict != "unknown"]
     errors = any(f.severity == "error" for f in findings)
+    unchecked += case.faults
     unchecked += [Unchecked(f"gradient of {p.name}", p.reason) for p in report.parameters if p.verdict == "unknown"]
     return FileReport(
         path=case.source.path,

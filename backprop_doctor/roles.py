@@ -297,12 +297,11 @@ def disturbed(value: Any) -> Any:
         return value + 1e-3 * size * noise
     axis = int(np.argmax(value.shape))
     rolled = np.roll(value, 1, axis=axis)
-    if np.array_equal(rolled, value):
-        rolled = value[::-1].copy()
     # Exchanging alone would leave the number of samples of each class as it is.
-    different = value[value != rolled.flat[0]]
-    if different.size and value.dtype.kind in "iu" and value.ndim == 1:
-        rolled.flat[0] = different.flat[0]
+    rows = np.moveaxis(rolled, axis, 0).reshape(rolled.shape[axis], -1)
+    other = np.flatnonzero((rows != rows[0]).any(axis=1))
+    if other.size and value.dtype.kind in "iub":
+        np.moveaxis(rolled, axis, 0)[0] = np.moveaxis(rolled, axis, 0)[other[0]]
     return rolled
 
 
