@@ -129,7 +129,9 @@ class _Check:
     # -- the stages ------------------------------------------------------------------------------------------
 
     def _judged(self, point: list[Array], claims: list[Any]) -> GradientReport:
-        epsilon = float(np.finfo(np.float32).eps) if self.in_memory and self._single else float(np.finfo(np.float64).eps)
+        epsilon = (
+            float(np.finfo(np.float32).eps) if self.in_memory and self._single else float(np.finfo(np.float64).eps)
+        )
         numeric = Numeric(Function(lambda values: self._result(values)[0], epsilon), point, seed=self.seed)
         judge = Judge(numeric, limit=self.limit, sizes=self.sizes)
         verdicts = []
@@ -362,7 +364,9 @@ def _copies(values: list[Array]) -> list[Array]:
 def _number(value: Any) -> float:
     array = as_array(value)
     if array.dtype.kind == "c":
-        raise UsageError(f"the loss is {array.dtype}: only real functions are checked; take its real part or its modulus")
+        raise UsageError(
+            f"the loss is {array.dtype}: only real functions are checked; take its real part or its modulus"
+        )
     if array.dtype.kind not in "fiub":
         raise UsageError(f"the loss is a {type(value).__name__}, not a number")
     if array.size != 1:

@@ -149,8 +149,11 @@ def _labelled(label: str, text: str) -> str:
 
 def _counts(report: GradientReport) -> str:
     verdicts = [verdict.verdict for verdict in report.verdicts]
-    parts = [f"{verdicts.count(word)} {said}" for word, said in WORDS.items() if word in verdicts]
-    return ", ".join(parts) + (" gradients" if len(verdicts) != 1 else " gradient") if parts else "nothing was checked"
+    said = [f"{verdicts.count(word)} {text}" for word, text in WORDS.items() if word in verdicts]
+    if not said:
+        return "nothing was checked"
+    number, _, rest = said[0].partition(" ")
+    return ", ".join([f"{number} gradient{'' if number == '1' else 's'} {rest}", *said[1:]])
 
 
 def _plain(value: Any) -> Any:

@@ -82,23 +82,26 @@ class Judge:
         What factors may be made of: ``{"len(X)": 97}``.
     """
 
-    def __init__(self, numeric: Numeric, *, limit: float = LIMIT_RELATIVE, sizes: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, numeric: Numeric, *, limit: float = LIMIT_RELATIVE, sizes: Mapping[str, int] | None = None
+    ) -> None:
         self.numeric = numeric
         self.limit = limit
         self.sizes = dict(sizes or {})
         self._measured: dict[int, tuple[list[Array], list[Slope]]] = {}
 
-    def residual(self, index: int, claimed: Any) -> float:
-        """How far a value is from any multiple of a gradient, or infinity: cheap, for pairing by trying."""
-        array = _real(claimed, "")
-        if array is None or array.shape != self.numeric.point[index].shape or not np.all(np.isfinite(array)):
-            return float("inf")
-        comparison = self._compare(index, array)
-        return comparison.error if comparison.scale else 0.0
+    def distance(self, index: int, claimed: Array) -> tuple[float, float]:
+        """How far a value is from a gradient, and from any multiple of it; infinite for another shape.
 
-    def multiple(self, index: int, claimed: Any) -> tuple[float, float]:
-        """Factor by which a value is a gradient, and the relative size of what it does not explain."""
-        return self._compare(index, np.asarray(claimed, np.float64)).factor()
+        Cheap, for finding by trying which value is which gradient.  Both are relative; 0 is within the limit.
+        """
+        shape = self.numeric.point[index].shape
+        if claimed.size != self.numeric.point[index].size or not _broadcasts(shape, claimed.shape):
+            return float("inf"), float("inf")
+        comparison = self._compare(index, claimed.reshape(shape))
+        allowed = self.limit + comparison.noise
+        rest = comparison.factor()[1] if comparison.scale else 0.0
+        return 0.0 if comparison.error <= allowed else comparison.error, 0.0 if rest <= allowed else rest
 
     def verdict(self, index: int, claimed: Any, name: str) -> GradientVerdict:
         """Judge one claimed gradient.
@@ -190,7 +193,7 @@ class Judge:
         if len(directions) == self.numeric.point[index].size:
             derivative = np.array([slope.value for slope in slopes]).reshape(shape)
             for axes in _subsets(derivative.ndim):
-                sums = derivative.sum(axis=axes)
+                sums: NDArray[Any] = np.asarray(derivative.sum(axis=axes))
                 if sums.size == array.size and np.allclose(array.ravel(), sums.ravel(), rtol=1e-4, atol=0.0):
                     return f"{reason}; it is the derivative summed over {_axes(axes)}"
         return reason
@@ -285,10 +288,15 @@ class _Examination:
         factor, rest = comparison.factor()
         error, noise = comparison.error, comparison.noise
         if not np.any(self.array):
-            return replace(verdict, verdict="wrong", kind="zero", reason="it is zero, the derivative is not", factor="0")
+            return replace(
+                verdict, verdict="wrong", kind="zero", reason="it is zero, the derivative is not", factor="0"
+            )
         if _norm(comparison.numeric) <= SAFETY * _norm(comparison.errors):
             return replace(
-                verdict, verdict="wrong", kind="no effect", reason="the loss does not depend on it, the gradient is not zero"
+                verdict,
+                verdict="wrong",
+                kind="no effect",
+                reason="the loss does not depend on it, the gradient is not zero",
             )
         coherent = rest <= max(self.limit / WRONG_ABOVE, 2 * noise, 1e-9) or (rest <= self.limit and error > 20 * rest)
         if coherent and abs(factor - 1) > max(10 * rest, 2 * noise, 1e-7):
@@ -384,7 +392,9 @@ class _Examination:
         return f"wrong at {len(wrong)} of {self.array.size} entries: {places}; the others agree"
 
     def _worst(self, entries: list[int], slopes: list[Slope]) -> Entry | None:
-        pairs = [(entry, slope) for entry, slope in zip(entries, slopes, strict=True) if slope.finite and not slope.kink]
+        pairs = [
+            (entry, slope) for entry, slope in zip(entries, slopes, strict=True) if slope.finite and not slope.kink
+        ]
         if not pairs:
             return None
         entry, slope = max(pairs, key=lambda pair: abs(float(self.array.flat[pair[0]]) - pair[1].value))
@@ -421,7 +431,7 @@ class _Examination:
             slopes = self.judge.measured(index)[1]
             values = [abs(slope.value) for slope in slopes if slope.finite]
             bounds.append(max(values, default=0.0) * self.numeric.size(index))
-        largest = max(bounds[:self.index] + bounds[self.index + 1:], default=0.0)
+        largest = max(bounds[: self.index] + bounds[self.index + 1 :], default=0.0)
         hidden = max(comparison.scale, SAFETY * _norm(comparison.errors)) * self.numeric.size(self.index)
         return hidden < 0.1 * self.limit * largest
 

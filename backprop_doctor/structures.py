@@ -68,11 +68,11 @@ def leaves(structure: Any, root: str) -> Iterator[Leaf]:
 
 def partner(structure: Any, keys: tuple[Any, ...]) -> Any:
     """What stands under the same keys in another structure, or None."""
-    for key in keys:
-        try:
+    try:
+        for key in keys:
             structure = structure[key]
-        except (KeyError, IndexError, TypeError):
-            return None
+    except (KeyError, IndexError, TypeError):
+        return None
     return structure
 
 
@@ -130,7 +130,7 @@ class Places:
             return _like(values[index], self._leaves[index].value)
         if has_numbers(structure):
             return structure
-        if isinstance(structure, MutableMapping) or (isinstance(structure, MutableSequence) and not _is_text(structure)):
+        if isinstance(structure, (MutableMapping, MutableSequence)) and not _is_text(structure):
             pairs = structure.items() if isinstance(structure, MutableMapping) else enumerate(structure)
             for key, item in list(pairs):
                 structure[key] = self._filled(item, (*keys, key), values)
@@ -150,7 +150,7 @@ def _leaves(structure: Any, keys: tuple[Any, ...], name: str) -> Iterator[Leaf]:
             try:
                 structure = array.astype(np.float64)
             except (TypeError, ValueError) as error:
-                raise UsageError(f"{name} is an array of objects that are no numbers; accepted are {ACCEPTED}") from error
+                raise UsageError(f"{name} holds objects that are no numbers; accepted are {ACCEPTED}") from error
         yield Leaf(keys, name, structure)
     elif isinstance(structure, Mapping):
         for key, item in structure.items():
@@ -182,8 +182,10 @@ def _like(values: Array, original: Any) -> Any:
         return tensor.requires_grad_(original.requires_grad)
     if isinstance(original, list):
         return values.tolist()
+    if isinstance(original, np.generic):
+        return values[()]
     if isinstance(original, numbers.Number):
-        return float(values) if isinstance(original, (int, float)) and not isinstance(original, np.generic) else values[()]
+        return float(values)
     return values.copy()
 
 
