@@ -373,9 +373,8 @@ class _Examination:
         return int(inside[0]) if inside.size else 0
 
     def _discrepancy(self, signs: Array, entries: NDArray[Any]) -> float:
-        direction = np.zeros(self.array.size)
-        direction[entries] = signs[entries]
-        direction = direction.reshape(self.array.shape)
+        direction = np.zeros(self.array.shape)
+        direction.flat[entries] = signs[entries]
         return _inner(self.array, direction) - self.numeric.along(self.index, direction).value
 
     def _blamed_alone(self, wrong: list[int]) -> str:
