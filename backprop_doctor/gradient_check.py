@@ -84,7 +84,9 @@ def gradcheck(
     found = _parameters(params, _argument_name(loss))
     places, randomness = Places(params, found), Randomness()
     try:
-        return _Check(loss, grads, found, places, randomness, limit, known_sizes(loss, found, sizes), seed).run()
+        return _Check(
+            loss, params, grads, found, places, randomness, limit, known_sizes(loss, found, sizes), seed
+        ).run()
     finally:
         places.restore()
         randomness.rewind()
@@ -96,6 +98,7 @@ class _Check:
     def __init__(
         self,
         loss: Callable[..., Any],
+        params: Any,
         grads: Any,
         found: list[Leaf],
         places: Places,
@@ -104,7 +107,7 @@ class _Check:
         sizes: dict[str, int],
         seed: int,
     ) -> None:
-        self.loss, self.grads = loss, grads
+        self.loss, self.params, self.grads = loss, params, grads
         self.found, self.places = found, places
         self.limit, self.sizes, self.seed = limit, sizes, seed
         self.in_memory: frozenset[int] = frozenset()
@@ -113,20 +116,34 @@ class _Check:
 
     def run(self) -> GradientReport:
         start = [as_array(leaf.value).astype(np.float64) for leaf in self.found]
-        self.remarks += _promotions(self.found)
         value, returned = self._result(start)
         if not np.isfinite(value):
             return self._report([self._unknown(leaf, f"the loss is {value} here") for leaf in self.found], value, 1)
         trouble = self._repeatable(start, value)
         if trouble:
             return self._report([self._unknown(leaf, trouble, "random") for leaf in self.found], value, 3)
+        start, claims = self._claimed(start, self._claims(start, returned))
+        self.remarks += _promotions(self.found)
         self._find_memory(start, value)
-        report = self._judged(start, self._claims(start, returned))
+        report = self._judged(start, claims)
         if any(verdict.kind == "kink" for verdict in report.verdicts) and self._computes_gradients:
             report = self._off_the_kink(start, report)
         return report
 
     # -- the stages ------------------------------------------------------------------------------------------
+
+    def _claimed(self, point: list[Array], claims: list[Any]) -> tuple[list[Array], list[Any]]:
+        """Leave out whole numbers and plain numbers without a gradient: sizes, labels and settings, no parameters."""
+        kept = [
+            i
+            for i, (leaf, claim) in enumerate(zip(self.found, claims, strict=True))
+            if claim is not None or (leaf.array.dtype.kind == "f" and hasattr(leaf.value, "__array__"))
+        ]
+        if len(kept) < len(self.found):
+            self.places.restore()
+            self.found = [self.found[i] for i in kept]
+            self.places = Places(self.params, self.found)
+        return [point[i] for i in kept], [claims[i] for i in kept]
 
     def _judged(self, point: list[Array], claims: list[Any]) -> GradientReport:
         epsilon = (

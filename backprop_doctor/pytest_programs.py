@@ -117,13 +117,24 @@ class CheckItem(pytest.Item):
             again = f'pytest "{self.nodeid}"'
             if self.checkup.seed:
                 again += f" --backprop-seed {self.checkup.seed}"
-            return f"{excinfo.value}\n\nagain  {again}"
+            return _told(f"{excinfo.value}\n\nagain  {again}", *self.reportinfo()[:2])
         return super().repr_failure(excinfo, *args, **options)
 
     def reportinfo(self) -> tuple[Path, int, str]:
         """The program, and the line of the first finding."""
         line = self.check.findings[0].position.line - 1 if self.check.findings else 0
         return self.path, line, f"{self.path.name}: {self.name}"
+
+
+def _told(text: str, path: Path, line: int) -> Any:
+    """The text as the report of a failure, its first line as the summary; in this form it is not told twice."""
+    from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
+
+    place = ReprFileLocation(str(path), line + 1, text.partition("\n")[0])
+    return ReprExceptionInfo(
+        reprcrash=place,
+        reprtraceback=ReprTraceback([ReprEntryNative([text + "\n"])], None, "native"),
+    )
 
 
 class CheckFailed(Exception):

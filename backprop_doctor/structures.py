@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import numbers
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence
@@ -180,6 +181,8 @@ def _like(values: Array, original: Any) -> Any:
     if torch is not None and isinstance(original, torch.Tensor):
         tensor = torch.from_numpy(values.copy()).to(original.device)
         return tensor.requires_grad_(original.requires_grad)
+    if as_array(original).dtype.kind in "iu" and np.array_equal(values, as_array(original)):
+        return copy.deepcopy(original)  # labels and sizes stay whole as long as they are not moved
     if isinstance(original, list):
         return values.tolist()
     if isinstance(original, np.generic):
