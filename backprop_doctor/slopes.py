@@ -18,8 +18,9 @@ __all__ = ["Function", "Numeric", "Slope"]
 Array = NDArray[np.float64]
 
 STEP_RELATIVE = 1e-3  # first step, relative to the size of what is moved
-NOISY_STEP = 10.0  # times the cube root of the relative noise, where that is larger
+NOISY_STEP = 20.0  # times the cube root of the relative noise, where that is larger
 STEP_RATIO = 8.0
+STEP_RATIO_NOISY = 2.0  # few steps are useful then, all of them large
 STEPS = 8
 STEPS_UP = 3
 TARGET_RELATIVE = 1e-8
@@ -138,13 +139,15 @@ class Numeric:
     # -- one direction ---------------------------------------------------------------------------------------
 
     def _slope(self, index: int, direction: Array, target: float, *, thorough: bool) -> Slope:
-        first = max(STEP_RELATIVE, NOISY_STEP * self._relative_noise ** (1 / 3)) * self._length(index, direction)
+        relative = NOISY_STEP * self._relative_noise ** (1 / 3)
+        ratio = STEP_RATIO if relative <= STEP_RELATIVE else STEP_RATIO_NOISY
+        first = max(STEP_RELATIVE, relative) * self._length(index, direction)
         rungs: list[_Rung] = []
         best = NOWHERE
         for k in range(2 * STEPS):
             if len(rungs) == STEPS:
                 break
-            rung = self._rung(index, direction, first / STEP_RATIO**k)
+            rung = self._rung(index, direction, first / ratio**k)
             if rung is None:
                 continue
             rungs.append(rung)
@@ -159,7 +162,7 @@ class Numeric:
         if not kink and rungs and target < best.error <= 8.0 * self.noise / rungs[0].step:
             # All that is left is noise: larger steps than usual drown less.
             for k in range(1, STEPS_UP + 1):
-                rung = self._rung(index, direction, first * STEP_RATIO**k)
+                rung = self._rung(index, direction, first * ratio**k)
                 if rung is None:
                     break
                 rungs.insert(0, rung)
@@ -257,13 +260,19 @@ def _apart(rungs: list[_Rung]) -> float:
     """How far the one-sided slopes are apart in the end, where they have not come closer."""
     before, last = rungs[-2:]
     jump = abs(last.right - last.left)
-    return jump if jump > KINK_DECAY * abs(before.right - before.left) else 0.0
+    return jump if jump > _decay(before, last) * abs(before.right - before.left) else 0.0
+
+
+def _decay(before: _Rung, last: _Rung) -> float:
+    """Between the decay of one-sided slopes on a curve, the ratio of the steps, and that at a kink, none."""
+    return max(KINK_DECAY, float(np.sqrt(last.step / before.step)))
 
 
 def _has_kink(rungs: list[_Rung], noise: float) -> bool:
     """Whether the one-sided slopes stay apart as the step shrinks, as long as noise lets that be seen."""
     for before, last in reversed(list(pairwise(rungs))):
         jump, jump_before = abs(last.right - last.left), abs(before.right - before.left)
-        if KINK_DECAY * jump_before > 20.0 * noise / last.step:
-            return jump > KINK_DECAY * jump_before
+        decayed = _decay(before, last) * jump_before
+        if decayed > 20.0 * noise / last.step:
+            return jump > decayed
     return False
