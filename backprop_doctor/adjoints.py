@@ -7,8 +7,10 @@ the program's own adjoint of a later value v, the right adjoint of u is the deri
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -26,13 +28,18 @@ from backprop_doctor.gradients import (
     fit,
     fits,
 )
-from backprop_doctor.program import Event, Key
-from backprop_doctor.roles import Parameter, Quantity, Roles, is_array
+from backprop_doctor.program import Event, Key, Once
+from backprop_doctor.roles import Meeting, Parameter, Quantity, Roles, Use, is_same
 
 __all__ = ["Adjoint", "Judgement", "judge"]
 
 Array = NDArray[np.float64]
 OTHER_SCALES = (0.6, 1.6)
+LOSSES, LOSSES_TRIED = 6, 20
+CLAIMS_TRIED = 6
+USES_TRIED = 4
+FEW = 8
+PLAIN_WITHIN = 1e-5
 Given = Literal["adjoint", "declared", "implied", "canonical", "none"]
 
 
@@ -42,6 +49,7 @@ class Adjoint:
 
     ``given`` says what it was judged on: the adjoint ``upstream`` of a later value ``through``, the
     loss the program declares, one it implies (``loss`` names it), or the canonical output - target.
+    ``paired`` is false where a claim fails and ``through`` is a mere guess at what ``upstream`` belongs to.
     """
 
     value: Quantity
@@ -51,11 +59,17 @@ class Adjoint:
     upstream: Quantity | None = None
     through: Quantity | None = None
     loss: str = ""
+    paired: bool = True
 
     @property
     def right(self) -> bool:
         """Whether the value is the adjoint, up to a constant factor."""
         return self.fit.right
+
+    @property
+    def is_step(self) -> bool:
+        """Whether the value is no object of the program, but what an update adds to a parameter."""
+        return self.value.object < -1
 
 
 NO_CLAIM = Adjoint(
@@ -68,13 +82,15 @@ class Judgement:
     """The verdicts on all backward values.
 
     ``forward`` and ``backward`` are the arrays computed in the step, in order; ``claim(value, of)`` judges
-    the claim that one of them is the adjoint of a forward value or parameter.  ``gradients`` has one entry
-    a parameter (None: no value with its elements was found); ``adjoints`` maps a backward object to the
-    best that can be said of it; ``declared`` is the loss the program computes, if any.
+    the claim that one of them is the adjoint of a forward value or parameter, and ``is_definite`` says of a
+    claim that fails whether nothing else could make it true.  ``gradients`` has one entry
+    a parameter (None: no value with its elements was found); ``adjoints`` maps a backward object and what
+    it is used as adjoint of to the best that can be said of that; ``declared`` is the loss the program
+    computes, if any.
     """
 
     gradients: dict[int, Adjoint | None] = field(default_factory=dict)
-    adjoints: dict[int, Adjoint] = field(default_factory=dict)
+    adjoints: dict[tuple[int, Key], Adjoint] = field(default_factory=dict)
     declared: Quantity | None = None
     declared_fits: bool = False
     implied: str = ""
@@ -84,6 +100,16 @@ class Judgement:
     backward: list[Quantity] = field(default_factory=list)
     claim: Callable[[Quantity, Quantity], Adjoint] = field(default=lambda value, of: NO_CLAIM)
     losses: list[Quantity] = field(default_factory=list)
+    is_definite: Callable[[Adjoint], bool] = field(default=lambda claim: False)
+
+    @property
+    def claims(self) -> list[Adjoint]:
+        """All that was judged: adjoints, then gradients."""
+        return [*self.adjoints.values(), *(g for g in self.gradients.values() if g)]
+
+    def best(self) -> dict[int, Adjoint]:
+        """For each object the claim that says most of it: a right one, if there is one."""
+        return {claim.value.object: claim for claim in sorted(self.claims, key=lambda c: c.right)}
 
 
 def judge(measurement: Measurement) -> Judgement:
@@ -103,41 +129,103 @@ class _Judge:
                 first.setdefault(event.object, event)
         computed = [e for e in first.values() if self.program.sites[e.site].kind != "load"]
         # What is computed from the parameters after the output (1 - a**2, say) is no part of the forward pass.
-        last = self.roles.output.index if self.roles.output else self.roles.step.middle
+        last = max((m.output.index for m in self.roles.meetings), default=self.roles.step.middle)
         self.forward = [self._quantity(e) for e in computed if self._is_forward(e) and e.index <= last]
-        self.backward = [self._quantity(e) for e in computed if self.roles.backward(e) and is_array(e.value)]
+        self.backward = [self._quantity(e) for e in computed if self.roles.backward(e) and self.roles.is_value(e.value)]
         self.numbers = [
             self._quantity(e) for e in computed if self.roles.backward(e) and isinstance(e.value, (float, int))
         ]
         everything = [*self.forward, *self.backward, *self.numbers]
         self.everything = everything
         self.values = {q.object: self.m.value(q.birth) for q in everything}
-        self.backward = [q for q in self.backward if is_array(self.values[q.object])]
-        self._others: list[_Point] = []
-        self._known_pairs: dict[tuple[int, float], _Pairs] = {}
+        self.backward = [q for q in self.backward if self.roles.is_value(self.values[q.object])]
+        self._known_live: dict[float | None, Measurement] = {}
+        self._known_pairs: dict[tuple[Key, float], _Pairs] = {}
+        self._more: list[Adjoint] = []
 
     def run(self) -> Judgement:
         for parameter in self.roles.parameters:
             self.result.operands[parameter.object] = self._operands(parameter)
-        self.result.target = self.target = self._target()
+        self.targets = self._targets()
+        self.result.target = self.targets[0] if self.targets else None
         self.result.losses = self.losses = self._losses()
         self.result.forward, self.result.backward = self.forward, self.backward
         self.result.claim = self._adjoint
+        self.result.is_definite = self._is_definite
         for parameter in self.roles.parameters:
             self.result.gradients[parameter.object] = self._gradient(parameter)
-        pending = [g for g in self.result.gradients.values() if g]
-        while pending:
-            link = pending.pop()
-            upstream, through = link.upstream, link.through
-            # A wrong line leads on only to what it reads itself.
-            leads = link.right or (upstream is not None and upstream.object in self._read_with(link.value))
-            if leads and upstream and through and upstream.object not in self.result.adjoints:
-                found = self._adjoint(upstream, through)
-                self.result.adjoints[upstream.object] = found
-                pending.append(found)
+        self._follow([*self._more, *(g for g in self.result.gradients.values() if g)])
         self._unused()
         self._name_loss()
         return self.result
+
+    def _follow(self, pending: list[Adjoint]) -> None:
+        """Judge what each claim was judged on, and so on up to the loss; claims that fail come last.
+
+        Only then is known what the values that a wrong line reads are adjoints of.
+        """
+        failed: list[Adjoint] = []
+        while pending or failed:
+            if pending and not pending[-1].right:
+                failed.append(pending.pop())
+                continue
+            link = pending.pop() if pending else self._refined(failed.pop(0))
+            if link.upstream is None or link.through is None or not link.paired:
+                continue
+            key = link.upstream.object, link.through.birth
+            if key not in self.result.adjoints:
+                self.result.adjoints[key] = found = self._adjoint(link.upstream, link.through)
+                pending.append(found)
+
+    def _refined(self, claim: Adjoint) -> Adjoint:
+        """A failed claim, judged on the last adjoint that its line reads and what that is known to belong to."""
+        read = self._read_with(claim.value) - self._copies_of(claim.value)
+        given = [q for q in self.backward if q.object in read and q.index < claim.value.index]
+        refined = replace(claim, paired=False)
+        for upstream in sorted(given, key=lambda q: -q.index):
+            throughs = self._belongs_to(upstream, claim.of)
+            if throughs:
+                fits = [(self._fit_on(claim, upstream, through), through) for through in throughs]
+                found, through = min(fits, key=lambda pair: pair[0].residual)
+                refined = replace(claim, fit=found, given="adjoint", upstream=upstream, through=through, paired=True)
+                break
+        for number, gradient in self.result.gradients.items():
+            if gradient is not None and (gradient.value, gradient.of) == (claim.value, claim.of):
+                self.result.gradients[number] = refined
+        key = claim.value.object, claim.of.birth
+        if key in self.result.adjoints:
+            self.result.adjoints[key] = refined
+        return refined
+
+    def _belongs_to(self, value: Quantity, after: Quantity) -> list[Quantity]:
+        """The forward values after another one that a backward value serves as adjoint of."""
+        own = [c for c in self.result.claims if c.right and c.value.object == value.object]
+        users = [c for c in self.result.claims if c.right and c.upstream and c.upstream.object == value.object]
+        known = {q.object: q for q in [*(c.of for c in own), *(c.through for c in users if c.through)]}
+        later = [q for q in known.values() if q.index > after.index]
+        if later:
+            return later
+        shape = _squeezed(np.shape(self.values[value.object]))
+        for of in self.forward:
+            if of.index > after.index and _is_named(of) and _squeezed(of.shape) == shape:
+                found = self._adjoint(value, of)
+                if found.right:
+                    self.result.adjoints[value.object, of.birth] = found
+                    return [of]
+        return []
+
+    def _fit_on(self, claim: Adjoint, upstream: Quantity, through: Quantity) -> Fit:
+        """How well a claim agrees with one adjoint of one later value."""
+        points = [(p, _tangents(p, claim.of, STEP_RELATIVE)) for p in self._points(claim.of)]
+        analytic = _projections(claim.value, claim.of.shape, points)
+        shape = np.shape(self.values[upstream.object])
+
+        def pulled(point: _Point, derivative: Array) -> float:
+            turned = aligned(derivative, shape)
+            return float("nan") if turned is None else float(np.sum(turned * point.values[upstream.object]))
+
+        numeric = _gathered(points, pulled, through.birth)
+        return Fit(0.0, np.inf) if analytic is None or numeric is None else fit(analytic, numeric)
 
     # -- parameters ----------------------------------------------------------------------------------
 
@@ -160,7 +248,23 @@ class _Judge:
                 return part
             if direct:
                 fits.append(found)
+        step = self._step(parameter)
+        if step is not None and step.right:
+            return step
         return fits[0] if fits else None
+
+    def _step(self, parameter: Parameter) -> Adjoint | None:
+        """What the update adds to a parameter, where no gradient of it is stored."""
+        number = -2 - self.roles.parameters.index(parameter)
+        value = Quantity(number, parameter.updates[-1], parameter.index, f"step of {parameter.name}", parameter.line,
+                         parameter.shape)  # fmt: skip
+        for point in self._points(parameter):
+            live = self._live(point.measurement)
+            before, after = live.value(parameter.birth), live.value(parameter.updates[-1])
+            if after is None or np.shape(after) != np.shape(before):
+                return None
+            point.values[number] = np.asarray(after, np.float64) - before
+        return self._on_loss(value, parameter)
 
     def _made_of(self, candidate: Quantity, parameter: Parameter) -> Adjoint | None:
         """A gradient gathered over samples taken one by one, or with weight decay added: its part is judged.
@@ -170,20 +274,55 @@ class _Judge:
         """
         parts: dict[int, list[Quantity]] = {}
         for value in self.backward:
-            same = np.size(self.values[value.object]) == np.prod(parameter.shape, dtype=int)
+            same = aligned(self.values[value.object], parameter.shape) is not None
             if same and value.index < candidate.index:
                 parts.setdefault(value.birth[0], []).append(value)
-        own = np.ravel(np.asarray(self.m.value(parameter.birth), np.float64))
-        own = own / (np.linalg.norm(own) or 1.0)
-        whole = np.ravel(self.values[candidate.object])
-        rest = whole - (whole @ own) * own
-        for several in reversed(parts.values()):
-            total = sum((np.ravel(self.values[q.object]) for q in several), np.zeros(whole.size))
-            if fit(whole, total).right if whole.size < DIRECTIONS else fit(rest, total - (total @ own) * own).right:
-                claim = self._adjoint(several[0], parameter)
-                if claim.right:
-                    return claim
+        for made in reversed(parts.values()):
+            # At one place in a loop over layers stand the gradients of all layers of one shape.
+            for several in [made, *([part] for part in made)] if len(made) > 1 else [made]:
+                if self._is_sum(candidate, several, parameter):
+                    claims = self._claims_of(several, parameter)
+                    if claims:
+                        self._more += claims[:-1]
+                        return claims[-1]
         return None
+
+    def _is_sum(self, candidate: Quantity, parts: list[Quantity], parameter: Parameter) -> bool:
+        """Whether a value is a multiple of the sum of others, plus a multiple of the parameter."""
+        size = int(np.prod(parameter.shape))
+        points = [_Point(self.m, self.values), *(self._others if size < FEW else ())]
+        whole = np.concatenate([np.ravel(p.values[candidate.object]) for p in points])
+        total = np.sum([np.concatenate([np.ravel(p.values[q.object]) for p in points]) for q in parts], axis=0)
+        own = np.concatenate([np.ravel(np.asarray(p.measurement.value(parameter.birth), np.float64)) for p in points])
+        columns = np.stack([total, own], axis=1)
+        if whole.shape != total.shape or whole.shape != own.shape or not np.isfinite(columns).all():
+            return False
+        factors = np.linalg.lstsq(columns, whole, rcond=None)[0]
+        rest = float(np.linalg.norm(whole - columns @ factors))
+        return bool(rest < RIGHT_BELOW * np.linalg.norm(factors[0] * total))
+
+    def _claims_of(self, parts: list[Quantity], parameter: Parameter) -> list[Adjoint]:
+        """The parts of a gradient as gradients; the first stands for all, unless they come from one another."""
+        claims = [self._adjoint(part, parameter) for part in {id(p): p for p in (parts[0], parts[-1])}.values()]
+        return claims if all(claim.right for claim in claims) else self._by_use(parts, parameter)
+
+    def _by_use(self, parts: list[Quantity], parameter: Parameter) -> list[Adjoint]:
+        """Where a parameter is used several times (in time, say), each part of its gradient belongs to one use."""
+        reads = [
+            Use(e.object, e.key, e.index, parameter.name, self.program.sites[e.site].line, parameter.shape)
+            for e in self.roles.trace.events[self.roles.step.start : parts[0].index]
+            if e.object == parameter.object and self.program.sites[e.site].kind == "load"
+        ]
+        if len(reads) < 2:
+            return []
+        claims: list[Adjoint] = []
+        for part in parts[:USES_TRIED]:
+            for use in reads[: -USES_TRIED - 1 : -1]:
+                claim = self._on_upstream(part, use)
+                if claim is not None and claim.right:
+                    claims.append(claim)
+                    break
+        return claims
 
     def _earliest(self, found: Adjoint, parameter: Parameter) -> Adjoint:
         """The first value that is the same gradient: a velocity or a step is made from it."""
@@ -194,10 +333,10 @@ class _Judge:
             if value.index >= found.value.index or not _is_named(value) or array.size != last.size:
                 continue
             if fit(array, last).right:
-                claim = self._on_upstream(value, parameter) or self._on_loss(value, parameter)
-                if claim is not None and claim.right:
+                claim = self._adjoint(value, parameter)
+                if claim.right:
                     same.append(claim)
-        self.result.adjoints |= {claim.value.object: claim for claim in same[:-1]}
+        self.result.adjoints |= {(claim.value.object, claim.of.birth): claim for claim in same[:-1]}
         return same[-1]
 
     def _operands(self, parameter: Parameter) -> list[Quantity]:
@@ -225,6 +364,14 @@ class _Judge:
         }
         return sorted(found.values(), key=lambda q: (q.object not in reads, q.index))
 
+    def _live(self, measurement: Measurement) -> Measurement:
+        """The same point with updates in force."""
+        known = self._known_live.get(measurement.scale)
+        if known is None:
+            known = measurement.moved(frozen=False)
+            self._known_live[measurement.scale] = known
+        return known
+
     # -- adjoints ------------------------------------------------------------------------------------
 
     def _adjoint(self, value: Quantity, of: Quantity) -> Adjoint:
@@ -238,19 +385,47 @@ class _Judge:
 
     def _points(self, of: Quantity) -> list[_Point]:
         """Where to compare: few elements leave so few equations that anything fits, so they get more points."""
-        points = [_Point(self.m, self.values)]
         size = int(np.prod(of.shape))
-        if size < DIRECTIONS:
-            if not self._others:
-                for scale in OTHER_SCALES:
-                    other = Measurement(self.m.program, self.roles, self.m.probe, scale=scale)
-                    self._others.append(_Point(other, {q.object: other.value(q.birth) for q in self.everything}))
-            points += self._others[: DIRECTIONS - size]
+        return [_Point(self.m, self.values), *(self._others[: DIRECTIONS - size] if size < DIRECTIONS else ())]
+
+    @cached_property
+    def _others(self) -> list[_Point]:
+        points = []
+        for scale in OTHER_SCALES:
+            other = self.m.moved(scale=scale)
+            points.append(_Point(other, {q.object: other.value(q.birth) for q in self.everything}))
         return points
+
+    def _is_plain(self, factor: float) -> bool:
+        """Whether a factor is 1, 2 or 1/2, times or over a length of the data."""
+        sizes = {1, *self.roles.batch.shape, *(n for m in self.roles.meetings for n in m.output.shape)}
+        return any(
+            abs(abs(factor) / (number * size**power) - 1) < PLAIN_WITHIN
+            for number in (1.0, 2.0, 0.5)
+            for size in sizes
+            for power in (1.0, -1.0)
+            if size
+        )
+
+    def _holds(self, claim: Adjoint) -> bool:
+        """Whether a claim with an odd factor has the same one at another point: chance has another each time."""
+        if claim.upstream is None or claim.through is None:
+            return False
+        point = self._others[-1]
+        tangents = _tangents(point, claim.of, STEP_RELATIVE / 50)
+        analytic = _projections(claim.value, claim.of.shape, [(point, tangents)])
+        upstream = np.asarray(point.values[claim.upstream.object], np.float64)
+        through = [t.derivatives[claim.through.birth] for t in tangents if claim.through.birth in t.derivatives]
+        if analytic is None or len(through) < len(tangents) or any(np.size(d) != upstream.size for d in through):
+            return False
+        numeric = np.array([float(np.sum(upstream.ravel() * np.ravel(d))) for d in through])
+        other = fit(analytic, numeric)
+        # Where all is zero there (a dead unit), nothing speaks against it.
+        return not analytic.any() or (other.residual < 0.05 and abs(other.factor / claim.fit.factor - 1) < 0.01)
 
     def _on_upstream(self, value: Quantity, of: Quantity, step: float = STEP_RELATIVE) -> Adjoint | None:
         """The claim judged on the adjoints of all later values that are there already."""
-        points = [(p, p.measurement.tangents(of.birth, step)) for p in self._points(of)]
+        points = [(p, _tangents(p, of, step)) for p in self._points(of)]
         analytic = _projections(value, of.shape, points)
         if analytic is None:
             return None
@@ -267,9 +442,16 @@ class _Judge:
         if right:
             # Values with names carry roles; the nearest of them says most about this line.
             named = [a for a in right if _is_named(a.upstream) and _is_named(a.through)] or right
-            nearest = max(a.upstream.index for a in named if a.upstream)
-            near = [a for a in named if a.upstream and a.upstream.index == nearest]
-            return min(near, key=lambda a: a.through.index if a.through else 0)
+            ranked = sorted(
+                named,
+                key=lambda a: (-a.upstream.index if a.upstream else 0, a.through.index if a.through else 0),
+            )
+            plain = [a for a in ranked if self._is_plain(a.fit.factor)]
+            chosen = next(iter(plain), None) or next((a for a in ranked[:CLAIMS_TRIED] if self._holds(a)), None)
+            if chosen is not None:
+                return chosen
+            residuals = np.where(residuals < RIGHT_BELOW, np.inf, residuals)
+            allowed &= np.isfinite(residuals)
         if not allowed.any():
             return None
         if step == STEP_RELATIVE and len(analytic) > 1 and residuals.min() < 0.05:
@@ -281,11 +463,11 @@ class _Judge:
         return claim(int(np.argmin(np.where(direct, residuals, np.inf) if direct.any() else residuals)))
 
     def _pairs(self, of: Quantity, step: float, points: Points) -> _Pairs:
-        if (of.object, step) not in self._known_pairs:
+        if (of.birth, step) not in self._known_pairs:
             ups = [q for q in self.backward if q.object != of.object]
             throughs = [q for q in self.forward if q.index > of.index and q.object != of.object]
-            self._known_pairs[of.object, step] = _Pairs.of(ups, throughs, points)
-        return self._known_pairs[of.object, step]
+            self._known_pairs[of.birth, step] = _Pairs.of(ups, throughs, points)
+        return self._known_pairs[of.birth, step]
 
     def _copies_of(self, value: Quantity) -> set[int]:
         """Values that hold the same numbers up to a factor: they say nothing of this one."""
@@ -299,7 +481,7 @@ class _Judge:
     def _on_loss(self, value: Quantity, of: Quantity) -> Adjoint | None:
         best: Adjoint | None = None
         for step in (STEP_RELATIVE, STEP_RELATIVE / 50):
-            points = [(p, p.measurement.tangents(of.birth, step)) for p in self._points(of)]
+            points = [(p, _tangents(p, of, step)) for p in self._points(of)]
             analytic = _projections(value, of.shape, points)
             if analytic is None:
                 return None
@@ -319,32 +501,40 @@ class _Judge:
             numeric = _gathered(points, lambda p, d: float(np.sum(d)), loss.birth)
             if numeric is not None:
                 yield "declared", loss.name, numeric
-        output = self.roles.output
-        if output is None:
-            return
-        for name, slope in CATALOGUE.items():
-            if slope(np.asarray(self.values.get(output.object), np.float64), self.target) is None:
-                continue
+        outputs = [(m.output, t) for m, t in zip(self.roles.meetings, self.targets, strict=True)]
+        for name, slope in CATALOGUE.items() if outputs else ():
+            total: Array | None = None
+            for output, target in outputs:
 
-            def pulled(point: _Point, derivative: Array, slope: Slope = slope) -> float:
-                at = slope(np.asarray(point.values.get(output.object), np.float64), self.target)
-                return float("nan") if at is None else float(np.sum(at * derivative))
+                def pulled(
+                    point: _Point,
+                    derivative: Array,
+                    output: Quantity = output,
+                    target: Array | None = target,
+                    slope: Slope = slope,
+                ) -> float:
+                    at = slope(np.asarray(point.values.get(output.object), np.float64), target)
+                    return float("nan") if at is None else float(np.sum(at * derivative))
 
-            numeric = _gathered(points, pulled, output.birth)
-            if numeric is not None:
-                yield "implied", name, numeric
+                numeric = _gathered(points, pulled, output.birth)
+                if numeric is None or not np.isfinite(numeric).all():
+                    total = None
+                    break
+                total = numeric if total is None else total + numeric
+            if total is not None:
+                yield "implied", name, total
 
     def _canonical(self, value: Quantity, of: Quantity) -> Adjoint | None:
         """Output - target, the adjoint of the pre-activation for the matching loss."""
-        output, target = self.roles.output, self.target
-        if output is None or target is None:
-            return None
-        prediction = np.asarray(self.values[output.object], np.float64)
-        array = aligned(self.values[value.object], prediction.shape)
-        if array is None or aligned(np.empty(of.shape), prediction.shape) is None:
-            return None
-        found = fit(array.ravel(), (prediction - target).ravel())
-        return Adjoint(value, of, found, "canonical", loss="cross-entropy") if found.right else None
+        for meeting, target in zip(self.roles.meetings, self.targets, strict=True):
+            prediction = np.asarray(self.values[meeting.output.object], np.float64)
+            array = aligned(self.values[value.object], prediction.shape)
+            if target is None or array is None or aligned(np.empty(of.shape), prediction.shape) is None:
+                continue
+            found = fit(array.ravel(), (prediction - target).ravel())
+            if found.right:
+                return Adjoint(value, of, found, "canonical", loss="cross-entropy")
+        return None
 
     def _read_with(self, value: Quantity) -> set[int]:
         """Objects that pass in the statement that makes a value."""
@@ -355,9 +545,51 @@ class _Judge:
             if self.program.sites[e.site].statement is statement
         }
 
+    def _is_definite(self, claim: Adjoint) -> bool:
+        """Whether a failed claim is a fault of its line, and not for want of understanding.
+
+        Either all that follows from the value goes through the one later value whose adjoint the line was given;
+        or the loss is known and all backward values that the line reads are right.
+        """
+        if claim.right:
+            return False
+        upstream, through = claim.upstream, claim.through
+        if upstream is not None and through is not None and claim.paired and self._is_cut(claim.of, through):
+            return True
+        anchored = [a for a in self.result.claims if a.right and a.given in ("declared", "implied", "canonical")]
+        read = self._read_with(claim.value)
+        links = self.result.best()
+        fed = [q for q in self.backward if q.object in read and q.object != claim.value.object and q.object in links]
+        if not anchored:
+            # The first of all adjoints may be what is wrong: then a loss must be there to say so.
+            return not fed and any(self._moves(claim.of, loss) for loss in self.losses)
+        return all(links[q.object].right for q in fed)
+
+    def _moves(self, of: Quantity, loss: Quantity) -> bool:
+        tangents = self.m.tangents(of.birth, once=isinstance(of, Use))
+        return any(np.any(t.derivatives.get(loss.birth, 0.0)) for t in tangents)
+
+    def _is_cut(self, of: Quantity, through: Quantity) -> bool:
+        """Whether a value reaches the outputs by way of one later value only: held, it lets nothing pass."""
+        outputs = frozenset(m.output.birth for m in self.roles.meetings)
+        held = self.m.value(through.birth)
+        if held is None or not outputs or through.birth in outputs:
+            return through.birth in outputs and len(outputs) == 1
+        direction = self.m.tangents(of.birth, once=isinstance(of, Use))[0].direction
+        size = float(np.sqrt(np.mean(np.square(np.asarray(self.m.value(of.birth), np.float64))))) or 1.0
+
+        def move(value: Any) -> Any:
+            return np.asarray(value, np.float64) + 1e-3 * size * direction
+
+        after = self.m.run(
+            {of.birth: Once(move) if isinstance(of, Use) else move, through.birth: lambda value: held},
+            keep=outputs,
+        )
+        return all(is_same(after.value(key), self.m.value(key)) for key in outputs)
+
     def _unused(self) -> None:
         """Say what named backward values are that no gradient was traced through."""
-        seen = {adjoint.value.birth[0] for adjoint in self.result.adjoints.values()}
+        seen = {claim.value.birth[0] for claim in self.result.adjoints.values()}
         for value in self.backward:
             # One sample's worth is enough: what is made at the same place again is the same line.
             if value.birth[0] in seen or not _is_named(value):
@@ -368,7 +600,7 @@ class _Judge:
                     continue
                 found = self._adjoint(value, of)
                 if found.right and found.given != "canonical":
-                    self.result.adjoints[value.object] = found
+                    self.result.adjoints[value.object, of.birth] = found
                     break
 
     # -- losses and targets --------------------------------------------------------------------------
@@ -388,13 +620,30 @@ class _Judge:
         if roles.parameters:
             tangent = self.m.tangents(roles.parameters[0].birth)[0]
             slopes = [q for q in names if np.any(tangent.derivatives.get(q.birth, 0.0))]
-        return sorted(slopes, key=lambda q: (not _is_named(q), -q.index))[:6]
+        candidates = sorted(slopes, key=lambda q: (not _is_named(q), -q.index))
+        losses: list[Quantity] = []
+        for candidate in candidates[:LOSSES_TRIED]:
+            if len(losses) < LOSSES and not self._steers(candidate):
+                losses.append(candidate)
+        return losses
 
-    def _target(self) -> Array | None:
-        """The labels in the shape of the output: as they are, transposed, or one-hot."""
-        roles, output = self.roles, self.roles.output
-        if output is None:
-            return None
+    def _steers(self, number: Quantity) -> bool:
+        """Whether the updates hang on a number: a delta, then, and no loss."""
+        live = self._live(self.m)
+        updates = frozenset(key for p in self.roles.parameters for key in p.updates)
+        last = max(self.roles.trace.by_key[key].index for key in updates)
+        changed = live.run({number.birth: lambda v: np.asarray(v) * 1.01 + 0.01}, keep=updates, last=last)
+        return any(not is_same(live.value(key), changed.value(key)) for key in updates)
+
+    def _targets(self) -> list[Array | None]:
+        """For each output the labels in its shape: as they are, transposed, or one-hot."""
+        meetings = self.roles.meetings
+        if len(meetings) == 1:
+            return [self._target(meetings[0])]
+        return [as_target(m.label.value, np.shape(self.values[m.output.object])) if m.label else None for m in meetings]
+
+    def _target(self, meeting: Meeting) -> Array | None:
+        roles, output = self.roles, meeting.output
         shape = np.shape(self.values.get(output.object, self.m.value(output.birth)))
         best: Array | None = None
         for event in roles.trace.events[roles.step.start : roles.step.middle]:
@@ -411,7 +660,7 @@ class _Judge:
         return best
 
     def _name_loss(self) -> None:
-        links = [*self.result.adjoints.values(), *(g for g in self.result.gradients.values() if g)]
+        links = self.result.claims
         declared = [a.loss for a in links if a.right and a.given == "declared"]
         implied = [a.loss for a in links if a.right and a.given in ("implied", "canonical")]
         if self.losses:
@@ -423,7 +672,9 @@ class _Judge:
     # -- small things --------------------------------------------------------------------------------
 
     def _is_forward(self, event: Event) -> bool:
-        return self.roles.forward(event) and is_array(event.value) and bool(self.roles.on_inputs[event.index])
+        return (
+            self.roles.forward(event) and self.roles.is_value(event.value) and bool(self.roles.on_inputs[event.index])
+        )
 
     def _quantity(self, event: Event) -> Quantity:
         site = self.program.sites[event.site]
@@ -440,6 +691,12 @@ class _Point:
 
 
 Points = list[tuple[_Point, list[Tangent]]]
+
+
+def _tangents(point: _Point, of: Quantity, step: float) -> list[Tangent]:
+    return point.measurement.tangents(of.birth, step, once=isinstance(of, Use))
+
+
 Slope = Callable[[Array, "Array | None"], "Array | None"]
 
 
@@ -537,6 +794,9 @@ def as_target(labels: object, shape: tuple[int, ...]) -> Array | None:
     if array.ndim == 2 and array.T.shape == shape:
         return array.T.astype(np.float64)
     flat = array.reshape(-1)
+    if flat.size == 1 and array.dtype.kind in "iu" and len(_squeezed(shape)) == 1 and 0 <= flat[0] < max(shape):
+        one_hot: Array = np.eye(int(np.prod(shape)))[flat[0]].reshape(shape)
+        return one_hot
     if len(shape) != 2 or (flat.dtype.kind == "f" and not np.array_equal(flat, np.round(flat))):
         return None
     flat = flat.astype(np.int64)
@@ -549,7 +809,17 @@ def as_target(labels: object, shape: tuple[int, ...]) -> Array | None:
 
 
 def _is_named(quantity: Quantity | None) -> bool:
-    return quantity is not None and not any(c in quantity.name for c in "(+-*/@ ")
+    return quantity is not None and is_name(quantity.name)
+
+
+@cache
+def is_name(text: str) -> bool:
+    """Whether a source text names a value, and does not compute it."""
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError:
+        return False
+    return isinstance(node, (ast.Name, ast.Attribute, ast.Subscript))
 
 
 def is_wrong(adjoint: Adjoint) -> bool:

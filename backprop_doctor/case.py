@@ -7,11 +7,10 @@ further runs; it never runs the program by itself.
 from __future__ import annotations
 
 import ast
-from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +23,18 @@ from backprop_doctor.mnist import SIZES
 from backprop_doctor.program import Event, Key, Probe, Program, Trace
 from backprop_doctor.records import Edit, Evidence, Position, Severity, Status
 from backprop_doctor.roles import Parameter, Quantity, Roles
-from backprop_doctor.source import Source
+from backprop_doctor.source import Project, Source
 
 if TYPE_CHECKING:
     from backprop_doctor.oracles.accuracy import Accuracy
 
-__all__ = ["Case", "Reduction", "Sighting"]
+__all__ = ["Case", "Reduction", "Sighting", "always"]
 
 Array = NDArray[np.float64]
+Answer = TypeVar("Answer")
+
+SHORT_TURNS = 2
+SHORT_EVENTS = 40_000
 
 
 @dataclass(frozen=True)
@@ -76,14 +79,19 @@ class Case:
     judgement: Judgement
     axes: Axes
     remarks: list[str] = field(default_factory=list)
-    _claims: dict[tuple[int, int], Adjoint] = field(default_factory=dict, repr=False)
+    _claims: dict[tuple[int, Key], Adjoint] = field(default_factory=dict, repr=False)
+    _answers: dict[Callable[..., Any], Any] = field(default_factory=dict, repr=False)
 
     # -- places ----------------------------------------------------------------------------------------
 
     @property
-    def source(self) -> Source:
-        """The user's file."""
+    def source(self) -> Project:
+        """The user's files."""
         return self.program.source
+
+    def source_of(self, node: ast.AST) -> Source:
+        """The file or cell a node stands in."""
+        return self.program.source.source_of(node)
 
     def site(self, key: Key) -> Site:
         """The site of an event."""
@@ -97,24 +105,26 @@ class Case:
         """Replace one node's text."""
         return Edit(self.source.position(node), replacement)
 
-    def insertion(self, line: int, column: int, text: str) -> Edit:
-        """Insert text before a 1-based line and column."""
-        return Edit(Position(self.source.path, line, column, line, column), text)
+    def insertion(self, line: int, column: int, text: str, near: ast.AST | None = None) -> Edit:
+        """Insert text before a 1-based line and column of the source that ``near`` stands in."""
+        home = self.source.main[0] if near is None else self.source_of(near)
+        return Edit(Position(home.path, line, column, line, column, home.cell), text)
 
     def move(self, statement: ast.stmt, after: ast.stmt) -> tuple[Edit, ...]:
         """Put a statement below a later one of the same block; no edits where lines hold more than them."""
-        block = next((b for b in _blocks(self.source.tree) if statement in b and after in b), None)
+        home = self.source_of(statement)
+        block = next((b for b in _blocks(home.tree) if statement in b and after in b), None)
         if block is None or block.index(after) <= block.index(statement):
             return ()
-        here, there = self.source.position(statement), self.source.position(after)
-        neighbours = [self.source.position(s) for s in block if s is not statement]
+        here, there = home.position(statement), home.position(after)
+        neighbours = [home.position(s) for s in block if s is not statement]
         if any(here.line <= p.end_line and p.line <= here.end_line for p in neighbours):
             return ()
-        lines = "".join(self.source.whole_line(n) for n in range(here.line, here.end_line + 1))
-        if not lines.endswith(("\n", "\r")) or not self.source.whole_line(there.end_line).endswith(("\n", "\r")):
+        lines = "".join(home.whole_line(n) for n in range(here.line, here.end_line + 1))
+        if not lines.endswith(("\n", "\r")) or not home.whole_line(there.end_line).endswith(("\n", "\r")):
             return ()
-        gap = Position(self.source.path, here.line, 1, here.end_line + 1, 1)
-        return (Edit(gap, ""), self.insertion(there.end_line + 1, 1, lines))
+        gap = Position(home.path, here.line, 1, here.end_line + 1, 1, home.cell)
+        return (Edit(gap, ""), self.insertion(there.end_line + 1, 1, lines, statement))
 
     @cached_property
     def binding(self) -> dict[int, Site]:
@@ -145,20 +155,7 @@ class Case:
 
     def children(self, event: Event) -> list[Event]:
         """The operands of an expression: the latest events of its child sites before it."""
-        result = []
-        for child in self.program.sites[event.site].children:
-            events = self._by_site.get(child, [])
-            before = bisect_left(events, event.index, key=lambda e: e.index)
-            if before:
-                result.append(events[before - 1])
-        return result
-
-    @cached_property
-    def _by_site(self) -> dict[int, list[Event]]:
-        found: dict[int, list[Event]] = {}
-        for event in self.trace.events:
-            found.setdefault(event.site, []).append(event)
-        return found
+        return self.trace.operands(event, self.program.sites[event.site].children)
 
     # -- values ------------------------------------------------------------------------------------------
 
@@ -169,7 +166,7 @@ class Case:
     @cached_property
     def live(self) -> Trace:
         """The run from the same point with updates in force."""
-        return Measurement(self.program, self.roles, self.probe, scale=self.measurement.scale, frozen=False).trace
+        return self.measurement.moved(frozen=False).trace
 
     @cached_property
     def accuracy(self) -> Accuracy | None:
@@ -180,15 +177,7 @@ class Case:
 
     def run_updating_all_but(self, parameter: Parameter) -> Trace:
         """The run from the same point with one parameter's update held back and all others in force."""
-        held = Measurement(
-            self.program,
-            self.roles,
-            self.probe,
-            scale=self.measurement.scale,
-            frozen=False,
-            hold=(parameter,),
-        )
-        return held.trace
+        return self.measurement.moved(frozen=False, hold=(parameter,)).trace
 
     def run(self, actions: dict[Key, Callable[[Any], Any]], **changes: Any) -> Trace:
         """A run from the program's own initial values with other actions."""
@@ -253,12 +242,14 @@ class Case:
 
     def _claim(self, value: Quantity, of: Quantity | None) -> Adjoint | None:
         """What is said of a value as the adjoint of just that quantity: one value may serve for several."""
-        known = self.judgement.adjoints.get(value.object)
-        if known is None or of is None or known.of.object == of.object:
+        if of is None:
+            return self.judgement.best().get(value.object)
+        known = self.judgement.adjoints.get((value.object, of.birth))
+        if known is not None:
             return known
-        if (value.object, of.object) not in self._claims:
-            self._claims[value.object, of.object] = self.judgement.claim(value, of)
-        return self._claims[value.object, of.object]
+        if (value.object, of.birth) not in self._claims:
+            self._claims[value.object, of.birth] = self.judgement.claim(value, of)
+        return self._claims[value.object, of.birth]
 
     def total_factor(self, adjoint: Adjoint) -> float | None:
         """Gradient over derivative of the summed loss; None where the chain has a wrong link."""
@@ -269,15 +260,15 @@ class Case:
 
     @cached_property
     def wrong_adjoints(self) -> list[Adjoint]:
-        """Values used as adjoints that are not, in the order of the backward pass."""
-        wrong = [a for a in self.judgement.adjoints.values() if not a.right]
+        """Values used as adjoints that are not, beyond doubt, in the order of the backward pass."""
+        wrong = [a for a in self.judgement.adjoints.values() if not a.right and self.judgement.is_definite(a)]
         return sorted(wrong, key=lambda a: a.value.index)
 
     @cached_property
     def wrong_gradients(self) -> list[tuple[Parameter, Adjoint]]:
-        """Parameters whose gradient has the right shape and the wrong direction."""
+        """Parameters whose gradient has the right shape and, beyond doubt, the wrong direction."""
         pairs = [(p, self.gradient(p)) for p in self.roles.parameters]
-        return [(p, g) for p, g in pairs if g is not None and not g.right]
+        return [(p, g) for p, g in pairs if g is not None and not g.right and self.judgement.is_definite(g)]
 
     def operand_quantities(self, statement: ast.stmt) -> list[Quantity]:
         """Arrays computed earlier that a statement reads, in reading order."""
@@ -328,6 +319,78 @@ class Case:
             if best is None or rank < best[0]:
                 best = (rank, found)
         return (best[1].factor, best[1].residual) if best else None
+
+    # -- beyond the first step ---------------------------------------------------------------------------
+
+    def per_turn(self, key: Key) -> int:
+        """How often the site of an event is passed in one turn of the loop that makes the steps."""
+        step = self.roles.step
+        events = self.trace.at(key[0])
+        return sum(step.start <= e.index < step.middle for e in events) or 1
+
+    def first(self, event: Event) -> Event:
+        """The first event of an event's object: what is done there reaches all its readers."""
+        return next(e for e in self.trace.events if e.object == event.object)
+
+    def step_limit(self, turns: int) -> int:
+        """Events to allow a run that is to come through so many turns of the loop that makes the steps."""
+        step = self.roles.step
+        return step.middle + (turns + 1) * (step.end - step.middle + 5)
+
+    def number(self, node: ast.expr) -> float | int | None:
+        """The number an expression had when it was last read before or in the first step."""
+        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+            return node.value
+        for event in reversed(self.trace.events[: self.roles.step.middle]):
+            if event.object != -1 and self.program.sites[event.site].node is node:
+                return event.value if isinstance(event.value, (int, float)) else None
+        return None
+
+    @cached_property
+    def short(self) -> Trace:
+        """The program with its training cut to two turns, followed to what it does afterwards."""
+        return self.run({}, turns={self.roles.training.loop: SHORT_TURNS}, limit=SHORT_EVENTS)
+
+    @property
+    def is_right(self) -> bool:
+        """Whether every gradient was found and is the derivative it stands for, up to a positive factor."""
+        gradients = [self.gradient(p) for p in self.roles.parameters]
+        factors = [self.total_factor(g) if g is not None and g.right else None for g in gradients]
+        return bool(factors) and all(f is not None for f in factors) and not self.wrong_adjoints
+
+    # -- what several rules ask ----------------------------------------------------------------------------
+
+    def once(self, question: Callable[[Case], Answer]) -> Answer:
+        """The answer of a function of this case, worked out once for all rules that ask."""
+        if question not in self._answers:
+            self._answers[question] = question(self)
+        answer: Answer = self._answers[question]
+        return answer
+
+    def made_at(self, site: int) -> list[Event]:
+        """Events of one site in the first step, in order."""
+        step = self.roles.step
+        return [e for e in self.trace.at(site) if step.start <= e.index < step.middle]
+
+    def changed(self, actions: Mapping[Key, Callable[[Any], Any]], key: Key) -> Any:
+        """The value at one event of the first step when others are changed, updates held back."""
+        index = self.trace.by_key[key].index
+        return self.measured(actions, frozenset({key}), index).value(key)
+
+    def measured(self, actions: Mapping[Key, Callable[[Any], Any]], keep: frozenset[Key] | None, last: int) -> Trace:
+        """A run at the point where derivatives were measured, to an event that may lie beyond all of theirs."""
+        before = self.measurement._actions
+        return self.program.run(replace(self.probe, actions={**before, **actions}, keep=keep, last=last))
+
+    def is_read_in(self, scope: str, text: str) -> bool:
+        """Whether a name is bound or read in a function (or in the module, for the empty scope)."""
+        sites = (s for s in self.program.sites if s.scope == scope and s.kind != "loop")
+        return any(s.target == text or (s.kind == "load" and self.text(s.node) == text) for s in sites)
+
+
+def always(array: Array) -> Callable[[Any], Any]:
+    """An action that puts one array in the place of whatever passes."""
+    return lambda value: array.copy()
 
 
 def _blocks(tree: ast.AST) -> Iterator[list[ast.stmt]]:
@@ -397,7 +460,7 @@ def axis_edits(case: Case, node: ast.Call, axis: int, *, keepdims: bool) -> tupl
     end = case.source.position(node)
     has_keepdims = any(k.arg == "keepdims" for k in node.keywords)
     tail = f", keepdims{spaced}True" if keepdims and not has_keepdims else ""
-    closing = case.insertion(end.end_line, end.end_column - 1, "")
+    closing = case.insertion(end.end_line, end.end_column - 1, "", node)
     if argument is None:
         comma = ", " if node.args or node.keywords else ""
         return (replace(closing, replacement=f"{comma}axis{spaced}{axis}{tail}"),)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from backprop_doctor.adjoints import Adjoint
@@ -20,6 +22,9 @@ from backprop_doctor.records import (
 )
 from backprop_doctor.roles import Parameter, Quantity
 
+if TYPE_CHECKING:
+    from backprop_doctor.oracles.accuracy import Accuracy
+
 __all__ = ["describe", "lines"]
 
 
@@ -36,24 +41,24 @@ def describe(case: Case, findings: list[Finding], wrong: dict[int, str]) -> Netw
         labels=_data(case, roles.labels[0]) if roles.labels else None,
         output=_data(case, roles.output) if roles.output else None,
         loss=_loss(case),
-        metric=(
-            Metric(accuracy.quantity.name, accuracy.quantity.line, accuracy.reported, accuracy.recomputed)
-            if accuracy
-            else None
-        ),
+        metric=(_metric(case, accuracy) if accuracy else None),
     )
+
+
+def _metric(case: Case, accuracy: Accuracy) -> Metric:
+    quantity, home = accuracy.quantity, case.site(accuracy.quantity.birth).source
+    return Metric(quantity.name, quantity.line, accuracy.reported, accuracy.recomputed, home.path, home.cell)
 
 
 def lines(case: Case, findings: list[Finding], wrong: dict[int, str]) -> tuple[LineVerdict, ...]:
     """One entry for each line of the first step that binds a value of some role."""
-    found: dict[tuple[int, str], LineVerdict] = {}
+    found: dict[tuple[str, int, str], LineVerdict] = {}
     metric = {e.site for e in case.accuracy.chain} if case.accuracy else set()
-    judged = {a.value.object: a for a in case.judgement.adjoints.values()}
-    judged |= {g.value.object: g for g in case.judgement.gradients.values() if g}
-    errors = {(f.position.line, f.code) for f in findings if f.severity == "error"}
+    judged = case.judgement.best()
+    errors = [f.position for f in findings if f.severity == "error"]
     for event in case.trace.events[case.roles.training.start : case.roles.training.middle]:
         site = case.program.sites[event.site]
-        if event.object == -1 or site.target is None or (site.line, site.target) in found:
+        if event.object == -1 or site.target is None or (site.source.name, site.line, site.target) in found:
             continue
         role = _role(case, event, metric, judged)
         if role is None:
@@ -61,11 +66,13 @@ def lines(case: Case, findings: list[Finding], wrong: dict[int, str]) -> tuple[L
         verdict, meaning, error = _verdict(case, event, role, judged, wrong)
         line = int(site.statement.lineno)
         last = int(site.statement.end_lineno or line)
-        if any(line <= at <= last for at, _ in errors):
+        home = site.source
+        if any((at.path, at.cell) == (home.path, home.cell) and line <= at.line <= last for at in errors):
             verdict = "wrong"
         shape = np.shape(event.value)
-        found[line, site.target] = LineVerdict(
-            path=case.source.path,
+        found[home.name, line, site.target] = LineVerdict(
+            path=home.path,
+            cell=home.cell,
             line=line,
             target=site.target,
             role=role,
@@ -75,7 +82,8 @@ def lines(case: Case, findings: list[Finding], wrong: dict[int, str]) -> tuple[L
             meaning=meaning,
             relative_error=error,
         )
-    return tuple(sorted(found.values(), key=lambda v: v.line))
+    order = {source.name: number for number, source in enumerate(case.source.sources)}
+    return tuple(verdict for _, verdict in sorted(found.items(), key=lambda item: (order[item[0][0]], item[1].line)))
 
 
 def _role(case: Case, event: Event, metric: set[int], judged: dict[int, Adjoint]) -> Role | None:
@@ -162,7 +170,8 @@ def _parameter(case: Case, parameter: Parameter, wrong: dict[int, str]) -> Param
         relative_error=gradient.fit.residual if gradient else None,
         factor=case.factor(gradient.fit.factor) if gradient and gradient.right else None,
         reason=reason,
-        path=case.source.path,
+        path=case.site(parameter.birth).source.path,
+        cell=case.site(parameter.birth).source.cell,
     )
 
 
@@ -184,7 +193,8 @@ def _constant(case: Case, constant: Quantity, wrong: dict[int, str]) -> Paramete
         None,
         None,
         "never updated",
-        case.source.path,
+        case.site(constant.birth).source.path,
+        case.site(constant.birth).source.cell,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from backprop_doctor.errors import CannotCheckError, SourceError, UsageError
+from backprop_doctor.folders import programs_of
 from backprop_doctor.records import FileReport, Report, Unchecked
 
 __all__ = ["Options", "check", "check_file", "check_files", "exit_code", "programs"]
@@ -25,9 +26,13 @@ DATA_SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class Options:
-    """How programs are checked; ``call`` is run at the end of a file that trains nothing by itself."""
+    """How programs are checked.
+
+    ``call`` is run at the end of a file that trains nothing by itself, ``arguments`` are put into ``sys.argv``.
+    """
 
     call: str | None = None
+    arguments: tuple[str, ...] = ()
     seed: int = 0
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
@@ -40,6 +45,7 @@ class Options:
 def check(
     *paths: str | os.PathLike[str],
     call: str | None = None,
+    arguments: Sequence[str] = (),
     seed: int = 0,
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
@@ -55,6 +61,8 @@ def check(
         Files, or folders whose Python files are meant.
     call : str, optional
         Expression to run at the end of the file, such as ``"train(64, 100, 0.3, X, Y)"``.
+    arguments : sequence of str
+        What the program finds in ``sys.argv`` after its own name.
     seed : int
         Start of all randomness that the program leaves unseeded.
     select, ignore : sequence of str
@@ -82,6 +90,7 @@ def check(
 
     options = Options(
         call=call,
+        arguments=tuple(arguments),
         seed=seed,
         select=rules.resolve(select),
         ignore=rules.resolve(ignore),
@@ -103,6 +112,7 @@ def check_file(path: str, options: Options) -> FileReport:
     request = {
         "path": absolute,
         "call": options.call,
+        "arguments": list(options.arguments),
         "seed": options.seed,
         "select": list(options.select),
         "ignore": list(options.ignore),
@@ -118,19 +128,38 @@ def check_file(path: str, options: Options) -> FileReport:
             memory_limit_mib=options.memory_limit_mib,
         )
     except CannotCheckError as error:
-        why = (Unchecked("the program", str(error).replace(absolute, path)),)
+        told = _in_words(str(error), {absolute: path, os.path.dirname(absolute) + os.sep: _beside(path)})
+        why = (Unchecked("the program", told),)
         return FileReport(path, "unknown", ran=False, seconds=time.perf_counter() - started, unchecked=why)
-    return serialise.file_from_json(_replaced(reply["report"], absolute, path))
+    report = reply["report"]
+    names = {module: _named(module, path) for module in report.get("modules", ())}
+    return serialise.file_from_json(_replaced(report, names | {absolute: path}))
 
 
-def _replaced(data: Any, old: str, new: str) -> Any:
-    """Plain data with one text replaced by another wherever it stands."""
+def _named(module: str, path: str) -> str:
+    """A module's path as the user would write it, who wrote ``path`` for the program."""
+    return module if os.path.isabs(path) else os.path.relpath(module, os.path.realpath(os.getcwd()))
+
+
+def _beside(path: str) -> str:
+    folder = os.path.dirname(path)
+    return folder + os.sep if folder else ""
+
+
+def _in_words(text: str, names: dict[str, str]) -> str:
+    for old in sorted(names, key=len, reverse=True):
+        text = text.replace(old, names[old])
+    return text
+
+
+def _replaced(data: Any, names: dict[str, str]) -> Any:
+    """Plain data with texts replaced by others wherever they stand."""
     if isinstance(data, str):
-        return data.replace(old, new)
+        return _in_words(data, names)
     if isinstance(data, list):
-        return [_replaced(item, old, new) for item in data]
+        return [_replaced(item, names) for item in data]
     if isinstance(data, dict):
-        return {key: _replaced(value, old, new) for key, value in data.items()}
+        return {key: _replaced(value, names) for key, value in data.items()}
     return data
 
 
@@ -177,6 +206,8 @@ def _stop(futures: Sequence[Future[FileReport]]) -> None:
 def programs(paths: Iterable[str]) -> list[str]:
     """The files that are meant by files and folders, each once, those of a folder in alphabetical order.
 
+    Of a folder these are notebooks and the Python files that are programs; modules are checked with those.
+
     Raises
     ------
     UsageError
@@ -187,7 +218,7 @@ def programs(paths: Iterable[str]) -> list[str]:
     found: dict[str, str] = {}
     for path in paths:
         if os.path.isdir(path):
-            inside = sorted(_walk(path))
+            inside = programs_of(sorted(_walk(path)))
             if not inside:
                 raise SourceError(f"{path}: there is no Python file in this folder")
         elif os.path.exists(path):
@@ -203,7 +234,7 @@ def _walk(folder: str) -> Iterator[str]:
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not _is_skipped(parent, name)]
         for name in files:
-            if name.endswith(".py") and not name.startswith("."):
+            if name.endswith((".py", ".ipynb")) and not name.startswith("."):
                 yield os.path.normpath(os.path.join(parent, name))
 
 

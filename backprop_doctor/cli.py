@@ -139,6 +139,7 @@ def _running_options(command: Command) -> Command:
             metavar="CODE",
             help="Code to run at the end of a file that only defines things.",
         ),
+        click.option("--args", "arguments", metavar="WORDS", help='What the program finds in sys.argv: "--epochs 3".'),
         click.option("--output", metavar="FILE", help="Write the report to a file, not to the terminal."),
         click.option(
             "--seed",
@@ -222,7 +223,7 @@ def check(
     write_fix: bool,
     **running: Any,
 ) -> int:
-    """Check programs: files, or folders of Python files.
+    """Check programs: Python files, notebooks, or folders of them.
 
     Each program is run, unchanged, in a process of its own: without input, network or display, and without
     writing outside a scratch folder. Where its data is not there, packaged MNIST images take their place.
@@ -237,7 +238,8 @@ def check(
     if mend:
         report = _mend(report, write=write_fix, output=output)
     else:
-        _deliver(report, form, output, chart=chart, seed=running["seed"], call=running["call"])
+        wishes = {name: running[name] for name in ("seed", "call", "arguments")}
+        _deliver(report, form, output, chart=chart, **wishes)
     code = checking.exit_code(report, strict=strict)
     return 0 if exit_zero and code == 1 else code
 
@@ -306,6 +308,7 @@ def _check(
 ) -> Report:
     from backprop_doctor.checking import Options, check_files, programs
 
+    options["arguments"] = _words(options.pop("arguments"))
     files = programs(paths)
     if output is not None and os.path.realpath(output) in map(os.path.realpath, files):
         raise UsageError(f"--output {output} is one of the programs that are checked")
@@ -320,6 +323,15 @@ def _check(
         return check_files(files, wanted, jobs=jobs, progress=progress)
 
 
+def _words(arguments: str | None) -> tuple[str, ...]:
+    import shlex
+
+    try:
+        return tuple(shlex.split(arguments or ""))
+    except ValueError as error:
+        raise UsageError(f"--args {arguments!r} cannot be taken apart: {error}") from None
+
+
 def _mend(report: Report, *, write: bool, output: str | None) -> Report:
     """Print the diffs, or write them; what was done goes to stderr, so that a diff can be piped."""
     from dataclasses import replace
@@ -331,7 +343,7 @@ def _mend(report: Report, *, write: bool, output: str | None) -> Report:
         _write_text("".join(file.fix.diff or "" for file in report.files if file.fix).rstrip("\n"), output)
     files = []
     for file in report.files:
-        kept = patching.write(file) if write and file.fix and file.fix.edits else None
+        kept = patching.write(file) if write and file.fix and file.fix.edits else []
         click.echo(mending.render(file, _view(), kept), err=True)
         files.append(mending.remaining(file) if kept else file)
     return replace(report, files=tuple(files))

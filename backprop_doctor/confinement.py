@@ -44,6 +44,7 @@ class Confinement:
     guards: Guards
     stand_ins: StandIns
     path: str
+    arguments: tuple[str, ...] = ()
 
     def __call__(self, train: int, test: int, seconds: float) -> AbstractContextManager[None]:
         """Enter the surroundings for one run, with so many images in the stand-ins."""
@@ -55,15 +56,15 @@ class Confinement:
         sys.path.insert(0, str(Path(self.path).resolve().parent))
         try:
             with self.stand_ins.serving(train, test), self.guards.confined(seconds):
-                sys.argv = [self.path]
+                sys.argv = [self.path, *self.arguments]
                 yield
         finally:
             sys.path[:] = before
 
 
 @contextlib.contextmanager
-def for_path(path: str) -> Iterator[Confinement]:
-    """Confinement for the program at ``path``, which runs in its own folder."""
+def for_path(path: str, arguments: Sequence[str] = ()) -> Iterator[Confinement]:
+    """Confinement for the program at ``path``, which runs in its own folder; ``arguments`` go to ``sys.argv``."""
     os.environ.update(MPLBACKEND="Agg", TF_CPP_MIN_LOG_LEVEL="3")
     os.environ.pop("DISPLAY", None)
     sys.dont_write_bytecode = True
@@ -74,7 +75,7 @@ def for_path(path: str) -> Iterator[Confinement]:
         guards = Guards(Path(scratch), stand_ins.file_for, path)
         os.chdir(folder)
         try:
-            yield Confinement(guards, stand_ins, path)
+            yield Confinement(guards, stand_ins, path, tuple(arguments))
         finally:
             guards.close()
             stand_ins.withdraw()
@@ -108,31 +109,33 @@ def reason(program: Program, trace: Trace, notes: Sequence[Note], lack: str) -> 
         What was looked for in vain.
     """
     if trace.failed:
-        line, sentence = _failed(program, trace, notes)
+        place, sentence = _failed(program, trace, notes)
         used = getattr(getattr(program.surroundings, "stand_ins", None), "used", ())
         if used and not trace.ended.startswith("Interrupted"):
             sentence += f" ({'; '.join(used)})"
     else:
-        line, sentence = _untrained(program, trace, notes) or (0, lack)
+        place, sentence = _untrained(program, trace, notes) or (program.source.path, lack)
         if trace.ended == "stopped" and sentence == lack:
-            line = next((program.sites[e.site].line for e in reversed(trace.events) if e.object == -1), 0)
+            site = next((program.sites[e.site] for e in reversed(trace.events) if e.object == -1), None)
+            place = f"{site.source.name}:{site.line}" if site else place
             sentence = f"{lack}; after {len(trace.events):,} values the program was still in this loop"
-    return f"{program.source.path}:{f'{line}:' if line else ''} {sentence}"
+    return f"{place}: {sentence}"
 
 
-def _untrained(program: Program, trace: Trace, notes: Sequence[Note]) -> tuple[int, str] | None:
-    """What a program did instead of training that ended without an error."""
+def _untrained(program: Program, trace: Trace, notes: Sequence[Note]) -> tuple[str, str] | None:
+    """What a program did instead of training that ended without an error, and where."""
+    path = program.source.path
     if notes:
-        return notes[-1].line, _advised(f"the program {notes[-1].what}")
-    tree = program.source.tree
+        return _place(notes[-1], path), _advised(f"the program {notes[-1].what}")
+    tree = ast.Module([statement for source in program.source.main for statement in source.tree.body], [])
     if not tree.body:
-        return 0, "the file is empty: there is nothing to check"
+        return path, "the file is empty: there is nothing to check"
     defined = list(_defined(tree))
     if defined and all(event.object != -1 for event in trace.events):
         names = ", ".join(name for name, _ in defined[:6]) + (" and more" if len(defined) > 6 else "")
         trains = (call for name, call in reversed(defined) if any(word in name.lower() for word in TRAINS))
         call = next(trains, defined[-1][1])
-        return 0, f'the program defines {names} but runs no loop: say what to run, as in --call "{call}"'
+        return path, f'the program defines {names} but runs no loop: say what to run, as in --call "{call}"'
     return None
 
 
@@ -155,10 +158,20 @@ def _arguments(function: ast.FunctionDef) -> str:
     return ", ".join(name for name in names if name not in ("self", "cls"))
 
 
-def _failed(program: Program, trace: Trace, notes: Sequence[Note]) -> tuple[int, str]:
-    """What ended a program."""
-    frames = re.findall(rf'File "{re.escape(program.source.path)}", line (\d+)', trace.traceback or "")
-    line = int(frames[-1]) if frames else 0
+def _place(note: Note, path: str) -> str:
+    return f"{note.name}:{note.line}" if note.line else path
+
+
+def _raised(program: Program, trace: Trace) -> str:
+    """The innermost place in the user's code at which a program ended."""
+    names = "|".join(re.escape(source.name) for source in program.source.sources)
+    frames = re.findall(rf'File "({names})", line (\d+)', trace.traceback or "")
+    return ":".join(frames[-1]) if frames else program.source.path
+
+
+def _failed(program: Program, trace: Trace, notes: Sequence[Note]) -> tuple[str, str]:
+    """What ended a program, and where."""
+    line = _raised(program, trace)
     kind, _, message = trace.ended.partition(": ")
     message = message.strip().partition("\n")[0][:MESSAGE_CHARACTERS]
     refused = next((note for note in reversed(notes) if "refused" in note.what), None)
@@ -166,9 +179,17 @@ def _failed(program: Program, trace: Trace, notes: Sequence[Note]) -> tuple[int,
         late = " without coming to training" if "longer" in message else ""
         return line, _advised(f"the program {message}{late}")
     if refused and kind != "Interrupted":
-        return refused.line or line, _advised(f"the program stopped with {kind}: {refused.what}")
+        return _place(refused, line), _advised(f"the program stopped with {kind}: {refused.what}")
+    if kind == "SourceError":  # a module of the user's that does not parse says where
+        return program.source.path, f"the program cannot import {message}"
+    stale = re.match(r"name '(\w+)' is not defined", message)
+    if kind == "NameError" and stale and program.source.is_notebook and not PYTHON_2.search(message):
+        return line, _stale(program, stale[1])
     if PYTHON_2.search(message):
         return line, f"the program stopped with {kind}: {message} (it looks like Python 2)"
+    shadowed = re.search(r"partially initialized module '(\w+)'", trace.ended)
+    if shadowed and Path(program.source.path).stem == shadowed[1]:
+        return line, f"the program imports {shadowed[1]} and finds itself: its file must have another name"
     if kind in ("ModuleNotFoundError", "ImportError"):
         name = re.search(r"No module named '([\w.]+)'(, .*)?", message)
         if name is None:
@@ -182,6 +203,25 @@ def _failed(program: Program, trace: Trace, notes: Sequence[Note]) -> tuple[int,
     if "MemoryError" in kind:
         return line, f"the program needs more memory than it may have (--memory-limit sets more){said}"
     return line, f"the program stopped with {kind}{said}"
+
+
+def _stale(program: Program, name: str) -> str:
+    """A notebook lives on names that its cells do not define any more, or define further down."""
+    later = [
+        f"cell {source.cell}"
+        for source in program.source.main
+        if any(isinstance(node, (ast.Name, ast.FunctionDef, ast.ClassDef)) and name == _bound(node)
+               for node in ast.walk(source.tree))
+    ]  # fmt: skip
+    if later:
+        return f"no cell before this one defines {name}; {' and '.join(later)} below does: move that up"
+    return f"no cell of the notebook defines {name}: what did is gone, or was another program's"
+
+
+def _bound(node: ast.AST) -> str:
+    if isinstance(node, ast.Name):
+        return node.id if isinstance(node.ctx, ast.Store) else ""
+    return str(getattr(node, "name", ""))
 
 
 def _advised(sentence: str) -> str:

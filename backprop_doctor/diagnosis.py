@@ -5,6 +5,7 @@ source -> program -> events -> roles -> adjoints -> findings -> fixes -> report
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from types import ModuleType
@@ -12,15 +13,15 @@ from typing import Any
 
 from backprop_doctor import adjoints, axes, chart, confinement, rules
 from backprop_doctor.case import Case, Sighting
-from backprop_doctor.errors import CannotCheckError, ProgramError
-from backprop_doctor.gradients import Measurement
+from backprop_doctor.errors import CannotCheckError, DoctorError, IdleError, ProgramError
+from backprop_doctor.gradients import lively
 from backprop_doctor.instrument import instrument
 from backprop_doctor.program import Probe, Program, Surroundings, Trace
 from backprop_doctor.proof import prove
 from backprop_doctor.records import FileReport, Finding, Fix, Unchecked
 from backprop_doctor.repair import repair
 from backprop_doctor.roles import Roles, assign_roles, is_same
-from backprop_doctor.source import Source, read
+from backprop_doctor.source import Project, Source, open_project
 
 __all__ = ["diagnose", "examine", "open_case"]
 
@@ -77,14 +78,21 @@ def diagnose(
         If the file cannot be parsed or run, or trains nothing.
     """
     started = time.perf_counter()
-    source = replace(read(path), call=call)
-    case = open_case(source, surroundings, seed=seed)
+    source = open_project(path).calling(call)
+    try:
+        case = open_case(source, surroundings, seed=seed)
+    except IdleError:
+        found = None if call else _entered(source, surroundings, seed)
+        if found is None:
+            raise
+        case = found
+        source = case.source
     report = _examined(case, select, ignore)
     if fix:
         # What runs on a few images as it stands has to run on a few when it is mended.
         sizes = tuple(sizes for sizes in SIZES_OF_TRIALS if sizes[0] <= 1.1 * case.probe.train)
 
-        def judge(changed: Source) -> FileReport:
+        def judge(changed: Project) -> FileReport:
             trial = open_case(changed, surroundings, seed=seed + 1, sizes=sizes)
             return _examined(trial, select, ignore)
 
@@ -92,6 +100,27 @@ def diagnose(
     if train:
         report = prove(source, report, lambda changed: open_case(changed, surroundings, seed=seed))
     return replace(report, seconds=time.perf_counter() - started)
+
+
+def _entered(source: Project, surroundings: Surroundings | None, seed: int) -> Case | None:
+    """The case of a program that only defines things, called in the way in which most of it makes sense."""
+    from backprop_doctor import entry
+
+    def attempt(called: Project) -> tuple[float, Case] | None:
+        try:
+            case = open_case(called, surroundings, seed=seed, sizes=SIZES[:1], events=EVENTS[:1])
+        except DoctorError:
+            return None
+        gradients = [case.gradient(parameter) for parameter in case.roles.parameters]
+        right = sum(gradient is not None and gradient.right for gradient in gradients)
+        return right / max(1, len(gradients)), case
+
+    found = entry.search(source, attempt)
+    if found is None:
+        return None
+    way, case = found
+    case.remarks.insert(0, f"the file only defines things; what was checked is {way.words}, with MNIST as images")
+    return case
 
 
 def _examined(case: Case, select: tuple[str, ...], ignore: tuple[str, ...]) -> FileReport:
@@ -109,15 +138,41 @@ def _examined(case: Case, select: tuple[str, ...], ignore: tuple[str, ...]) -> F
         lines=chart.lines(case, findings, wrong),
         findings=tuple(findings),
         unchecked=tuple(unchecked),
-        remarks=(*case.remarks, *getattr(getattr(case.program.surroundings, "stand_ins", None), "used", ())),
+        modules=tuple(case.source.modules),
+        remarks=(
+            *_files(case.source),
+            *case.remarks,
+            *getattr(getattr(case.program.surroundings, "stand_ins", None), "used", ()),
+        ),
     )
 
 
-def open_case(source: Source, surroundings: Surroundings | None = None, *, seed: int = 0, sizes: Sizes = SIZES) -> Case:
+def _files(source: Project) -> list[str]:
+    """What was read beside the file that was given, and how."""
+    folder = os.path.dirname(os.path.realpath(source.path))
+    remarks = list(source.remarks)
+    modules = [os.path.relpath(os.path.realpath(path), folder) for path in source.modules]
+    if modules:
+        remarks.append(f"checked with the modules it imports: {', '.join(modules)}")
+    old = [os.path.basename(part.name) for part in source.sources if part.is_translated]
+    if old:
+        how = "it was read as Python 3, in which 1/2 is 0.5 and not 0"
+        remarks.append(f"{', '.join(old)}: this looks like Python 2; {how}")
+    return remarks
+
+
+def open_case(
+    source: Source | Project,
+    surroundings: Surroundings | None = None,
+    *,
+    seed: int = 0,
+    sizes: Sizes = SIZES,
+    events: tuple[int, ...] = EVENTS,
+) -> Case:
     """Run a program, find its roles and judge its derivatives."""
     program = Program(instrument(source), surroundings, seed=seed)
-    trace, roles, probe, remarks = _recorded(program, sizes)
-    measurement = Measurement(program, roles, probe)
+    trace, roles, probe, remarks = _recorded(program, sizes, events)
+    measurement = lively(program, roles, probe)
     return Case(
         program=program,
         probe=probe,
@@ -130,31 +185,44 @@ def open_case(source: Source, surroundings: Surroundings | None = None, *, seed:
     )
 
 
-def _recorded(program: Program, sizes: Sizes) -> tuple[Trace, Roles, Probe, list[str]]:
+def _recorded(program: Program, sizes: Sizes, events: tuple[int, ...]) -> tuple[Trace, Roles, Probe, list[str]]:
     """The shortest recorded run in which training shows, and what went wrong on the way to it."""
     remarks: list[str] = []
     failure: CannotCheckError | None = None
     for train, test in sizes:
-        for limit in EVENTS:
+        for limit in events:
             probe = Probe(train=train, test=test, limit=limit)
             trace, notes = confinement.run(program, probe)
-            if limit == EVENTS[0] and not trace.failed:
+            if limit == events[0] and not trace.failed:
                 _repeated(program, trace, probe)
             try:
-                roles = assign_roles(program, trace, Probe(train=train, test=test), final=limit == EVENTS[-1])
-                return trace, roles, probe, remarks
+                roles = assign_roles(program, trace, Probe(train=train, test=test), final=limit == events[-1])
+                return trace, roles, probe, [*remarks, *_passed_over(trace)]
             except ProgramError as error:
                 # A crash says more than the lack of training that it causes.
                 if trace.failed or not remarks:
-                    failure = ProgramError(confinement.reason(program, trace, notes, str(error)))
+                    idle = trace.ended == "finished" and not notes
+                    sentence = confinement.reason(program, trace, notes, str(error))
+                    failure = IdleError(sentence) if idle else ProgramError(sentence)
                 if trace.failed:
                     remarks.append(f"with {train} training and {test} test images: {failure}")
             if trace.ended != "stopped":
                 break
-        if trace.ended.startswith(SAME_AT_ANY_SIZE) or "MemoryError" in trace.ended:
+        stand_ins = getattr(program.surroundings, "stand_ins", None)
+        alike = stand_ins is not None and not stand_ins.is_asked
+        if alike or trace.ended.startswith(SAME_AT_ANY_SIZE) or "MemoryError" in trace.ended:
             break
     assert failure is not None
     raise failure
+
+
+def _passed_over(trace: Trace) -> list[str]:
+    """What the reader of a notebook must know of cells that raised."""
+    if not trace.passed_over:
+        return []
+    more = len(trace.passed_over) - 1
+    others = f", and {more} more cell{'s' if more > 1 else ''}" if more else ""
+    return [f"{trace.passed_over[0]}{others}; the cells below ran all the same"]
 
 
 def _repeated(program: Program, trace: Trace, probe: Probe) -> None:
@@ -166,7 +234,7 @@ def _repeated(program: Program, trace: Trace, probe: Probe) -> None:
             site = program.sites[event.site]
             text = program.source.segment(site.node)
             raise CannotCheckError(
-                f"{program.source.path}:{site.line}: two undisturbed runs differ at {text}: its randomness cannot be "
+                f"{site.source.name}:{site.line}: two undisturbed runs differ at {text}: its randomness cannot be "
                 "frozen, so nothing can be judged; seed it with a number"
             )
 
@@ -203,7 +271,8 @@ def examine(
             finding = _finding(case, rule, sighting)
             if finding.severity == "error":
                 wrong.update(dict.fromkeys(sighting.objects, finding.code))
-            if _wanted(finding.code, select, ignore):
+            known = any((f.code, f.position) == (finding.code, finding.position) for f in findings)
+            if _wanted(finding.code, select, ignore) and not known:
                 findings.append(finding)
     order = {"error": 0, "warning": 1, "note": 2}
     findings.sort(key=lambda f: (order[f.severity], f.position.line, f.position.column))
@@ -241,7 +310,7 @@ def run_task(task: str, request: dict[str, Any]) -> dict[str, Any]:
     """Entry of the child process: do one task and answer with plain data."""
     from backprop_doctor import serialise
 
-    with confinement.for_path(request["path"]) as surroundings:
+    with confinement.for_path(request["path"], tuple(request.get("arguments") or ())) as surroundings:
         report = diagnose(
             request["path"],
             surroundings,

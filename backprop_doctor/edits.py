@@ -47,7 +47,7 @@ def _changed(source: Source, edit: Edit) -> int:
 
 
 def _candidates(source: Source, line: int) -> Iterator[Edit]:
-    wrapper = MetadataWrapper(cst.parse_module(source.text), unsafe_skip_copy=True)
+    wrapper = MetadataWrapper(cst.parse_module(source.code), unsafe_skip_copy=True)
     positions = wrapper.resolve(PositionProvider)
     seen = set()
     for node, place in positions.items():
@@ -56,7 +56,12 @@ def _candidates(source: Source, line: int) -> Iterator[Edit]:
         if isinstance(node, (cst.BaseExpression, cst.AugAssign)):
             for new in [*_variants(node), *_neighbours(node, source, place)]:
                 position = Position(
-                    source.path, place.start.line, place.start.column + 1, place.end.line, place.end.column + 1
+                    source.path,
+                    place.start.line,
+                    place.start.column + 1,
+                    place.end.line,
+                    place.end.column + 1,
+                    source.cell,
                 )
                 edit = Edit(position, wrapper.module.code_for_node(new))
                 if edit not in seen and place.start.line == line:

@@ -7,6 +7,7 @@
     └── CannotCheckError   3   the program could not be checked, and why
         ├── SourceError    3   the file cannot be read or parsed
         └── ProgramError   3   the program ended, hung or trained nothing
+            └── IdleError  3   it ran to its end and trained nothing
 """
 
 from __future__ import annotations
@@ -34,3 +35,7 @@ class SourceError(CannotCheckError):
 
 class ProgramError(CannotCheckError):
     """The program ended, hung, or trained nothing."""
+
+
+class IdleError(ProgramError):
+    """The program ran to its end and trained nothing: it may only define things."""

@@ -17,15 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_doctor.program import Key, Probe, Program, Trace
-from backprop_doctor.roles import Parameter, Roles, is_array
+from backprop_doctor.program import Key, Once, Probe, Program, Trace
+from backprop_doctor.roles import Parameter, Roles
 
-__all__ = ["Fit", "Measurement", "Tangent", "aligned", "fit", "fits", "name_factor"]
+__all__ = ["Fit", "Measurement", "Tangent", "aligned", "fit", "fits", "lively", "name_factor"]
 
 Array = NDArray[np.float64]
 
 DIRECTIONS = 3
 STEP_RELATIVE = 1e-5
+VARIANTS = 3
 RIGHT_BELOW = 1e-5  # residuals of right gradients are 1e-7 and smaller
 WRONG_ABOVE = 1e-3
 
@@ -127,6 +128,9 @@ class Measurement:
         Whether updates hand back the old value, so that all of the run is evaluated at one point.
     hold : iterable of Parameter
         When not ``frozen``, the parameters whose updates alone are held back.
+    variant : int
+        Which of the points of that scale: 0 has the program's own inputs, others have inputs off zero, and
+        the last has no negative numbers, so that no unit is dead.
     """
 
     def __init__(
@@ -138,37 +142,50 @@ class Measurement:
         scale: float | None = 1.0,
         frozen: bool = True,
         hold: Iterable[Parameter] = (),
+        variant: int = 0,
     ) -> None:
         self.program = program
         self.roles = roles
         self.scale = scale
+        self.variant = variant
         self.probe = probe
         self._actions = self._point(scale)
         self._actions |= self._freeze(roles.parameters if frozen else hold)
         self._last = min(roles.step.end, len(roles.trace.events)) - 1
-        self._tangents: dict[tuple[Key, float], list[Tangent]] = {}
+        self._tangents: dict[tuple[Key, float, bool], list[Tangent]] = {}
         self.trace: Trace = program.run(replace(probe, actions=self._actions, last=self._last))
         self.watch: frozenset[Key] = frozenset(self._watched())
         self._last = max((e.index for e in self.trace.events if e.key in self.watch), default=self._last)
+
+    def moved(self, *, scale: float | None = None, frozen: bool = True, hold: Iterable[Parameter] = ()) -> Measurement:
+        """The same with weights of another scale, or with updates in force."""
+        scale = self.scale if scale is None else scale
+        return Measurement(
+            self.program, self.roles, self.probe, scale=scale, frozen=frozen, hold=hold, variant=self.variant
+        )
 
     def value(self, key: Key) -> Any:
         """The value at an event, at this point."""
         return self.trace.value(key)
 
-    def tangents(self, key: Key, step: float = STEP_RELATIVE) -> list[Tangent]:
-        """Derivatives of all watched events along a few directions at ``key``; cached."""
-        known = self._tangents.get((key, step))
+    def tangents(self, key: Key, step: float = STEP_RELATIVE, *, once: bool = False) -> list[Tangent]:
+        """Derivatives of all watched events along a few directions at ``key``; cached.
+
+        With ``once`` the value is moved for this one reading, else wherever it is read from there on.
+        """
+        known = self._tangents.get((key, step, once))
         if known is None:
-            known = self._tangents[key, step] = [self.along(key, d, step) for d in self._directions(key)]
+            directions = self._directions(key)
+            known = self._tangents[key, step, once] = [self.along(key, d, step, once=once) for d in directions]
         return known
 
-    def along(self, key: Key, direction: Array, step: float = STEP_RELATIVE) -> Tangent:
+    def along(self, key: Key, direction: Array, step: float = STEP_RELATIVE, *, once: bool = False) -> Tangent:
         """Central difference along one direction (two runs, truncation of order ``step`` squared)."""
         value = np.asarray(self.value(key), dtype=np.float64)
         size = float(np.sqrt(np.mean(np.square(value)))) or 1.0
         h = step * size
-        ahead = self._shifted(key, h * direction)
-        behind = self._shifted(key, -h * direction)
+        ahead = self._shifted(key, h * direction, once=once)
+        behind = self._shifted(key, -h * direction, once=once)
         derivatives = {}
         for watched in self.watch:
             a, b = ahead.value(watched), behind.value(watched)
@@ -176,18 +193,21 @@ class Measurement:
                 derivatives[watched] = (np.asarray(a, np.float64) - b) / (2 * h)
         return Tangent(direction, derivatives)
 
-    def run(self, actions: dict[Key, Callable[[Any], Any]], *, keep: frozenset[Key] | None = None) -> Trace:
-        """Another run at this point, with more actions."""
-        return self.program.run(replace(self.probe, actions={**self._actions, **actions}, keep=keep, last=self._last))
+    def run(
+        self, actions: dict[Key, Callable[[Any], Any]], *, keep: frozenset[Key] | None = None, last: int | None = None
+    ) -> Trace:
+        """Another run at this point, with more actions, to the last watched event or to the one given."""
+        last = self._last if last is None else last
+        return self.program.run(replace(self.probe, actions={**self._actions, **actions}, keep=keep, last=last))
 
-    def _shifted(self, key: Key, shift: Array) -> Trace:
+    def _shifted(self, key: Key, shift: Array, *, once: bool) -> Trace:
         before = self._actions.get(key)
 
         def move(value: Any) -> Any:
             value = before(value) if before else value
             return np.asarray(value, np.float64) + shift
 
-        return self.run({key: move}, keep=self.watch)
+        return self.run({key: Once(move) if once else move}, keep=self.watch)
 
     def _directions(self, key: Key) -> list[Array]:
         value = np.asarray(self.value(key))
@@ -203,7 +223,7 @@ class Measurement:
             if event.object == -1 or event.object in seen or not roles.on_parameters[event.index]:
                 continue
             seen.add(event.object)
-            array = roles.forward(event) and is_array(event.value)
+            array = roles.forward(event) and roles.is_value(event.value)
             scalar = np.size(event.value) == 1 and not isinstance(event.value, (bool, int))
             if array or (roles.backward(event) and scalar):
                 yield event.key
@@ -212,9 +232,20 @@ class Measurement:
         if scale is None:
             return {}
         actions: dict[Key, Callable[[Any], Any]] = {}
+        positive = self.variant == VARIANTS - 1
         for i, parameter in enumerate([*self.roles.parameters, *self.roles.constants]):
-            actions[parameter.birth] = _Constant(_generic(parameter.shape, scale, i))
+            value = _generic(parameter.shape, scale, i + 100 * self.variant)
+            actions[parameter.birth] = _Constant(np.abs(value) if positive else value)
+        for data in self.roles.inputs if self.variant else ():
+            actions[data.birth] = _moved_off_zero
         return actions
+
+    @property
+    def alive(self) -> int:
+        """How many parameters move an output here: a dead unit or a sample of zeros would hide a gradient."""
+        outputs = [m.output.birth for m in self.roles.meetings]
+        tangents = [self.tangents(p.birth)[0] for p in self.roles.parameters]
+        return sum(any(np.any(t.derivatives.get(key, 0.0)) for key in outputs) for t in tangents)
 
     def _freeze(self, parameters: Iterable[Parameter]) -> dict[Key, Callable[[Any], Any]]:
         actions: dict[Key, Callable[[Any], Any]] = {}
@@ -223,6 +254,19 @@ class Measurement:
             self._actions[parameter.birth] = remember
             actions |= dict.fromkeys(parameter.updates, remember.recall)
         return actions
+
+
+def lively(program: Program, roles: Roles, probe: Probe) -> Measurement:
+    """A measurement at the first point at which every parameter matters, or else at the best there is."""
+    best: Measurement | None = None
+    for variant in range(VARIANTS):
+        candidate = Measurement(program, roles, probe, variant=variant)
+        if best is None or candidate.alive > best.alive:
+            best = candidate
+        if not roles.meetings or best.alive == len(roles.parameters):
+            break
+    assert best is not None
+    return best
 
 
 class _Constant:
@@ -247,6 +291,15 @@ class _Remember:
 
     def recall(self, value: Any) -> Any:
         return self._value.copy()
+
+
+def _moved_off_zero(value: Any) -> Any:
+    """Inputs with positive noise of their own size; whole numbers, which may be indices, as they are."""
+    array = np.asarray(value)
+    if array.dtype.kind != "f":
+        return value
+    size = float(np.sqrt(np.mean(np.square(array)))) or 1.0
+    return array + size * (0.3 + np.random.default_rng(5).random(array.shape))
 
 
 def _generic(shape: tuple[int, ...], scale: float, number: int) -> Array:

@@ -79,10 +79,11 @@ class Interrupted(BaseException):
 
 
 class Note(NamedTuple):
-    """Something a program did that explains why it does not train, and the line of the program it came from."""
+    """Something a program did that explains why it does not train, and the line and file it came from."""
 
     what: str
     line: int
+    name: str = ""
 
 
 def watch(descriptor: int, deadline: float) -> None:
@@ -312,7 +313,7 @@ class Guards:
     redirect : function of str to str or None, optional
         Where to read a file instead: stand-ins for data sets.
     program : str, optional
-        File name in the tracebacks of the checked program; without it, lines are not known.
+        Path of the checked program; without it, lines are not known.
 
     Attributes
     ----------
@@ -329,6 +330,8 @@ class Guards:
         self.output = Output()
         self.notes: list[Note] = []
         self._program = program
+        places = {os.path.dirname(program), os.path.dirname(os.path.realpath(program))}
+        self._folders = tuple(place + os.sep for place in places if place)
         self._overlay = Overlay(scratch, redirect)
         self._scratch = scratch
         self._main = get_ident()
@@ -383,9 +386,16 @@ class Guards:
     def note(self, what: str) -> None:
         """Remember something the program does, and at which of its lines."""
         frame: FrameType | None = sys._getframe()
-        while frame is not None and frame.f_code.co_filename != self._program:
+        while frame is not None and not self._is_users(frame):
             frame = frame.f_back
-        self.notes.append(Note(what, frame.f_lineno if frame else 0))
+        self.notes.append(Note(what, frame.f_lineno, frame.f_code.co_filename) if frame else Note(what, 0))
+
+    def _is_users(self, frame: FrameType) -> bool:
+        """Whether this is code of the program: of its file, of a cell, or of a module beside it."""
+        name = frame.f_code.co_filename
+        if name.partition(":cell ")[0] == self._program:
+            return True
+        return bool(self._program) and name.startswith(self._folders) and "site-packages" not in name
 
     def interrupt(self, what: str) -> Any:
         """End the run, and remember why: the program may swallow the exception."""
@@ -447,7 +457,7 @@ class Guards:
         """Interrupt checked code after so many seconds, again and again if it swallows that."""
 
         def ring(_number: int, frame: FrameType | None) -> None:
-            while frame is not None and self._program and frame.f_code.co_filename != self._program:
+            while frame is not None and self._program and not self._is_users(frame):
                 frame = frame.f_back
             if frame is not None:
                 raise Interrupted(f"runs longer than {seconds:g} s")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any, Literal
 
-from backprop_doctor.source import Source
+from backprop_doctor.source import Project, Source
 
 __all__ = ["CURRENT", "PROBE", "TICK", "Instrumented", "Site", "instrument"]
 
@@ -22,20 +22,24 @@ PROBE = "_backprop_doctor_probe"
 TICK = "_backprop_doctor_tick"
 CURRENT = "_backprop_doctor_current"
 
-Kind = Literal["load", "operation", "call", "store", "loop"]
+# Names that a module finds, and that say where it is.
+MODULE_NAMES = frozenset({"__name__", "__file__", "__package__", "__path__"})
+
+Kind = Literal["load", "operation", "call", "constant", "store", "loop"]
 
 
 @dataclass(slots=True)
 class Site:
     """A place in the program through which values pass.
 
-    ``kind`` tells how the value comes about: read (``load``), computed (``operation``, ``call``),
-    changed in place (``store``); a ``loop`` has ticks instead of values.  ``target`` is the text the
-    value is bound to, ``statement`` the enclosing simple statement (or loop header), ``parent`` the
-    enclosing expression's site.
+    ``source`` is the file or cell it stands in.  ``kind`` tells how the value comes about: read (``load``),
+    computed (``operation``, ``call``), written out (``constant``), changed in place (``store``); a ``loop``
+    has ticks instead of values.  ``target`` is the text the value is bound to, ``statement`` the enclosing
+    simple statement (or loop header), ``parent`` the enclosing expression's site.
     """
 
     id: int
+    source: Source
     kind: Kind
     node: ast.AST
     statement: ast.stmt
@@ -50,21 +54,55 @@ class Site:
         return int(self.node.lineno)  # type: ignore[attr-defined]
 
 
-@dataclass(frozen=True)
 class Instrumented:
-    """A program ready to run under a probe."""
+    """A program ready to run under a probe.
 
-    source: Source
-    sites: list[Site]
-    code: CodeType
+    Modules of the user's are instrumented when they are imported first, and their sites follow those there are:
+    since a program imports its modules in the same order each time, a site has the same number in every run.
+
+    Attributes
+    ----------
+    source : Project
+    sites : list of Site
+    blocks : tuple of code
+        What runs as ``__main__``, one after the other.
+    """
+
+    def __init__(self, source: Project, only: frozenset[int] | None = None) -> None:
+        self.source = source
+        self.sites: list[Site] = []
+        self._only = only
+        self._modules: dict[str, CodeType] = {}
+        self.blocks = tuple(self._instrumented(part) for part in source.main)
+
+    def module(self, path: str) -> CodeType:
+        """The code of a module.
+
+        Raises
+        ------
+        SourceError
+            If it cannot be read or does not parse.
+        """
+        if path not in self._modules:
+            self._modules[path] = self._instrumented(self.source.module(path))
+        return self._modules[path]
+
+    def _instrumented(self, source: Source) -> CodeType:
+        # Sites keep nodes of the pristine tree; the rewriting happens on a second one.
+        pristine = source.tree
+        rewriter = _Rewriter(source, self.sites, self._only)
+        tree = source.parse()
+        rewriter.pair(pristine, tree)
+        tree = ast.fix_missing_locations(rewriter.visit(tree))
+        return compile(tree, source.name, "exec")
 
 
-def instrument(source: Source, only: frozenset[int] | None = None) -> Instrumented:
+def instrument(source: Source | Project, only: frozenset[int] | None = None) -> Instrumented:
     """Put a probe at every site of a program.
 
     Parameters
     ----------
-    source : Source
+    source : Source or Project
         The program.
     only : set of int, optional
         Sites that get a probe where not all should: a program that is to run at its own speed.
@@ -74,19 +112,14 @@ def instrument(source: Source, only: frozenset[int] | None = None) -> Instrument
     SourceError
         If the file does not parse.
     """
-    # Sites keep nodes of the pristine tree; the rewriting happens on a second one.
-    pristine = source.tree
-    rewriter = _Rewriter(only)
-    tree = source.parse()
-    rewriter.pair(pristine, tree)
-    tree = ast.fix_missing_locations(rewriter.visit(tree))
-    return Instrumented(source, rewriter.sites, compile(tree, source.path, "exec"))
+    return Instrumented(Project.of(source), only)
 
 
 class _Rewriter(ast.NodeTransformer):
-    def __init__(self, only: frozenset[int] | None = None) -> None:
+    def __init__(self, source: Source, sites: list[Site], only: frozenset[int] | None = None) -> None:
+        self._source = source
         self._only = only
-        self.sites: list[Site] = []
+        self.sites = sites
         self._originals: dict[int, ast.AST] = {}
         self._modules: set[str] = set()
         self._scope: list[str] = []
@@ -106,6 +139,7 @@ class _Rewriter(ast.NodeTransformer):
         parent = self._parents[-1] if self._parents else None
         site = Site(
             len(self.sites),
+            self._source,
             kind,
             self._originals.get(id(node), node),
             self._statement,
@@ -135,7 +169,7 @@ class _Rewriter(ast.NodeTransformer):
     # -- expressions -------------------------------------------------------------------------------
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
-        if not isinstance(node.ctx, ast.Load) or node.id in self._modules or node.id == "__name__":
+        if not isinstance(node.ctx, ast.Load) or node.id in self._modules or node.id in MODULE_NAMES:
             return node
         return self._wrap(self._site(node, "load"), node)
 
@@ -202,7 +236,10 @@ class _Rewriter(ast.NodeTransformer):
                 value.elts = [self._bound(v, [t]) for v, t in zip(value.elts, names, strict=True)]
                 return value
         first = len(self.sites)
-        result: ast.expr = self.visit(value)
+        if isinstance(value, ast.Constant) and type(value.value) is float:
+            return self._wrap(self._site(value, "constant", ast.unparse(targets[-1])), value)
+        is_list = isinstance(value, (ast.List, ast.ListComp))
+        result: ast.expr = self._probed(value, "operation") if is_list else self.visit(value)
         if len(self.sites) > first and self.sites[first].node is self._originals.get(id(value)):
             self.sites[first].target = ast.unparse(targets[-1])
         return result

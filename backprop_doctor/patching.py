@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import tempfile
@@ -11,41 +10,49 @@ from pathlib import Path
 
 from backprop_doctor.errors import UsageError
 from backprop_doctor.records import FileReport
-from backprop_doctor.source import read
+from backprop_doctor.source import Project, open_project
 
 __all__ = ["write"]
 
 
-def write(report: FileReport) -> Path:
-    """Make the edits of a program's fix in its file.
+def write(report: FileReport) -> list[tuple[Path, str]]:
+    """Make the edits of a program's fix in its files.
 
-    The new text replaces the file in one step, through a symbolic link and with its permissions; all
-    bytes outside the edits stay.  The file as it was is kept beside it.
+    The new text of each file replaces it in one step, through a symbolic link and with its permissions; all bytes
+    outside the edits stay.  The files as they were are kept beside them.
 
     Returns
     -------
-    Path
-        Where the file as it was is kept.
+    list of (Path, str)
+        Where each file as it was is kept, and the file.
 
     Raises
     ------
     UsageError
-        If the report has no fix, the file has changed since it was checked, or it cannot be written.
+        If the report has no fix, a file has changed since it was checked, or cannot be written.
     """
     fix = report.fix
     if fix is None or not fix.edits:
         raise UsageError(f"{report.path}: there is no verified fix to write")
-    target = Path(os.path.realpath(report.path))
-    source = read(report.path)
-    data = target.read_bytes()
-    if hashlib.sha256(data).hexdigest() != fix.digest:
-        raise UsageError(f"{report.path}: the file has changed since it was checked; nothing was written")
+    paths = sorted({edit.position.path for edit in fix.edits})
+    parts = [open_project(path) for path in paths]
+    source = Project([part for project in parts for part in project.main])
+    if source.digest(paths) != fix.digest:
+        changed = "the file has" if len(paths) == 1 else "a file has"
+        raise UsageError(f"{report.path}: {changed} changed since it was checked; nothing was written")
+    mended = source.edited(fix.edits)
+    return [(_kept(path, mended), path) for path in paths]
+
+
+def _kept(path: str, mended: Project) -> Path:
+    """Write a file, and say where it is kept as it was."""
+    target = Path(os.path.realpath(path))
     kept = _unused(target.with_name(f"{target.name}.orig"))
     try:
         shutil.copy2(target, kept)
-        _replace(target, source.apply(fix.edits).encode(source.encoding))
+        _replace(target, mended.file_text(path).encode(mended.find_file(path).encoding))
     except OSError as error:
-        raise UsageError(f"{report.path}: cannot be written: {error.strerror}") from error
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
     return kept.relative_to(Path.cwd()) if kept.is_relative_to(Path.cwd()) else kept
 
 

@@ -9,19 +9,21 @@ from __future__ import annotations
 import builtins
 import itertools
 import random
-import sys
 import time
 import traceback
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from backprop_doctor.instrument import CURRENT, PROBE, TICK, Instrumented, Site
+from backprop_doctor.modules import Modules, package_of
 
-__all__ = ["Event", "Key", "Probe", "Program", "Surroundings", "Trace"]
+__all__ = ["Event", "Key", "Once", "Probe", "Program", "Surroundings", "Trace"]
 
 Key = tuple[int, int]
 Action = Callable[[Any], Any]
@@ -30,6 +32,18 @@ Surroundings = Callable[[int, int, float], AbstractContextManager[object]]
 _SCALARS = (float, int, bool, np.floating, np.integer, np.bool_)
 _NARROW = (np.dtype(np.float32), np.dtype(np.float16))
 RECORD_BYTES = 600_000_000
+LIST_LENGTH = 20_000
+
+
+@dataclass(frozen=True)
+class Once:
+    """An action upon one passing of a value: the object itself stays what it is wherever else it is read."""
+
+    action: Action
+
+    def __call__(self, value: Any) -> Any:
+        """What the action answers."""
+        return self.action(value)
 
 
 class _Stop(BaseException):
@@ -101,10 +115,41 @@ class Trace:
     events: list[Event]
     ended: str  # "stopped", "finished", or the exception as one line
     traceback: str | None = None
+    passed_over: tuple[str, ...] = ()  # cells that raised, as sentences; those below them ran
     latest: Mapping[int, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.by_key: dict[Key, Event] = {event.key: event for event in self.events}
+
+    def operands(self, event: Event, sites: list[int]) -> list[Event]:
+        """The latest events of some sites before an event."""
+        found = []
+        for site in sites:
+            events = self.at(site)
+            before = bisect_left(events, event.index, key=lambda e: e.index)
+            if before:
+                found.append(events[before - 1])
+        return found
+
+    def at(self, site: int) -> list[Event]:
+        """All events of a site, in order."""
+        return self._by_site.get(site, [])
+
+    @cached_property
+    def storages(self) -> dict[int, Event]:
+        """For each storage the event at which it is first seen."""
+        found: dict[int, Event] = {}
+        for event in self.events:
+            if event.storage != -1:
+                found.setdefault(event.storage, event)
+        return found
+
+    @cached_property
+    def _by_site(self) -> dict[int, list[Event]]:
+        found: dict[int, list[Event]] = {}
+        for event in self.events:
+            found.setdefault(event.site, []).append(event)
+        return found
 
     @property
     def failed(self) -> bool:
@@ -139,7 +184,7 @@ class Program:
         self.source = instrumented.source
         self.sites: list[Site] = instrumented.sites
         self.runs = 0
-        self._code = instrumented.code
+        self._instrumented = instrumented
         self.surroundings = surroundings or (lambda train, test, seconds: nullcontext())
         self.seed = seed
 
@@ -148,15 +193,26 @@ class Program:
         self.runs += 1
         run = _Run(self.sites, probe)
         ended, text = "finished", None
+        failed: list[Exception] = []
         builtins.__dict__[PROBE] = run.probe
         builtins.__dict__[TICK] = run.tick
         builtins.__dict__[CURRENT] = run.current
-        modules = set(sys.modules)
+        modules = Modules(self._instrumented, run.make_room)
         try:
             surroundings = self.surroundings(probe.train, probe.test, probe.seconds)
-            with surroundings, _frozen_randomness(self.seed), np.errstate(all="ignore"):
+            with surroundings, modules, _frozen_randomness(self.seed), np.errstate(all="ignore"):
                 try:
-                    exec(self._code, self._namespace())
+                    namespace = self._namespace()
+                    for code in self._instrumented.blocks:
+                        try:
+                            exec(code, namespace)
+                        except Exception as error:  # noqa: PERF203 - a handful of cells
+                            # People go on with the next cell of a notebook, and so does a check.
+                            if run.stopping or not self.source.is_notebook:
+                                raise
+                            failed.append(error)
+                    if failed:
+                        raise failed[0]
                 except _Stop:
                     ended = "stopped"
                 except SystemExit:
@@ -164,15 +220,17 @@ class Program:
                 except BaseException as error:
                     # Guards end a run with exceptions of their own; all are outcomes, none is ours.
                     ended = "stopped" if run.stopping else f"{type(error).__name__}: {error}"
-                    text = _users_traceback(error, self.source.path)
+                    text = _users_traceback(error, {source.name for source in self.source.main})
         finally:
-            for name in set(sys.modules) - modules:
-                if _is_users(sys.modules[name], self.source.path):
-                    del sys.modules[name]
-        return Trace(run.events, ended, text, run.latest)
+            modules.forget()
+        passed_over = tuple(_sentence(error) for error in failed)
+        return Trace(run.events, ended, text, passed_over, run.latest)
 
     def _namespace(self) -> dict[str, Any]:
-        return {"__name__": "__main__", "__file__": self.source.path, "__builtins__": builtins, "__doc__": None}
+        namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "__doc__": None}
+        if self.source.is_notebook:
+            return namespace
+        return namespace | {"__file__": self.source.path, "__package__": package_of(self.source), "__spec__": None}
 
 
 class _Run:
@@ -205,6 +263,13 @@ class _Run:
         elif isinstance(value, _SCALARS):
             if isinstance(value, (np.float32, np.float16)):
                 value = np.float64(value)
+            elif type(value) is float and self._sites[site].kind == "constant":
+                # Equal constants share one object: a variable gets one of its own.
+                value = value + 0.0
+        elif type(value) is list:
+            value = self.current(value)
+            if not _is_numbers(value):
+                return value
         else:
             return value
         self._index += 1
@@ -222,12 +287,18 @@ class _Run:
             self._stop()
         return value
 
+    def make_room(self) -> None:
+        """Count the sites that have come with a module."""
+        self._counts += [0] * (len(self._sites) - len(self._counts))
+
     def current(self, value: Any) -> Any:
-        if not isinstance(value, np.ndarray):
+        if not isinstance(value, (np.ndarray, list)):
             return value
         known = self._substitutes.get(id(value))
         if known is not None:
             return known[1]
+        if isinstance(value, list):
+            return value
         return self._substitute(value, value.astype(np.float64)) if value.dtype in _NARROW else value
 
     def tick(self, site: int, end: int) -> bool:
@@ -250,11 +321,20 @@ class _Run:
 
     def _substitute(self, old: Any, new: Any) -> Any:
         self._substitutes[id(old)] = (old, new)
-        if isinstance(new, np.ndarray):
+        if isinstance(new, (np.ndarray, list)):
             self._substitutes[id(new)] = (new, new)
         return new
 
     def _act(self, action: Action, site: int, value: Any) -> Any:
+        if isinstance(action, Once):
+            new = action(np.array(value))
+            return np.asarray(new).tolist() if isinstance(value, list) else new
+        if isinstance(value, list):
+            numbers: list[Any] = np.asarray(action(np.array(value))).tolist()
+            if self._sites[site].kind != "store" or len(numbers) != len(value):
+                return self._substitute(value, numbers)
+            value[:] = numbers
+            return value
         new = action(value)
         if not isinstance(value, np.ndarray):
             return new
@@ -264,12 +344,19 @@ class _Run:
         return self._substitute(value, np.asarray(new))
 
     def _record(self, site: int, occurrence: int, value: Any) -> None:
+        copy: Any
+        if isinstance(value, (int, np.integer, np.bool_)):
+            # Equal small integers are one object: each time they pass counts as another.
+            copy = value.item() if isinstance(value, np.generic) else value
+            self.events.append(Event(self._index, site, occurrence, self._next_object(), copy))
+            return
         known = self._objects.get(id(value))
         if known is None:
             known = self._objects[id(value)] = _Known(len(self._objects), value)
             known.object = self._next_object()
-        copy: Any = known.copy
-        if isinstance(value, np.ndarray):
+        copy = known.copy
+        if isinstance(value, (np.ndarray, list)):
+            value = np.array(value) if isinstance(value, list) else value
             if copy is None or copy.shape != value.shape or not np.array_equal(copy, value):
                 self._bytes += value.nbytes
                 if self._bytes > RECORD_BYTES:
@@ -284,6 +371,21 @@ class _Run:
     def _next_object(self) -> int:
         self._made += 1
         return self._made
+
+
+def _is_numbers(value: list[Any]) -> bool:
+    """Whether a list holds numbers, or lists of equally many numbers each: an array in plain Python."""
+    first: Any = value
+    while type(first) is list:
+        if not first or len(first) > LIST_LENGTH:
+            return False
+        first = first[0]
+    if not isinstance(first, _SCALARS):
+        return False
+    if isinstance(value[0], list):
+        length = len(value[0])
+        return all(type(row) is list and len(row) == length and _is_numbers(row) for row in value)
+    return all(isinstance(item, _SCALARS) for item in value)
 
 
 class _Known:
@@ -352,17 +454,16 @@ _CLOCKS: dict[str, Any] = {
 }
 
 
-def _is_users(module: Any, path: str) -> bool:
-    """Whether a module was imported from the user's folder, and so must run afresh each time."""
-    from pathlib import Path
+def _sentence(error: Exception) -> str:
+    """Where a cell stopped, and with what."""
+    cells = [frame for frame in traceback.extract_tb(error.__traceback__) if ":cell " in frame.filename]
+    place = f"cell {cells[0].filename.rpartition(':cell ')[2]}, line {cells[0].lineno}" if cells else "a cell"
+    return f"{place} stopped with {type(error).__name__}: {error}".partition("\n")[0]
 
-    where = getattr(module, "__file__", None) or ""
-    return "site-packages" not in where and Path(path).resolve().parent in Path(where).resolve().parents
 
-
-def _users_traceback(error: BaseException, path: str) -> str:
+def _users_traceback(error: BaseException, names: set[str]) -> str:
     """The traceback from the user's first frame on, without our own."""
     frames = traceback.extract_tb(error.__traceback__)
-    first = next((i for i, frame in enumerate(frames) if frame.filename == path), len(frames))
+    first = next((i for i, frame in enumerate(frames) if frame.filename in names), len(frames))
     lines = traceback.format_list(frames[first:]) + traceback.format_exception_only(type(error), error)
     return "".join(lines).rstrip()

@@ -19,7 +19,7 @@ from backprop_doctor.errors import DoctorError
 from backprop_doctor.instrument import instrument
 from backprop_doctor.program import Probe, Program
 from backprop_doctor.records import FileReport
-from backprop_doctor.source import Source
+from backprop_doctor.source import Project
 
 __all__ = ["prove"]
 
@@ -30,28 +30,28 @@ Work = Callable[[], float | None]
 _EXIT = os._exit
 
 
-def prove(source: Source, report: FileReport, open_case: Callable[[Source], Case]) -> FileReport:
+def prove(source: Project, report: FileReport, open_case: Callable[[Project], Case]) -> FileReport:
     """The report with the accuracy before and after its fix, where the program computes one.
 
     Parameters
     ----------
-    source : Source
+    source : Project
         The program as it stands.
     report : FileReport
         With a fix.
-    open_case : function of Source to Case
+    open_case : function of Project to Case
         Runs and judges a program; raises `DoctorError` where it cannot be run.
     """
     if report.fix is None or not report.fix.edits:
         return report
     metric = [f.fix for f in report.findings if f.code.startswith(METRIC) and f.fix.status == "verified"]
-    texts = (source.apply([e for fix in metric for e in fix.edits]), source.apply(report.fix.edits))
-    runs = [partial(_accuracy, replace(source, text=text), open_case) for text in texts]
+    versions = (source.edited(e for fix in metric for e in fix.edits), source.edited(report.fix.edits))
+    runs = [partial(_accuracy, version, open_case) for version in versions]
     before, after = _side_by_side(*runs)
     return replace(report, fix=replace(report.fix, accuracy_before=before, accuracy_after=after))
 
 
-def _accuracy(source: Source, open_case: Callable[[Source], Case]) -> float | None:
+def _accuracy(source: Project, open_case: Callable[[Project], Case]) -> float | None:
     """The last accuracy of a whole training run, as a fraction; None where none can be relied on."""
     try:
         case = open_case(source)

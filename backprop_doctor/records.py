@@ -137,6 +137,8 @@ class Metric:
     line: int
     reported: float | None
     recomputed: float | None
+    path: str = ""
+    cell: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,8 @@ class Network:
 class ProgramFix:
     """All verified edits together, and the accuracy of the program with and without them.
 
-    ``digest`` is the SHA-256 of the file the edits belong to; ``proof`` says what was run.
+    ``digest`` is the SHA-256 of the file the edits belong to, or of the digests of several, in the order of their
+    paths; ``proof`` says what was run.
     """
 
     status: Literal["verified", "partial", "none"]
@@ -177,7 +180,10 @@ class Unchecked:
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """Everything said about one checked program; ``seconds`` is wall time."""
+    """Everything said about one checked program; ``seconds`` is wall time.
+
+    ``modules`` are the other files of the user's that it imports and that were checked with it.
+    """
 
     path: str
     verdict: Literal["healthy", "faulty", "unknown"]
@@ -189,6 +195,7 @@ class FileReport:
     fix: ProgramFix | None = None
     unchecked: tuple[Unchecked, ...] = ()
     remarks: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,6 @@ If it fails, the edits are tried one fault at a time and only those that mend so
 
 from __future__ import annotations
 
-import ast
-import difflib
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -17,11 +14,11 @@ from dataclasses import dataclass, replace
 
 from backprop_doctor.errors import DoctorError
 from backprop_doctor.records import Edit, FileReport, Finding, Fix, ProgramFix
-from backprop_doctor.source import Source
+from backprop_doctor.source import Project, Source
 
-__all__ = ["Judge", "diff", "repair"]
+__all__ = ["Judge", "repair"]
 
-Judge = Callable[[Source], FileReport]
+Judge = Callable[[Project], FileReport]
 
 
 @dataclass(frozen=True)
@@ -35,16 +32,16 @@ class _Fault:
         return tuple(edit for finding in self.findings for edit in finding.fix.edits)
 
 
-def repair(source: Source, report: FileReport, judge: Judge, *, search_seconds: float = 0.0) -> FileReport:
+def repair(source: Source | Project, report: FileReport, judge: Judge, *, search_seconds: float = 0.0) -> FileReport:
     """The report with its fixes put to the test.
 
     Parameters
     ----------
-    source : Source
+    source : Source or Project
         The program as it stands.
     report : FileReport
         What was found in it.
-    judge : function of Source to FileReport
+    judge : function of Project to FileReport
         Examines a changed program; raises `DoctorError` where it cannot be run.
     search_seconds : float
         How long to look for edits where no rule proposes one that helps.
@@ -59,6 +56,7 @@ def repair(source: Source, report: FileReport, judge: Judge, *, search_seconds: 
     if not errors:
         return report
     faults = _faults(errors)
+    source = Project.of(source)
     trial = _Trial(source, report, judge)
     chosen = [fault for fault in faults if fault.edits]
     if chosen and not trial.mends(chosen):
@@ -70,7 +68,7 @@ def repair(source: Source, report: FileReport, judge: Judge, *, search_seconds: 
     return replace(report, findings=findings, fix=_together(source, errors, chosen, trial))
 
 
-def _together(source: Source, errors: list[Finding], chosen: list[_Fault], trial: _Trial) -> ProgramFix:
+def _together(source: Project, errors: list[Finding], chosen: list[_Fault], trial: _Trial) -> ProgramFix:
     if not chosen or trial.proof is None:
         return ProgramFix("none", None, None, None)
     edits = tuple(edit for fault in chosen for edit in fault.edits)
@@ -84,20 +82,13 @@ def _together(source: Source, errors: list[Finding], chosen: list[_Fault], trial
     )
     return ProgramFix(
         "partial" if left else "verified",
-        diff(source, source.apply(edits)),
+        source.diff(source.edited(edits)),
         None,
         None,
         edits,
-        hashlib.sha256(source.text.encode(source.encoding)).hexdigest(),
+        source.digest(edit.position.path for edit in edits),
         proof,
     )
-
-
-def diff(source: Source, text: str) -> str:
-    """Unified diff from a program to its changed text."""
-    before, after = source.text.splitlines(keepends=True), text.splitlines(keepends=True)
-    pieces = difflib.unified_diff(before, after, source.path, source.path, n=2)
-    return "".join(piece if piece.endswith("\n") else f"{piece}\n\\ No newline at end of file\n" for piece in pieces)
 
 
 def _faults(errors: Iterable[Finding]) -> list[_Fault]:
@@ -110,48 +101,51 @@ def _faults(errors: Iterable[Finding]) -> list[_Fault]:
 class _Trial:
     """Runs the program with sets of edits, and says whether they mend what they should and spoil nothing."""
 
-    def __init__(self, source: Source, report: FileReport, judge: Judge) -> None:
+    def __init__(self, source: Project, report: FileReport, judge: Judge) -> None:
         self.source = source
         self.report = report
         self.proof: FileReport | None = None
         self._judge = judge
-        self._known: dict[str, FileReport | None] = {}
+        self._known: dict[tuple[str, ...], FileReport | None] = {}
 
     def mends(self, faults: list[_Fault]) -> bool:
         """Whether the findings of these faults are gone and nothing that passed fails."""
         edits = [edit for fault in faults for edit in fault.edits]
         try:
-            text = self.source.apply(edits)
-            ast.parse(text)
-        except (ValueError, SyntaxError):
+            changed = self.source.edited(edits)
+            changed.parse()
+        except (ValueError, DoctorError):
             return False
-        after = self._examined(text)
+        after = self._examined(changed)
         if after is None:
             return False
         gone = {self._mapped(finding, edits) for fault in faults for finding in fault.findings}
         left = {self._mapped(f, edits) for f in self.report.findings if f.severity == "error"} - gone
-        errors = {(f.code, f.position.line) for f in after.findings if f.severity == "error"}
+        errors = {self._mapped(f, []) for f in after.findings if f.severity == "error"}
         if errors - left or not _as_good(self.report, after) or len(after.unchecked) > len(self.report.unchecked):
             return False
         self.proof = after
         return True
 
-    def _examined(self, text: str) -> FileReport | None:
-        if text not in self._known:
+    def _examined(self, changed: Project) -> FileReport | None:
+        key = changed.key
+        if key not in self._known:
             try:
-                self._known[text] = self._judge(replace(self.source, text=text))
+                self._known[key] = self._judge(changed)
             except DoctorError:
-                self._known[text] = None
-        return self._known[text]
+                self._known[key] = None
+        return self._known[key]
 
     @staticmethod
-    def _mapped(finding: Finding, edits: list[Edit]) -> tuple[str, int]:
-        """Code and line of a finding in the changed program."""
-        line = finding.position.line
-        for edit in {edit for edit in edits if edit.position.line < line}:
-            removed = edit.position.end_line - edit.position.line
-            line += edit.replacement.count("\n") - removed
-        return finding.code, line
+    def _mapped(finding: Finding, edits: list[Edit]) -> tuple[str, str, int | None, int]:
+        """Code and place of a finding in the changed program."""
+        at = finding.position
+        line = at.line
+        for edit in {e for e in edits if (e.position.path, e.position.cell) == (at.path, at.cell)}:
+            if edit.position.line < at.line:
+                removed = edit.position.end_line - edit.position.line
+                line += edit.replacement.count("\n") - removed
+        return finding.code, at.path, at.cell, line
 
 
 def _as_good(before: FileReport, after: FileReport) -> bool:
@@ -181,10 +175,8 @@ def _one_by_one(trial: _Trial, faults: list[_Fault]) -> list[_Fault]:
 
 def _searched(trial: _Trial, chosen: list[_Fault], left: list[_Fault], until: float) -> list[_Fault]:
     """For the faults that are left, the first small edit at their lines that mends them."""
-    from backprop_doctor.edits import candidates
-
     for fault in left:
-        for edit in (e for f in fault.findings for e in candidates(trial.source, f.position.line)):
+        for edit in (e for f in fault.findings for e in _near(trial.source, f)):
             if time.monotonic() > until:
                 return chosen
             fix = Fix("offered", edit.replacement, (edit,))
@@ -195,11 +187,17 @@ def _searched(trial: _Trial, chosen: list[_Fault], left: list[_Fault], until: fl
     return chosen
 
 
-def _tested(source: Source, finding: Finding, mended: Finding | None) -> Finding:
+def _near(source: Project, finding: Finding) -> Iterable[Edit]:
+    from backprop_doctor.edits import candidates
+
+    return candidates(source.find(finding.position.path, finding.position.cell), finding.position.line)
+
+
+def _tested(source: Project, finding: Finding, mended: Finding | None) -> Finding:
     """The finding with its fix and what became of it."""
     same = mended is not None and mended.code == finding.code
     fix = mended.fix if mended is not None and same else finding.fix
     if not fix.edits:
         return replace(finding, fix=replace(fix, status="verified")) if same else finding
-    patch = diff(source, source.apply(fix.edits))
+    patch = source.diff(source.edited(fix.edits))
     return replace(finding, fix=replace(fix, diff=patch, status="verified" if same else fix.status))

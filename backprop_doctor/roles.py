@@ -8,7 +8,8 @@ value depends on the labels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ast
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,10 +19,23 @@ from numpy.typing import NDArray
 from backprop_doctor.errors import ProgramError
 from backprop_doctor.program import Event, Key, Probe, Program, Trace
 
-__all__ = ["Iteration", "Parameter", "Quantity", "Roles", "assign_roles", "is_array", "is_same", "object_names"]
+__all__ = [
+    "Iteration",
+    "Meeting",
+    "Parameter",
+    "Quantity",
+    "Roles",
+    "assign_roles",
+    "is_array",
+    "is_real",
+    "is_same",
+    "object_names",
+]
 
 Mask = NDArray[np.bool_]
+Array = NDArray[np.float64]
 SOURCES_LIMIT = 60
+ZEROS_SOUGHT = 10_000
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,19 @@ class Parameter(Quantity):
 
 
 @dataclass(frozen=True)
+class Use(Quantity):
+    """One reading of a parameter that is read several times: ``birth`` is the event that reads it."""
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """An output of the network, and the labels it is compared with."""
+
+    output: Quantity
+    label: Event | None
+
+
+@dataclass(frozen=True)
 class Iteration:
     """Two consecutive turns of a loop as event indices: the first is [start, middle), the second [middle, end).
 
@@ -68,7 +95,8 @@ class Roles:
 
     ``batch`` is the part of the inputs that the first step uses.  ``on_parameters``, ``on_inputs`` and
     ``on_labels`` say for each event of ``trace`` (by index) whether it depends on any of these; ``reach``
-    has one such mask per source.
+    has one such mask per source; ``apart`` is the same run with all that starts at zero moved off it.
+    ``scalars`` says that the network computes with plain numbers.
     """
 
     trace: Trace
@@ -79,12 +107,23 @@ class Roles:
     inputs: list[Quantity]
     labels: list[Quantity]
     batch: Quantity
-    output: Quantity | None
     on_parameters: Mask
     on_inputs: Mask
     on_labels: Mask
     names: dict[int, str]
-    reach: dict[int, Mask] = field(default_factory=dict)
+    reach: dict[int, Mask]
+    apart: Trace
+    scalars: bool = False
+    meetings: list[Meeting] = field(default_factory=list)
+
+    @property
+    def output(self) -> Quantity | None:
+        """What the network answers for the first samples."""
+        return self.meetings[0].output if self.meetings else None
+
+    def is_value(self, value: object) -> bool:
+        """Whether a value is one the network computes with: an array, or a number where all is plain numbers."""
+        return is_array(value) or (self.scalars and type(value) is float)
 
     def forward(self, event: Event) -> bool:
         """Whether an event belongs to the forward pass."""
@@ -97,9 +136,14 @@ class Roles:
         return bool(self.on_parameters[i] and self.on_labels[i])
 
 
-def is_array(value: object, *, least: int = 1) -> bool:
-    """Whether a value is an array of at least ``least`` elements."""
-    return isinstance(value, np.ndarray) and value.size >= least
+def is_array(value: object) -> bool:
+    """Whether a value is an array of at least one element."""
+    return isinstance(value, np.ndarray) and value.size >= 1
+
+
+def is_real(value: object) -> bool:
+    """Whether a value is an array of real numbers."""
+    return isinstance(value, np.ndarray) and value.size >= 1 and value.dtype.kind == "f"
 
 
 def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = True) -> Roles:
@@ -112,6 +156,7 @@ def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = 
     """
     first_seen = _first_seen(trace)
     loops = _loops(trace, patient=final)
+    known: dict[object, Any] = {}
     settled = -1
     for outer in loops:
         carried = set(_carried(program, trace, outer, first_seen))
@@ -123,11 +168,17 @@ def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = 
             shared = carried & set(_carried(program, trace, loop, first_seen))
             if len(shared) * 2 <= len(carried):
                 continue
-            # A label may be a plain number; asking numbers too costs a run for each.
-            for numbers in (False, True):
-                found = _roles_in(program, trace, probe, loop, outer, first_seen, numbers=numbers)
-                if found is not None:
+            # A label may be a plain number, and so may all values; asking numbers too costs a run for each.
+            partly: Roles | None = None
+            for numbers, scalars in ((False, False), (False, True), (True, False), (True, True)):
+                found = _roles_in(
+                    program, trace, probe, loop, outer, first_seen, known, numbers=numbers, scalars=scalars
+                )
+                if found is not None and found.meetings:
                     return found
+                partly = partly or found
+            if partly is not None:
+                return partly
         # What a loop inside carries (an activation from layer to layer) is no training either.
         settled = outer.finish
     raise ProgramError(
@@ -184,14 +235,23 @@ def _first_seen(trace: Trace) -> dict[int, Event]:
 def _loads(
     program: Program, trace: Trace, start: int, end: int, *, numbers: bool = False
 ) -> Iterator[tuple[Key, Event]]:
-    """Events that read an array (or a whole number), with their place in the turn: (site, how many times so far)."""
+    """Events that read an array or number (a whole one if asked), with their place: (site, how many times so far)."""
     counts: dict[int, int] = {}
     for event in trace.events[start:end]:
         if event.object == -1 or program.sites[event.site].kind != "load":
             continue
         nth = counts[event.site] = counts.get(event.site, -1) + 1
-        if is_array(event.value) or (numbers and type(event.value) is int):
+        if is_array(event.value) or type(event.value) is float or (numbers and type(event.value) is int):
             yield (event.site, nth), event
+
+
+def _existed(program: Program, trace: Trace, birth: Event, loop: Iteration) -> bool:
+    """Whether an object was there before a loop: seen by then, or first seen when it is read whole."""
+    birth = trace.storages.get(birth.storage, birth)
+    site = program.sites[birth.site]
+    if birth.index < loop.start or site.kind != "load":
+        return birth.index < loop.start
+    return not any(is_array(e.value) for e in trace.operands(birth, site.children))
 
 
 def _carried(program: Program, trace: Trace, loop: Iteration, first_seen: dict[int, Event]) -> dict[int, Event]:
@@ -203,7 +263,7 @@ def _carried(program: Program, trace: Trace, loop: Iteration, first_seen: dict[i
     carried: dict[int, Event] = {}
     for place, event in _loads(program, trace, loop.start, loop.middle):
         later = second.get(place)
-        if later is None or event.object in carried or first_seen[event.object].index >= loop.start:
+        if later is None or event.object in carried or not _existed(program, trace, first_seen[event.object], loop):
             continue
         if later.object != event.object and loop.start <= first_seen[later.object].index < loop.middle:
             carried[event.object] = later
@@ -227,52 +287,116 @@ def is_same(a: Any, b: Any) -> bool:
 
 def disturbed(value: Any) -> Any:
     """A slightly different value: noise for real numbers, exchanged samples for integers, a neighbouring class."""
-    if not isinstance(value, np.ndarray):
+    if isinstance(value, (int, np.integer, np.bool_)):
         return value - 1 if value > 0 else value + 1
+    if not isinstance(value, np.ndarray):
+        return value + 1e-3 * (abs(value) or 0.1)
     if value.dtype.kind == "f":
         noise = np.random.default_rng(7).standard_normal(value.shape)
         size = float(np.sqrt(np.mean(np.square(value, dtype=np.float64)))) or 0.1
         return value + 1e-3 * size * noise
     axis = int(np.argmax(value.shape))
     rolled = np.roll(value, 1, axis=axis)
-    return rolled if not np.array_equal(rolled, value) else value[::-1].copy()
+    if np.array_equal(rolled, value):
+        rolled = value[::-1].copy()
+    # Exchanging alone would leave the number of samples of each class as it is.
+    different = value[value != rolled.flat[0]]
+    if different.size and value.dtype.kind in "iu" and value.ndim == 1:
+        rolled.flat[0] = different.flat[0]
+    return rolled
 
 
 def reach(
-    program: Program, trace: Trace, probe: Probe, sources: list[list[Event]], last: int, zeros: list[Event]
-) -> dict[int, Mask]:
+    program: Program,
+    trace: Trace,
+    probe: Probe,
+    sources: list[list[Event]],
+    last: int,
+    zeros: list[Event],
+    alive: Sequence[Event],
+    known: dict[object, Any],
+) -> tuple[dict[int, Mask], Trace]:
     """For each source, which events of a trace change when it is disturbed.
 
     A source is one object, at the event given, or several that play one part (the samples of a batch, taken
     one by one); it goes by its first.  Weights that start at zero hide what passes through them: ``zeros``
-    are moved off zero first.
+    are moved off zero first; so are dead units: ``alive`` are made positive.  The run with that alone comes
+    second.  ``known`` keeps the answers for other questions about the same trace.
     """
-    moved = {event.key: disturbed for event in zeros}
-    base = program.run(replace(probe, actions=moved, last=last)) if moved else trace
+    moved = {event.key: disturbed for event in zeros} | {event.key: _positive for event in alive}
+    start = (last, *moved)
+    if start not in known:
+        known[start] = program.run(replace(probe, actions=moved, last=last)) if moved else trace
+    base = known[start]
     masks: dict[int, Mask] = {}
     for source in sources:
-        actions = {e.key: (_disturbed_twice if e.key in moved else disturbed) for e in source}
+        question = (*start, None, *(e.key for e in source))
+        if question in known:
+            masks[source[0].object] = known[question]
+            continue
+        actions = {e.key: _Then(moved.get(e.key), disturbed) for e in source}
         changed = program.run(replace(probe, actions={**moved, **actions}, last=last))
-        mask = masks[source[0].object] = np.zeros(len(trace.events), bool)
+        mask = masks[source[0].object] = known[question] = np.zeros(len(trace.events), bool)
         for event in trace.events[: last + 1]:
             if event.object == -1:
                 continue
             one, other = base.by_key.get(event.key), changed.by_key.get(event.key)
             mask[event.index] = one is None or other is None or not is_same(one.value, other.value)
-    return masks
+    return masks, base
 
 
-def _disturbed_twice(value: Any) -> Any:
-    return disturbed(disturbed(value))
+@dataclass(frozen=True)
+class _Then:
+    """One change after another."""
+
+    first: Callable[[Any], Any] | None
+    second: Callable[[Any], Any]
+
+    def __call__(self, value: Any) -> Any:
+        return self.second(self.first(value) if self.first else value)
 
 
-def _alike(sources: list[Event], carried: dict[int, Event]) -> list[list[Event]]:
-    """Sources in groups: data that first appears at one place, turn after turn of an inner loop, is one source."""
+def _positive(value: Any) -> Any:
+    """Positive numbers, small enough to saturate nothing."""
+    noise = np.random.default_rng(13).random(np.shape(value))
+    return (0.5 + noise) / max(np.shape(value), default=1)
+
+
+def _is_whole(value: Array) -> bool:
+    """Whether an array holds whole numbers: classes and one-hot rows are not to become fractions."""
+    return bool(np.array_equal(value, np.round(value)))
+
+
+def _alike(program: Program, sources: list[Event], carried: dict[int, Event]) -> list[list[Event]]:
+    """Sources in groups: data that first appears at one place, turn after turn of an inner loop, is one source.
+
+    Whole numbers have no identity: those that are read under one name are one source.
+    """
     groups: dict[object, list[Event]] = {}
     for source in sources:
-        place = source.key if source.object in carried else (source.site, np.shape(source.value))
+        site = program.sites[source.site]
+        place: object = (source.site, np.shape(source.value))
+        if source.object in carried:
+            place = source.key
+        elif type(source.value) is int:
+            place = (site.scope, program.source.segment(site.node))
         groups.setdefault(place, []).append(source)
-    return list(groups.values())
+    return sorted(groups.values(), key=lambda group: group[0].object not in carried)
+
+
+def hides(value: Array) -> bool:
+    """Whether zeros in an array may hide what depends on what: a weight of 0, a sample of nothing but 0."""
+    slices = [np.any(value, axis=tuple(a for a in range(value.ndim) if a != axis)) for axis in range(value.ndim)]
+    return value.size <= ZEROS_SOUGHT and not all(s.all() for s in slices)
+
+
+def _is_variable(node: ast.AST) -> bool:
+    """Whether a number read there is a variable of its own, and not an element of a list."""
+    key = node.slice if isinstance(node, ast.Subscript) else None
+    return isinstance(node, (ast.Name, ast.Attribute)) or (
+        isinstance(key, (ast.JoinedStr, ast.Constant))
+        and not (isinstance(key, ast.Constant) and isinstance(key.value, int))
+    )
 
 
 def _roles_in(
@@ -282,16 +406,21 @@ def _roles_in(
     loop: Iteration,
     training: Iteration,
     first_seen: dict[int, Event],
+    known: dict[object, Any],
     *,
     numbers: bool,
+    scalars: bool,
+    positive: bool = False,
 ) -> Roles | None:
     carried = _carried(program, trace, loop, first_seen)
     sources: list[Event] = []
     entries: dict[int, Event] = {}
     for _, event in _loads(program, trace, loop.start, loop.middle, numbers=numbers):
         birth, site = first_seen[event.object], program.sites[event.site]
-        external = birth is event and not site.children
-        if (birth.index < loop.start or external) and event.object not in entries:
+        external = birth is event and _existed(program, trace, event, loop) and (numbers or is_array(event.value))
+        # Of real numbers only those count that training changes; of the others there are too many.
+        plain = type(event.value) is float and not (event.object in carried and _is_variable(site.node))
+        if (birth.index < loop.start or external) and event.object not in entries and not plain:
             entries[event.object] = event
             sources.append(birth)
     if len(sources) < 2:
@@ -299,17 +428,20 @@ def _roles_in(
     if not carried:
         return None
     last = max(event.index for event in carried.values())
-    groups = _alike(sources, carried)[:SOURCES_LIMIT]
-    zeros = [e for e in sources if is_array(e.value) and e.value.dtype.kind == "f" and not e.value.any()]
-    masks = reach(program, trace, probe, groups, last, zeros)
+    groups = _alike(program, sources, carried)[:SOURCES_LIMIT]
+    zeros = [e for e in sources if is_real(e.value) and hides(e.value)]
+    alive: list[Event] = []
+    if positive:
+        alive = [e for e in sources if is_real(e.value) and (e.object in carried or not _is_whole(e.value))]
+    masks, base = reach(program, trace, probe, groups, last, zeros, alive, known)
     # Labels that the program makes from the inputs hang on them before training only: disturb later.
     makers = [g for g in groups if any(masks[g[0].object][o.index] for o in sources if o not in g)]
     late = [[entries[e.object] for e in group] for group in makers]
-    masks |= reach(program, trace, probe, late, last, zeros) if late else {}
+    masks |= reach(program, trace, probe, late, last, zeros, alive, known)[0] if late else {}
     # Counts and class numbers change by jumps, if at all: only real arrays tell who depends on whom.
     turn = np.zeros(len(trace.events), bool)
     for event in trace.events[loop.start : loop.middle]:
-        turn[event.index] = is_array(event.value) and event.value.dtype.kind == "f"
+        turn[event.index] = is_real(event.value) or (scalars and type(event.value) is float)
     arrays = np.array([is_array(event.value) for event in trace.events])
     arrays[: loop.start] = arrays[loop.middle :] = False
 
@@ -344,6 +476,13 @@ def _roles_in(
             rank = (len(params), x not in carried, only_x - only_y)
             if best is None or rank > best[0]:
                 best = (rank, x, y, params)
+    if (best is None or best[1] in carried) and not positive:
+        # Dead units may hide that the inputs matter.
+        found = _roles_in(
+            program, trace, probe, loop, training, first_seen, known, numbers=numbers, scalars=scalars, positive=True
+        )
+        if found is not None or best is None:
+            return found
     if best is None:
         return None
     _, x, y, params = best
@@ -373,14 +512,15 @@ def _roles_in(
         inputs=[_quantity(program, first_seen[x], names)],
         labels=[_quantity(program, first_seen[y], names)],
         batch=_batch(program, trace, first_seen, names, masks[x], on_parameters, loop),
-        output=None,
         on_parameters=on_parameters,
         on_inputs=masks[x],
         on_labels=masks[y],
         names=names,
         reach=masks,
+        apart=base,
+        scalars=scalars,
     )
-    roles.output = _output(program, roles, first_seen)
+    roles.meetings = _meetings(program, roles, first_seen)
     return roles
 
 
@@ -474,46 +614,65 @@ def object_names(program: Program, trace: Trace) -> dict[int, str]:
     return {**read, **bound}
 
 
-def _output(program: Program, roles: Roles, first_seen: dict[int, Event]) -> Quantity | None:
-    """The last forward object that meets the labels in one expression or one store."""
+def _meetings(program: Program, roles: Roles, first_seen: dict[int, Event]) -> list[Meeting]:
+    """Where the last forward objects meet the labels, in one expression or one store, in order.
+
+    Samples or moments taken one by one have an output each, made at one place.
+    """
     trace, loop = roles.trace, roles.step
     latest: dict[int, Event] = {}
     stored: dict[int, Event] = {}
-    met: set[int] = set()
+    met: list[tuple[int, Event | None, int]] = []
+    label: Event | None = None
 
     def is_output(event: Event) -> bool:
-        return roles.forward(event) and bool(roles.on_inputs[event.index]) and is_array(event.value)
+        return roles.forward(event) and bool(roles.on_inputs[event.index]) and roles.is_value(event.value)
 
     for event in trace.events[loop.start : loop.middle]:
         if event.object == -1:
             continue
         site = program.sites[event.site]
+        if roles.on_labels[event.index] and not roles.on_parameters[event.index]:
+            label = event
         if roles.backward(event):
             operands = [latest[c] for c in site.children if c in latest]
-            if any(roles.on_labels[o.index] and not roles.on_parameters[o.index] for o in operands):
+            labels = [o for o in operands if roles.on_labels[o.index] and not roles.on_parameters[o.index]]
+            if labels:
                 named = [n for o in operands if is_output(o) for n in _named_inside(program, o, latest)]
-                met |= {n.object for n in named if is_output(n)}
+                met += [(n.object, _leaf(program, labels[0], latest), event.index) for n in named if is_output(n)]
             before = stored.get(event.storage)
             if site.kind == "store" and before is not None and is_output(before):
-                met.add(before.object)
+                met.append((before.object, label, event.index))
         latest[event.site] = event
         stored[event.storage] = event
+    # Where the loss is computed once more after the update, the first time counts.
+    first_update = min((trace.by_key[p.updates[0]].index for p in roles.parameters), default=loop.middle)
+    met = [m for m in met if m[2] < first_update] or met
     if not met:
-        return None
-    last = first_seen[max(met, key=lambda o: first_seen[o].index)]
-    # Samples taken one by one have an output each, made at one place: the first stands for all.
-    alike = [
-        first_seen[o]
-        for o in met
-        if first_seen[o].site == last.site and np.shape(first_seen[o].value) == np.shape(last.value)
-    ]
-    chosen = min(alike, key=lambda e: e.index)
-    # A copy of the output (to subtract the labels from) is the output.
-    for event in trace.events[loop.start : chosen.index]:
-        if is_output(event) and event is first_seen[event.object] and is_same(event.value, chosen.value):
-            chosen = event
-            break
-    return _quantity(program, chosen, roles.names)
+        return []
+    last = first_seen[max((o for o, _, _ in met), key=lambda o: first_seen[o].index)]
+    found: dict[int, Meeting] = {}
+    for number, with_label, _ in met:
+        birth = first_seen[number]
+        if birth.site == last.site and np.shape(birth.value) == np.shape(last.value) and number not in found:
+            # A copy of the output (to subtract the labels from) is the output.
+            same = (
+                e
+                for e in trace.events[loop.start : birth.index]
+                if is_array(e.value)
+                and is_output(e)
+                and e is first_seen[e.object]
+                and is_same(roles.apart.value(e.key), roles.apart.value(birth.key))
+            )
+            found[number] = Meeting(_quantity(program, next(same, birth), roles.names), with_label)
+    return sorted(found.values(), key=lambda m: m.output.index)
+
+
+def _leaf(program: Program, event: Event, latest: dict[int, Event]) -> Event:
+    """The labels as they are read, inside an expression such as ``1 - y``."""
+    children = [latest[c] for c in program.sites[event.site].children if c in latest]
+    inside = [c for c in children if np.shape(c.value) == np.shape(event.value) and c.index < event.index]
+    return _leaf(program, inside[0], latest) if inside else event
 
 
 def _named_inside(program: Program, event: Event, latest: dict[int, Event]) -> list[Event]:

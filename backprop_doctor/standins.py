@@ -8,6 +8,8 @@ for each run, so that the same program can be asked with 97 images or with all o
 
 from __future__ import annotations
 
+import _pickle
+import builtins
 import contextlib
 import gzip
 import importlib
@@ -37,10 +39,25 @@ __all__ = ["StandIns", "where_from"]
 Array = np.ndarray[Any, Any]
 
 DRAWING = frozenset(
-    {"IPython", "PIL", "bokeh", "cv2", "google", "matplotlib", "plotly", "pylab", "seaborn", "termcolor"}
+    {
+        "IPython",
+        "PIL",
+        "bokeh",
+        "cv2",
+        "google",
+        "ipywidgets",
+        "matplotlib",
+        "mpl_toolkits",
+        "plotly",
+        "pylab",
+        "seaborn",
+        "termcolor",
+    }
 )
 # Served even where the real one is installed: it would cost time, open windows or compile what must be probed.
-FIRST = frozenset({"bokeh", "keras", "matplotlib", "numba", "plotly", "pylab", "seaborn", "tensorflow", "tqdm"})
+FIRST = frozenset(
+    {"bokeh", "keras", "matplotlib", "mpl_toolkits", "numba", "plotly", "pylab", "seaborn", "tensorflow", "tqdm"}
+)
 # What is replaced in libraries that are really there.
 LOADERS = frozenset(
     {"FashionMNIST", "MNIST", "fetch_mldata", "fetch_openml", "get", "get_file", "load_data", "loadmat", "read_csv",
@@ -60,8 +77,17 @@ COURSES = (
     (r"common|dataset", "the book 'Deep Learning from Scratch'"),
     (r"mnist_loader|network2?", "the book 'Neural Networks and Deep Learning'"),
 )  # fmt: skip
+# Names that numpy has given up, and what stood behind them.
+REMOVED = {
+    "float": float, "int": int, "bool": bool, "object": object, "str": str, "complex": complex, "long": int,
+    "unicode": str, "float_": np.float64, "complex_": np.complex128, "Inf": np.inf, "Infinity": np.inf, "infty": np.inf,
+    "NaN": np.nan, "NAN": np.nan, "product": np.prod, "cumproduct": np.cumprod, "alltrue": np.all, "sometrue": np.any,
+    "row_stack": np.vstack, "mat": np.asmatrix, "asfarray": partial(np.asarray, dtype=np.float64),
+}  # fmt: skip
 # From so many rows on, arrays are taken for collections of samples.
 LONG = 5000
+# So many things in a pickle are parts of a data set, not samples.
+TOGETHER = 16
 OPENML_NUMBERS = (554, 40996)
 
 IDX = r"(train|t10k|test)[-_.]?(images|labels)[-_.]idx[13][-_.]ubyte(\.gz)?"
@@ -101,6 +127,8 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         Sentences for the report, in order of first use.
     withdrawn : set of str
         Libraries whose stand-in was not enough; the next run has the real ones.
+    is_asked : bool
+        Whether any run was served a number of images: else more of them would change nothing.
     """
 
     def __init__(self, scratch: Path, folder: Path | None = None) -> None:
@@ -108,17 +136,29 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.withdrawn: set[str] = set()
         self._scratch = scratch
         self._folder = folder
-        self._train, self._test = 97, 83
+        self.is_asked = False
+        self._sizes = (97, 83)
         self._searching = False
         self._modules = _with_parents(self._contents())
         self._tops = DRAWING | {name.partition(".")[0] for name in self._modules}
         self._originals: dict[tuple[str, str], Any] = {}
         self._files: dict[tuple[str, bool, int, int], str | None] = {}
+        self._pickles: dict[tuple[str, int, int, int], bytes | None] = {}
+
+    @property
+    def _train(self) -> int:
+        self.is_asked = True
+        return self._sizes[0]
+
+    @property
+    def _test(self) -> int:
+        self.is_asked = True
+        return self._sizes[1]
 
     @contextlib.contextmanager
     def serving(self, train: int, test: int) -> Iterator[None]:
         """Serve so many training and test images while the context lasts."""
-        self._train, self._test = train, test
+        self._sizes = (train, test)
         for name, module in list(sys.modules.items()):
             if self._is_ours(module):
                 if name.partition(".")[0] in self.withdrawn:
@@ -126,16 +166,36 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             elif name in self._modules:
                 self._override(module)
         sys.meta_path.insert(0, self)
-        packaged = mnist.load
+        packaged, lookup = mnist.load, np.__dict__.get("__getattr__")
         mnist.load = self._own  # type: ignore[assignment]
+        setattr(np, "__getattr__", partial(self._removed, lookup))  # noqa: B010 - mypy knows no such attribute
+        # What IPython gives to every cell; scripts made from notebooks call it too.
+        shell = {"get_ipython": lambda: Absorber("IPython"), "display": Absorber("IPython")}
+        shell = {name: value for name, value in shell.items() if not hasattr(builtins, name)}
+        builtins.__dict__.update(shell)
+        unpickle = pickle.load
+        pickle.load = _pickle.load = partial(self._load_pickle, unpickle)
         try:
             yield
         finally:
+            pickle.load = _pickle.load = unpickle
+            for name in shell:
+                delattr(builtins, name)
             mnist.load = packaged
+            setattr(np, "__getattr__", lookup)  # noqa: B010
             sys.meta_path.remove(self)
             for (name, attribute), original in self._originals.items():
                 setattr(sys.modules[name], attribute, original)
             self._originals.clear()
+
+    def _removed(self, lookup: Any, name: str) -> Any:
+        """What a name meant that this numpy does not have any more."""
+        if name not in REMOVED:
+            if lookup is None:
+                raise AttributeError(f"module 'numpy' has no attribute {name!r}")
+            return lookup(name)
+        self._say(f"np.{name} was removed from numpy: it was answered with what it stood for, {_meaning(name)}")
+        return REMOVED[name]
 
     def withdraw(self) -> None:
         """Take all stand-in modules out of this process again."""
@@ -167,6 +227,8 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         if name in self._modules or top in DRAWING:
             return importlib.machinery.ModuleSpec(name, self, is_package=True)
         if self._is_ours(sys.modules.get(top)):
+            if real is None and self._find_real(top, None) is None:
+                return importlib.machinery.ModuleSpec(name, self, is_package=True)
             raise self._lacking(top, name)
         return None
 
@@ -188,9 +250,12 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             raise AttributeError(name)
         if f"{module}.{name}" in self._modules:
             return importlib.import_module(f"{module}.{name}")
-        if module.partition(".")[0] in DRAWING:
+        top = module.partition(".")[0]
+        if top in DRAWING:
             return getattr(Absorber(module), name)
-        raise self._lacking(module.partition(".")[0], f"{module}.{name}")
+        if self._find_real(top, None) is None:
+            return _Unavailable(name, partial(self._lacking, top, f"{module}.{name}"))
+        raise self._lacking(top, f"{module}.{name}")
 
     def _lacking(self, top: str, name: str) -> ModuleNotFoundError:
         if self._find_real(top, None) is not None:
@@ -235,6 +300,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """What each module that is stood in for, or overridden, holds."""
         found: dict[str, dict[str, Any]] = {
             "dataset.mnist": {"load_mnist": self._load_mnist},
+            "datasets": {"load_dataset": self._load_dataset},
             "idx2numpy": {"convert_from_file": _read_idx},
             "mlxtend.data": {"mnist_data": self._mnist_data},
             "mnist": self._mnist(),
@@ -254,6 +320,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             "sklearn.datasets": {
                 "fetch_mldata": self._fetch_mldata,
                 "fetch_openml": self._fetch_openml,
+                "load_boston": self._load_boston,
                 "load_breast_cancer": lambda **how: self._made_up("load_breast_cancer", (212, 357), 30, **how),
                 "load_digits": self._load_digits,
                 "load_iris": lambda **how: self._made_up("load_iris", (50, 50, 50), 4, **how),
@@ -277,6 +344,8 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             },
             "sklearn.utils": {"shuffle": _shuffle},
             "tensorflow.examples.tutorials.mnist.input_data": {"read_data_sets": self._read_data_sets},
+            "tensorflow": {"one_hot": lambda y, depth, **_: _Tensor(np.eye(depth, dtype=np.float32)[np.asarray(y)])},
+            "tensorflow_datasets": {"as_numpy": lambda data: data, "load": self._load_tfds},
             "tensorflow.random": {"set_seed": lambda seed: None},
             "torchvision.datasets": {name: partial(self._torch_images, name) for name in ("MNIST", "FashionMNIST")},
             "torchvision.transforms": {
@@ -370,10 +439,40 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         names = [f"feature {i + 1}" for i in range(features)]
         return (x, y) if return_X_y else Bunch(data=x, target=y, feature_names=names, target_names=np.unique(y))
 
+    def _load_boston(self, *, return_X_y: bool = False, **_: Any) -> Any:
+        self._say("load_boston was removed from sklearn: it was answered with made-up data of the same shape")
+        random = np.random.RandomState(13)
+        x = random.normal(size=(506, 13))
+        y = 22.5 + x @ random.normal(size=13) + random.normal(scale=2.0, size=506)
+        return (x, y) if return_X_y else Bunch(data=x, target=y, feature_names=[f"feature {i + 1}" for i in range(13)])
+
     def _torch_images(self, name: str, root: Any = None, train: bool = True, transform: Any = None, **how: Any) -> Any:
         self._answer("torchvision", name)
         x, y = self.load_data()[0 if train else 1]
         return Images(x, y, transform, how.get("target_transform"), real=self._find_real("torch", None) is not None)
+
+    def _load_dataset(self, name: str = "", *_: Any, split: str | None = None, **__: Any) -> Any:
+        if "mnist" not in name:
+            raise ModuleNotFoundError(
+                f"No module named 'datasets', and its stand-in has no data {name}", name="datasets"
+            )
+        self._answer("datasets", "load_dataset")
+        train, test = (Rows({"image": list(x), "label": y.tolist()}) for x, y in self.load_data())
+        parts = {"train": train, "test": test}
+        return parts if split is None else parts[split.partition("[")[0]]
+
+    def _load_tfds(self, name: str = "", *_: Any, split: Any = None, batch_size: int = 0, **how: Any) -> Any:
+        if "mnist" not in name or batch_size != -1:
+            raise self._lacking("tensorflow_datasets", f"data {name} in batches of {batch_size}")
+        self._answer("tensorflow_datasets", "load")
+        sets = dict(zip(("train", "test"), self.load_data(), strict=True))
+        parts = {
+            key: (x[..., None], y.astype(np.int64)) if how.get("as_supervised") else {"image": x[..., None], "label": y}
+            for key, (x, y) in sets.items()
+        }
+        if isinstance(split, (list, tuple)):
+            return [parts[str(part).partition("[")[0]] for part in split]
+        return parts if split is None else parts[str(split).partition("[")[0]]
 
     def _mnist(self) -> dict[str, Any]:
         """Of three packages with this name, what their users call."""
@@ -449,7 +548,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         header : bool
             Whether a table begins with the names of its columns where such files are found in both ways.
         """
-        key = (path, header, self._train, self._test)
+        key = (path, header, *self._sizes)
         if key not in self._files:
             self._files[key] = self._prepared(path, header)
         return self._files[key]
@@ -487,6 +586,25 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             except Exception:  # whatever it is, the program may know how to read it
                 return None
         return None if data is None else _packed(data, name)
+
+    def _load_pickle(self, unpickle: Callable[..., Any], file: Any, **how: Any) -> Any:
+        """A long pickle is read once; later runs get as much of it as is to be served."""
+        name = str(getattr(file, "name", ""))
+        start = file.tell() if name and hasattr(file, "tell") else -1
+        key = (name, start, *self._sizes)
+        known = self._pickles.get(key)
+        if known is not None:
+            return pickle.loads(known)
+        data = unpickle(file, **how)
+        if start == 0 and key not in self._pickles and not file.read(1):
+            limit = self._sizes[bool(re.search("test|t10k", name, re.IGNORECASE))]
+            short, is_short = _cut(data, limit)
+            self.is_asked = self.is_asked or is_short
+            self._pickles[key] = pickle.dumps(short) if is_short else None
+            if is_short:
+                self._say(f"of {os.path.basename(name)} only the first rows were read")
+                return short
+        return data
 
     def _csv(self, name: str, header: bool) -> bytes:
         x, y = self._flat() if "784" in name else self.load_data()["test" in name]
@@ -564,6 +682,33 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return Response(Path(path).read_bytes())
 
 
+def _meaning(name: str) -> str:
+    value = REMOVED[name]
+    if isinstance(value, float):
+        return f"np.{value}"
+    known = getattr(value, "__name__", "np.asarray(..., dtype=float)")
+    return known if getattr(value, "__module__", "") == "builtins" else f"np.{known}"
+
+
+class _Unavailable:
+    """Something of a library that is not there: it may be imported, not used."""
+
+    def __init__(self, name: str, refuse: Callable[[], ModuleNotFoundError]) -> None:
+        self.__name__ = name
+        self._refuse = refuse
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        raise self._refuse()
+
+    def __mro_entries__(self, bases: Any) -> Any:
+        raise self._refuse()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise self._refuse()
+
+
 class _Overriding(importlib.abc.Loader):
     """Loads a real module and then replaces some of its functions."""
 
@@ -633,6 +778,19 @@ def _short_pickle(stream: Any, limit: Limit, name: str) -> bytes | None:
 def _short(array: Any, limit: Limit, name: str) -> Any:
     is_long = isinstance(array, np.ndarray) and array.ndim > 0 and len(array) >= LONG
     return array[: limit(name)] if is_long and len(array) > limit(name) else array
+
+
+def _cut(data: Any, limit: int) -> tuple[Any, bool]:
+    """The beginning of long collections, also where they are held in small ones; and whether any was long."""
+    if isinstance(data, (tuple, list)) and len(data) <= TOGETHER:
+        parts = [_cut(part, limit) for part in data]
+        return type(data)(part for part, _ in parts), any(is_cut for _, is_cut in parts)
+    if isinstance(data, dict) and len(data) <= TOGETHER:
+        held = {key: _cut(part, limit) for key, part in data.items()}
+        return {key: part for key, (part, _) in held.items()}, any(is_cut for _, is_cut in held.values())
+    is_long = isinstance(data, (tuple, list)) or (isinstance(data, np.ndarray) and data.ndim > 0)
+    is_long = is_long and len(data) >= LONG and len(data) > limit
+    return (data[:limit], True) if is_long else (data, False)
 
 
 SHORTENERS: dict[str, Callable[[Any, Limit, str], bytes | None]] = {
@@ -752,6 +910,39 @@ class Bunch(dict[str, Any]):
             raise AttributeError(name) from error
 
 
+class Rows:
+    """A table that is read by rows or by columns, as the package datasets gives it."""
+
+    def __init__(self, columns: dict[str, list[Any]]) -> None:
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return len(next(iter(self._columns.values())))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[number] for number in range(len(self)))
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            return self._columns[key]
+        return {name: column[key] for name, column in self._columns.items()}
+
+    def shuffle(self, *_: Any, **__: Any) -> Any:
+        """The rows in random order."""
+        order = np.random.permutation(len(self))
+        return Rows({name: [column[i] for i in order] for name, column in self._columns.items()})
+
+    def select(self, rows: Any) -> Any:
+        """Some of the rows."""
+        return Rows({name: [column[i] for i in rows] for name, column in self._columns.items()})
+
+    def with_format(self, *_: Any, **__: Any) -> Any:
+        """The same rows: they are arrays already."""
+        return self
+
+    set_format = with_format
+
+
 class Response(io.BytesIO):
     """The answer to a download, as urllib and requests give it."""
 
@@ -835,38 +1026,73 @@ class BatchedImages:
         return self.images[rows], self.labels[rows]
 
 
+class Columns(list[Any]):
+    """Names of columns, which are compared and picked one by one."""
+
+    __hash__ = None
+
+    def __eq__(self, other: Any) -> Any:
+        return np.array([name == other for name in self]) if np.ndim(other) == 0 else list(self) == list(other)
+
+    def __ne__(self, other: Any) -> Any:
+        return ~(self == other) if np.ndim(other) == 0 else list(self) != list(other)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, (int, np.integer)):
+            return super().__getitem__(int(key))
+        return Columns(np.array(self, dtype=object)[key])
+
+    @property
+    def values(self) -> Array:
+        """As an array."""
+        return np.array(self, dtype=object)
+
+    def tolist(self) -> list[Any]:
+        """As a plain list."""
+        return list(self)
+
+    def drop(self, names: Any) -> Any:
+        """Without some names."""
+        gone = [names] if isinstance(names, str) else names
+        return Columns(name for name in self if name not in gone)
+
+
 class Frame(np.ndarray[Any, Any]):
     """An array with names of columns: as much of a data frame as programs need to get at arrays."""
 
-    columns: list[str]
+    columns: Columns
 
     def __new__(cls, data: Any, columns: Any = ()) -> Any:
-        frame = np.asarray(data).view(cls)
-        frame.columns = list(columns)
+        data = np.asarray(data)
+        # It owns its data, so that a column can be taken out of it.
+        frame = super().__new__(cls, data.shape, data.dtype)
+        frame[...] = data
+        frame.columns = Columns(columns)
         return frame
 
     def __array_finalize__(self, other: Any) -> None:
-        self.columns = getattr(other, "columns", [])
+        self.columns = Columns(getattr(other, "columns", ()))
 
     @classmethod
     def read(cls, path: Any, named: bool, rows: int | None) -> Any:
         """Read a table of numbers."""
         if not named:
-            return cls(np.loadtxt(path, delimiter=",", max_rows=rows, ndmin=2))
+            data = np.loadtxt(path, delimiter=",", max_rows=rows, ndmin=2)
+            return cls(data.astype(int) if np.array_equal(data, data.astype(int)) else data, range(data.shape[1]))
         with open(path, encoding="utf-8") as stream:
             names = stream.readline().strip().split(",")
             data = np.loadtxt(stream, delimiter=",", max_rows=rows, ndmin=2)
         return cls(data.astype(int) if np.array_equal(data, data.astype(int)) else data, names)
 
     def __getattr__(self, name: str) -> Any:
-        if not name.startswith("_") and name in self.columns:
+        if not name.startswith("_") and name in list(self.columns):
             return self[name]
         raise AttributeError(f"the stand-in for pandas has no {name}")
 
     def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, str):
+        if isinstance(key, str) or (isinstance(key, int) and self.ndim == 2 and key in list(self.columns)):
             return Frame(np.asarray(self)[:, self.columns.index(key)])
-        if isinstance(key, list) and key and isinstance(key[0], str):
+        if isinstance(key, list) and key and key[0] in list(self.columns):
             return self.iloc[:, [self.columns.index(name) for name in key]]
         return super().__getitem__(key)
 
@@ -895,8 +1121,42 @@ class Frame(np.ndarray[Any, Any]):
         return self[[name for name in self.columns if name not in gone]]
 
     def pop(self, name: str) -> Any:
-        """One column; an array cannot lose it, so this is refused where it would be missed."""
-        raise ModuleNotFoundError("No module named 'pandas', and its stand-in has no pop", name="pandas")
+        """One column, which the frame loses."""
+        place = self.columns.index(name)
+        column, rest = self[name], np.delete(np.asarray(self), place, axis=1)
+        self.resize(rest.shape, refcheck=False)
+        np.asarray(self)[...] = rest
+        del self.columns[place]
+        return column
+
+    def isnull(self) -> Any:
+        """Where there is nothing."""
+        return Frame(np.isnan(np.asarray(self, dtype=float)), self.columns)
+
+    isna = isnull
+
+    def unique(self) -> Array:
+        """The values that occur."""
+        return np.unique(np.asarray(self))
+
+    def nunique(self) -> int:
+        """How many values occur."""
+        return len(self.unique())
+
+    def value_counts(self, *_: Any, **__: Any) -> Any:
+        """How often each value occurs."""
+        return Frame(np.unique(np.asarray(self), return_counts=True)[1])
+
+    def describe(self, *_: Any, **__: Any) -> str:
+        """Nothing that a check could show."""
+        return ""
+
+    info = describe
+
+    def _same(self, *_: Any, **__: Any) -> Any:
+        return self
+
+    dropna = fillna = reset_index = rename = _same
 
     def head(self, n: int = 5) -> Any:
         """The first rows."""
@@ -913,7 +1173,9 @@ class _Cells:
 
     def __getitem__(self, key: Any) -> Any:
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
-        names = self._frame.columns
+        names = list(self._frame.columns)
+        if isinstance(columns, list) and columns and isinstance(columns[0], str):
+            columns = [names.index(name) for name in columns]
         if isinstance(columns, slice):
             columns = slice(
                 *(
@@ -927,7 +1189,7 @@ class _Cells:
         if self._frame.ndim == 1:
             return Frame(data)
         kept: Any = np.array(names, dtype=object)[columns] if names else []
-        return Frame(data[..., columns], [kept] if isinstance(kept, str) else kept)
+        return Frame(data[..., columns], kept if isinstance(kept, np.ndarray) else ())
 
 
 class OneHotEncoder:

@@ -138,8 +138,8 @@ def _last_words(crash: str, status: int, seconds: float, message: dict[str, Any]
     """Why a child ended without an answer."""
     path = message["request"].get("path", "")
     # The interpreter names the innermost frame first.
-    frame = re.search(rf'File "{re.escape(path)}", line (\d+)', crash)
-    place = f"{path}:{frame[1]}: " if frame else ""
+    frame = re.search(rf'File "({re.escape(path)}(?::cell \d+)?)", line (\d+)', crash)
+    place = f"{frame[1]}:{frame[2]}: " if frame else ""
     if seconds >= message["seconds"]:
         here = "; it was still at this line" if frame else ""
         return f"{place}the check did not finish within {message['seconds']:g} s{here} (--time-limit sets more)"
@@ -167,7 +167,7 @@ def main() -> None:
         _limit(message["memory"], message["seconds"])
         answer = json.dumps(diagnosis.run_task(message["task"], message["request"]), allow_nan=False)
     except DoctorError as error:
-        answer = _sorry(next(kind for kind, of in _KINDS.items() if type(error) is of), str(error))
+        answer = _sorry(next(kind for kind, of in _KINDS.items() if isinstance(error, of)), str(error))
     except MemoryError:
         answer = _sorry("program", f"the program needs more memory than {message['memory']} MiB (--memory-limit)")
     except BaseException as error:  # whatever happens, the parent gets a sentence

@@ -104,10 +104,12 @@ def test_check_ends_with_the_exit_code(requests: list[dict[str, Any]], arguments
 
 
 def test_options_reach_the_child_process(requests: list[dict[str, Any]]) -> None:
-    doctor("check", "net.py", "--call", "train(X)", "--seed", "7", "--time-limit", "2.5", "--memory-limit", "512",
+    doctor("check", "net.py", "--call", "train(X)", "--args", "--epochs 3 'a b'", "--seed", "7",
+           "--time-limit", "2.5", "--memory-limit", "512",
            "--select", "bd3,softmax-over-samples", "--ignore", "BD301", "--ignore", "BD4")  # fmt: skip
     assert requests == [
-        {"task": "check", "path": os.path.abspath("net.py"), "call": "train(X)", "seed": 7, "time": 2.5, "memory": 512,
+        {"task": "check", "path": os.path.abspath("net.py"), "call": "train(X)",
+         "arguments": ["--epochs", "3", "a b"], "seed": 7, "time": 2.5, "memory": 512,
          "select": ["BD3", "BD102"], "ignore": ["BD301", "BD4"], "fix": True, "train": False}
     ]  # fmt: skip
 
@@ -115,7 +117,8 @@ def test_options_reach_the_child_process(requests: list[dict[str, Any]]) -> None
 def test_defaults_are_those_of_the_help(requests: list[dict[str, Any]]) -> None:
     doctor("check", "net.py")
     assert requests == [
-        {"task": "check", "path": os.path.abspath("net.py"), "call": None, "seed": 0, "time": 60, "memory": 4096,
+        {"task": "check", "path": os.path.abspath("net.py"), "call": None, "arguments": [],
+         "seed": 0, "time": 60, "memory": 4096,
          "select": [], "ignore": [], "fix": True, "train": False}
     ]  # fmt: skip
 

@@ -15,7 +15,7 @@ from backprop_doctor import checking, patching
 from backprop_doctor.errors import UsageError
 from backprop_doctor.records import Edit, FileReport, Finding, Fix, Position
 from backprop_doctor.repair import repair
-from backprop_doctor.source import Source
+from backprop_doctor.source import Project, Source
 
 FAULTY = [path for path in networks.programs(".", "single") if "error" in networks.expected(path).values()]
 
@@ -84,7 +84,7 @@ def test_a_fix_that_trades_one_fault_for_another_is_refused() -> None:
 def test_only_the_edits_that_mend_something_stay() -> None:
     useless, good = finding("BD301", 1, replaced(1, "a", "c")), finding("BD402", 2, replaced(2, "b", "d"))
 
-    def judge(source: Source) -> FileReport:
+    def judge(source: Project) -> FileReport:
         return report_of(*(() if "d = 2" in source.text else (good,)), useless)
 
     result = repair(SOURCE, report_of(useless, good), judge)
@@ -116,7 +116,7 @@ def test_writing_keeps_permissions_links_and_the_old_text(fixed: tuple[FileRepor
     path.chmod(0o750)
     link = tmp_path / "link.py"
     link.symlink_to(path)
-    kept = patching.write(replace(report, path=str(link)))
+    [(kept, _)] = patching.write(replace(report, path=str(link)))
     assert link.is_symlink()
     assert stat.S_IMODE(path.stat().st_mode) == 0o750
     assert Path(os.path.abspath(kept)).read_bytes() == before

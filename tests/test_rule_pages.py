@@ -170,7 +170,8 @@ def test_example_draws_its_rule_and_no_other_error(rule: RuleInfo, text: str, pr
     report = checked(text)
     assert rule.code in {finding.code for finding in report.findings}
     assert {finding.code for finding in report.findings if finding.severity == "error"} <= {rule.code}
-    assert report.unchecked == ()
+    # A fault may leave nothing to compare a gradient with; that the tool itself fails is another matter.
+    assert [failed for failed in report.unchecked if "fault of this tool" in failed.why] == []
 
 
 @each_example

@@ -16,17 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_doctor.adjoints import as_target
-from backprop_doctor.case import Case
+from backprop_doctor.case import SHORT_EVENTS, SHORT_TURNS, Case
 from backprop_doctor.program import Event, Key, Trace
-from backprop_doctor.roles import Quantity
+from backprop_doctor.roles import Quantity, is_same
 
-__all__ = ["Accuracy", "examine_accuracy"]
+__all__ = ["Accuracy", "ArgMax", "argmaxes", "counter_names", "examine_accuracy", "loops_over"]
 
 Array = NDArray[np.float64]
 Right = Callable[[int], NDArray[np.bool_]]
-
-TURNS = 2
-EVENTS = 40_000
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,10 @@ class Accuracy:
     for an accuracy of 1 (1, 100, or the number of samples), None if it is no multiple of the accuracy;
     ``looked_at`` the number of samples that count; ``reported`` and ``recomputed`` are fractions for the
     unchanged program's first turn; ``trained_on`` tells that it scores the training step's own output and
-    that no other set is scored anywhere, even after training.
+    that no other set is scored anywhere, even after training.  ``wrong`` and ``half`` are its values when no
+    prediction is right and when those of the first half are; ``score`` tells it for any choice, and
+    ``predict`` runs with any labels in place of the true ones of a set of that size; ``traces`` are the runs
+    with all, half and none of the predictions right; ``sets`` the sizes of the sets that pass the network.
     """
 
     quantity: Quantity
@@ -51,6 +51,12 @@ class Accuracy:
     chain: tuple[Event, ...] = field(repr=False)
     trained_on: bool
     starts_low: bool
+    wrong: float | None
+    half: float | None
+    score: Callable[[Right], float | None] = field(repr=False)
+    predict: Callable[[Array], Trace | None] = field(repr=False)
+    traces: tuple[Trace, Trace, Trace] = field(repr=False)
+    sets: tuple[int, ...]
 
 
 def examine_accuracy(case: Case) -> Accuracy | None:
@@ -60,27 +66,47 @@ def examine_accuracy(case: Case) -> Accuracy | None:
         return None
     if not np.allclose(target.sum(axis=1 - axis), 1) or set(np.unique(target)) - {0.0, 1.0}:
         return None
-    short = case.run({}, turns={case.roles.training.loop: TURNS}, limit=EVENTS)
-    targets = _targets(case, short, target)
-    keys = [e.key for e in short.events if e.site == output.birth[0] and np.shape(e.value) in targets]
+    short = case.short
+    scores = [e for e in short.events if e.site == output.birth[0]]
+    scores += [a.operand for a in argmaxes(case, short) if _is_score(a.operand, short, scores)]
+    targets = _targets(case, short, target, {np.shape(e.value) for e in scores})
+    keys = [e.key for e in scores if np.shape(e.value) in targets]
+
+    # Predictions reach the metric themselves, not by what they do to the weights.
+    held = _held(case, short)
 
     def outcome(right: Right, keys: list[Key] = keys) -> Trace:
         def predict(value: Any) -> Any:
             known = targets.get(np.shape(value))
             return value if known is None else predictions(known, right(known.shape[axis]), axis)
 
-        return case.run(dict.fromkeys(keys, predict), turns={case.roles.training.loop: TURNS}, limit=EVENTS)
+        return case.run(
+            {**held, **dict.fromkeys(keys, predict)}, turns={case.roles.training.loop: SHORT_TURNS}, limit=SHORT_EVENTS
+        )
 
     def nudge(value: Any) -> Any:
         return value * (1 + 1e-9 * np.cos(np.arange(value.size).reshape(value.shape)))
 
-    perfect = outcome(lambda m: np.ones(m, bool))
-    none = outcome(lambda m: np.zeros(m, bool))
-    still = case.run(dict.fromkeys(keys, nudge), turns={case.roles.training.loop: TURNS}, limit=EVENTS)
-    candidates = _candidates(case, short, perfect, none, still)
+    perfect = outcome(_all)
+    none = outcome(_none)
+    still = case.run(
+        {**held, **dict.fromkeys(keys, nudge)}, turns={case.roles.training.loop: SHORT_TURNS}, limit=SHORT_EVENTS
+    )
+    half = outcome(lambda m: np.arange(m) < m // 2)
+    candidates = _candidates(case, short, (perfect, none, half), still)
     if not candidates:
         return None
-    half = outcome(lambda m: np.arange(m) < m // 2)
+
+    def predict_labels(labels: Array) -> Trace | None:
+        own = targets.get(labels.shape)
+        if own is None:
+            return None
+        targets[labels.shape] = labels
+        try:
+            return outcome(_all)
+        finally:
+            targets[labels.shape] = own
+
     counts = {known.shape[axis] for known in targets.values()}
 
     def unit_of(event: Event) -> tuple[float, int] | None:
@@ -93,7 +119,7 @@ def examine_accuracy(case: Case) -> Accuracy | None:
         return None
 
     right = [e for e in candidates if unit_of(e)]
-    shares = [e for e in right if (unit_of(e) or (0, 0))[0] in (1.0, 100.0)]
+    shares = [e for e in right if (unit_of(e) or (0, 0))[0] in (1.0, 100.0) and not isinstance(e.value, int)]
     zeros = [e for e in candidates if _number(none.value(e.key)) in (0.0, None) and (_number(e.value) or 0) > 0]
     # The figure shown is the last of its chain; a count on the way to it only counts if nothing follows.
     named = [e for e in shares if (case.program.sites[e.site].target or "").isidentifier()]
@@ -105,14 +131,14 @@ def examine_accuracy(case: Case) -> Accuracy | None:
     n = (
         known[1]
         if known
-        else _scored(short, keys, targets, lambda chosen: outcome(_all, chosen).value(event.key), top, axis)
+        else _scored(short, keys, targets, lambda right, chosen: outcome(right, chosen).value(event.key), top, axis)
     )
     later = [_number(e.value) or 0.0 for e in perfect.events if e.site == event.site and np.size(e.value) == 1]
     looked = n if known else _looked_at(outcome, event, top, n)
     shown = _number(short.value(event.key))
     unit = known[0] if known else 100.0 if top * n / max(looked, 1) > 1.5 else 1.0
     first = next((q for q in perfect.events if q.object == event.object), event)
-    only_training = outcome(lambda m: np.ones(m, bool), [output.birth]).value(event.key)
+    only_training = outcome(_all, [output.birth]).value(event.key)
     name = _name(case, perfect, event)
     return Accuracy(
         Quantity(first.object, first.key, first.index, name, case.program.sites[first.site].line, ()),
@@ -126,25 +152,87 @@ def examine_accuracy(case: Case) -> Accuracy | None:
         tuple(candidates),
         trained_on=_number(only_training) == top and len(targets) == 1,
         starts_low=_number(none.value(event.key)) == 0,
+        wrong=_number(none.value(event.key)),
+        half=_number(half.value(event.key)),
+        score=lambda right: _number(outcome(right).value(event.key)),
+        predict=predict_labels,
+        traces=(perfect, half, none),
+        sets=tuple(sorted(counts)),
     )
+
+
+@dataclass(frozen=True)
+class ArgMax:
+    """A call that tells where an array is largest: along which axes that fits, or in the whole of it (None)."""
+
+    event: Event
+    operand: Event
+    axes: tuple[int | None, ...]
+
+
+def argmaxes(case: Case, trace: Trace) -> list[ArgMax]:
+    """Calls of a run, from training on, whose result says where a two-dimensional array is largest."""
+    found: list[ArgMax] = []
+    latest: dict[int, Event] = {}
+    for event in trace.events[case.roles.training.start :]:
+        if event.object == -1:
+            continue
+        latest[event.site] = event
+        site = case.program.sites[event.site]
+        if site.kind != "call" or np.asarray(event.value).dtype.kind != "i":
+            continue
+        for operand in (latest[c] for c in site.children if c in latest):
+            if np.ndim(operand.value) != 2 or np.size(operand.value) <= np.size(event.value):
+                continue
+            axes = tuple(a for a in (0, 1, None) if is_same(np.argmax(operand.value, axis=a), _plain(event.value)))
+            if axes:
+                found.append(ArgMax(event, operand, axes))
+    return found
+
+
+def _plain(value: Any) -> Any:
+    array = np.asarray(value)
+    return array.reshape(-1) if array.size > 1 else array.reshape(())
+
+
+def _is_score(event: Event, trace: Trace, known: list[Event]) -> bool:
+    """Whether an array is computed after training began, is not one-hot, and is none of the scores known."""
+    array = np.asarray(event.value)
+    if array.dtype.kind != "f" or any(event.object == e.object for e in known):
+        return False
+    return bool(np.any((array != 0) & (array != 1)))
+
+
+def _held(case: Case, short: Trace) -> dict[Key, Callable[[Any], Any]]:
+    """Actions that give every update the value it had in the undisturbed run."""
+    sites = {key[0] for parameter in case.roles.parameters for key in parameter.updates}
+
+    def hold(before: Any) -> Callable[[Any], Any]:
+        return lambda value: np.array(before)
+
+    return {event.key: hold(event.value) for event in short.events if event.site in sites}
 
 
 def _all(samples: int) -> NDArray[np.bool_]:
     return np.ones(samples, bool)
 
 
+def _none(samples: int) -> NDArray[np.bool_]:
+    return np.zeros(samples, bool)
+
+
 def _scored(
     short: Trace,
     keys: list[Key],
     targets: dict[tuple[int, ...], Array],
-    value: Callable[[list[Key]], Any],
+    value: Callable[[Right, list[Key]], Any],
     top: float,
     axis: int,
 ) -> int:
     """Samples in the set that the metric is about: the one whose predictions alone make it perfect."""
     for shape, known in targets.items():
         chosen = [key for key in keys if np.shape(short.value(key)) == shape]
-        if chosen and _number(value(chosen)) == top:
+        if chosen and _number(value(_all, chosen)) == top and _number(value(_none, chosen)) != top:
             return int(known.shape[axis])
     return max(int(known.shape[axis]) for known in targets.values())
 
@@ -169,11 +257,10 @@ def predictions(target: Array, right: NDArray[np.bool_], axis: int) -> Array:
     return 0.01 + 0.9 * chosen
 
 
-def _targets(case: Case, trace: Trace, target: Array) -> dict[tuple[int, ...], Array]:
+def _targets(case: Case, trace: Trace, target: Array, wanted: set[tuple[int, ...]]) -> dict[tuple[int, ...], Array]:
     """Known labels by the shape of the output they belong to: the training ones, and others in sight."""
     axis = case.axes.output_samples or 0
     classes = target.shape[1 - axis]
-    wanted = {np.shape(e.value) for e in trace.events if case.roles.output and e.site == case.roles.output.birth[0]}
     found: dict[tuple[int, ...], Array] = {}
     if case.roles.step.loop == case.roles.training.loop:
         found[target.shape] = target
@@ -194,15 +281,16 @@ def _targets(case: Case, trace: Trace, target: Array) -> dict[tuple[int, ...], A
     return found
 
 
-def _candidates(case: Case, short: Trace, perfect: Trace, none: Trace, still: Trace) -> list[Event]:
+def _candidates(case: Case, short: Trace, outcomes: tuple[Trace, ...], still: Trace) -> list[Event]:
     """Numbers that differ between right and wrong predictions and not under tiny changes of the output."""
+    perfect = outcomes[0]
     start = next(e.index for e in perfect.events if e.object == -1 and e.site == case.roles.training.loop)
     found = []
     for event in perfect.events[start:]:
         if event.object == -1 or np.size(event.value) != 1 or np.asarray(event.value).dtype.kind == "b":
             continue
-        a, b = _number(event.value), _number(none.value(event.key))
-        if a == b or a is None or not np.isfinite(a):
+        a = _number(event.value)
+        if a is None or not np.isfinite(a) or all(_number(o.value(event.key)) == a for o in outcomes[1:]):
             continue
         before, after = _number(short.value(event.key)), _number(still.value(event.key))
         if before == after:

@@ -22,11 +22,15 @@ LARGE = 1e5
 
 @dataclass(frozen=True)
 class Blowup:
-    """The first event that is not finite when the weights ``pushed`` are very large."""
+    """The first event that is not finite when the weights ``pushed`` are very large.
+
+    ``underflow`` says that it came of 0 / 0: nothing was infinite before.
+    """
 
     pushed: Quantity
     event: Event
     output: str
+    underflow: bool
 
 
 def blowups(case: Case) -> Iterator[Blowup]:
@@ -45,5 +49,6 @@ def blowups(case: Case) -> Iterator[Blowup]:
         for event in events:
             value = trace.value(event.key)
             if value is not None and not np.all(np.isfinite(np.asarray(value, np.float64))):
-                yield Blowup(parameter, event, "NaN" if np.any(np.isnan(result)) else "infinite")
+                underflow = not np.any(np.isinf(np.asarray(value, np.float64)))
+                yield Blowup(parameter, event, "NaN" if np.any(np.isnan(result)) else "infinite", underflow)
                 break

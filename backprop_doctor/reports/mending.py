@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from backprop_doctor.reports.wording import count, percent, place, unchecked_sen
 __all__ = ["remaining", "render"]
 
 
-def render(file: FileReport, view: View, kept: Path | None = None) -> str:
+def render(file: FileReport, view: View, kept: Sequence[tuple[Path, str]] = ()) -> str:
     """Say what the fix of a program mends, how that was proved, what stays, and how to undo it."""
     if not file.ran:
         return "\n".join(f"{unchecked_sentence(file, unchecked)}" for unchecked in file.unchecked)
@@ -22,7 +23,8 @@ def render(file: FileReport, view: View, kept: Path | None = None) -> str:
     if not errors:
         return f"{file.path}: nothing to mend"
     left = _left(file)
-    lines = [f"{file.path}: {count(len(errors) - len(left), 'error')} mended{' in the file' if kept else ''}"]
+    written = "" if not kept else " in the file" if len(kept) == 1 else f" in {len(kept)} files"
+    lines = [f"{file.path}: {count(len(errors) - len(left), 'error')} mended{written}"]
     fix = file.fix
     if fix and fix.proof:
         lines += _indented(fix.proof, view)
@@ -40,8 +42,8 @@ def render(file: FileReport, view: View, kept: Path | None = None) -> str:
         lines += _indented(
             f"no verified fix: {place(finding.position)} {finding.code} {finding.name}: {finding.message}{advice}", view
         )
-    if kept:
-        lines += _indented(f"undo: mv {shlex.quote(str(kept))} {shlex.quote(file.path)}", view)
+    for old, path in kept:
+        lines += _indented(f"undo: mv {shlex.quote(str(old))} {shlex.quote(path)}", view)
     return "\n".join(clean(line) for line in lines)
 
 

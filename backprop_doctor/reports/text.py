@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator
 
-from backprop_doctor.records import Evidence, FileReport, Finding, Report, Role
+from backprop_doctor.records import Evidence, FileReport, Finding, Position, Report, Role
 from backprop_doctor.reports import chart
 from backprop_doctor.reports.layout import clean, crop, display_width, pad, wrap
 from backprop_doctor.reports.view import View
@@ -70,7 +70,7 @@ def _where(finding: Finding) -> tuple[str, int, int, int]:
 def _finding(finding: Finding, path: str, view: View, earlier: Finding | None) -> str:
     lines = _head(finding, view)
     if earlier:
-        lines += _labelled("seen", f"as at line {earlier.position.line}", view)
+        lines += _labelled("seen", f"as at {_line(earlier.position, finding.position)}", view)
         lines += _fix(finding, view) if finding.fix.summary != earlier.fix.summary else []
         return "\n".join(lines)
     lines += [*_labelled("seen", finding.message, view), *_evidence(finding.evidence, view)]
@@ -81,6 +81,14 @@ def _finding(finding: Finding, path: str, view: View, earlier: Finding | None) -
     lines += _fix(finding, view)
     lines.append(view.style(f"  {pad('again', INDENT - 2)}{view.again(path, finding)}", dim=True))
     return "\n".join(lines)
+
+
+def _line(position: Position, seen_from: Position) -> str:
+    """A line, with its file or cell where that is another than the one it is seen from."""
+    if position.path != seen_from.path:
+        return place(position)
+    cell = "" if position.cell == seen_from.cell else f"cell {position.cell}, "
+    return f"{cell}line {position.line}"
 
 
 def _head(finding: Finding, view: View) -> list[str]:
@@ -223,6 +231,7 @@ def _section(title: str, entries: list[str], view: View, **style: str) -> str:
 
 def _right(file: FileReport) -> Iterator[tuple[str, list[str]]]:
     wrong = {(v.path, v.cell, v.line) for v in file.lines if v.verdict != "right"}
+    several = len({(v.path, v.cell) for v in file.lines}) > 1
     for role in ROLES:
         targets: dict[tuple[str, int | None, int], list[str]] = {}
         for verdict in file.lines:
@@ -230,7 +239,7 @@ def _right(file: FileReport) -> Iterator[tuple[str, list[str]]]:
             if verdict.role == role and where not in wrong:
                 targets.setdefault(where, []).append(clean(verdict.target))
         if targets:
-            yield role, [f"{line} {' '.join(names)}" for (_, _, line), names in targets.items()]
+            yield role, list(_items(targets, several=several))
     if file.network:
         gradients = [
             f"{clean(p.name)} (factor {p.factor}, error {scientific(p.relative_error)})"
@@ -239,6 +248,19 @@ def _right(file: FileReport) -> Iterator[tuple[str, list[str]]]:
         ]
         if gradients:
             yield "gradients", gradients
+
+
+def _items(targets: dict[tuple[str, int | None, int], list[str]], *, several: bool) -> Iterator[str]:
+    """Lines with what they bind; where there are several files or cells, each is named once."""
+    before: tuple[str, int | None] | None = None
+    for (path, cell, line), names in targets.items():
+        home = "" if not several or before == (path, cell) else _home(path, cell)
+        before = path, cell
+        yield f"{home}{line} {' '.join(names)}"
+
+
+def _home(path: str, cell: int | None) -> str:
+    return f"{clean(path)}: " if cell is None else f"cell {cell}: "
 
 
 def wrap_items(items: Iterable[str], width: int) -> list[str]:
@@ -256,9 +278,11 @@ def wrap_items(items: Iterable[str], width: int) -> list[str]:
 def _accuracy(file: FileReport) -> Iterator[str]:
     metric = file.network.metric if file.network else None
     if metric and metric.reported is not None and metric.recomputed is not None:
+        elsewhere = metric.path not in ("", file.path)
+        where = f"{clean(metric.path)} " if elsewhere else f"cell {metric.cell}, " if metric.cell is not None else ""
         yield (
-            f"{metric.name} (line {metric.line}) is reported as {percent(metric.reported)} after the first epoch "
-            f"of this short run; recomputed from output and labels it is {percent(metric.recomputed)}"
+            f"{metric.name} ({where}line {metric.line}) is reported as {percent(metric.reported)} after the first "
+            f"epoch of this short run; recomputed from output and labels it is {percent(metric.recomputed)}"
         )
 
 

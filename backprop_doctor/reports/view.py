@@ -11,7 +11,7 @@ from typing import IO, Any
 import click
 
 from backprop_doctor.records import Finding
-from backprop_doctor.source import Source, read
+from backprop_doctor.source import Project, open_project
 
 __all__ = ["View"]
 
@@ -29,7 +29,8 @@ class View:
     findings: bool = True
     seed: int = 0
     call: str | None = None
-    sources: dict[str, Source | None] = field(default_factory=dict, repr=False)
+    arguments: str | None = None
+    sources: dict[str, Project | None] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, stream: IO[Any], **wishes: Any) -> View:
@@ -52,14 +53,13 @@ class View:
 
     def source_line(self, path: str, line: int, cell: int | None = None) -> str:
         """A line of the user's file as it stands there; empty when it cannot be read any more."""
-        if cell is not None:
-            return ""
         if path not in self.sources:
             try:
-                self.sources[path] = read(path)
+                self.sources[path] = open_project(path)
             except Exception:  # the report stands without its quotations
                 self.sources[path] = None
-        source = self.sources[path]
+        project = self.sources[path]
+        source = next((part for part in project.main if part.cell == cell), None) if project else None
         return source.line(line) if source else ""
 
     def again(self, path: str, finding: Finding) -> str:
@@ -67,6 +67,8 @@ class View:
         words = ["backprop-doctor", "check", path, "--select", finding.code]
         if self.call is not None:
             words += ["--call", self.call]
+        if self.arguments:
+            words += ["--args", self.arguments]
         if self.seed:
             words += ["--seed", str(self.seed)]
         return shlex.join(words)

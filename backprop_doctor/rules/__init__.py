@@ -3,6 +3,9 @@
 A rule module opens with a docstring ``BD102 softmax-over-samples: one sentence.``, which goes on as its
 page in ``explain``, and has ``SEVERITY`` and ``examine(case)``, which yields sightings.  What is known of
 the rules is read with `ast`, so that explaining one imports nothing heavy.
+
+Rules look at a program in the order of their codes.  One with ``LAST_RESORT = 1`` comes after all others, one
+with 2 after those; of what they see, only what no rule before them has explained is reported.
 """
 
 from __future__ import annotations

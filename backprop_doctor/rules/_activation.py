@@ -42,12 +42,17 @@ class Activation:
 
 def activations_after(case: Case, wrong: Adjoint) -> Iterator[Activation]:
     """Elementwise steps that start at the value a wrong adjoint belongs to."""
-    z = np.asarray(case.value(wrong.of), np.float64)
-    key = wrong.of.birth
+    return activations_of(case, wrong.of)
+
+
+def activations_of(case: Case, of: Quantity) -> Iterator[Activation]:
+    """Elementwise steps that start at a value of the forward pass."""
+    z = np.asarray(case.value(of), np.float64)
+    key = of.birth
     ones = case.measurement.along(key, np.ones(z.shape))
     some = case.measurement.tangents(key)[0]
     for candidate in case.judgement.forward:
-        if candidate.object not in case.roles.names or candidate.index <= wrong.of.index or candidate.shape != z.shape:
+        if candidate.object not in case.roles.names or candidate.index <= of.index or candidate.shape != z.shape:
             continue
         slope = ones.derivatives.get(candidate.birth)
         other = some.derivatives.get(candidate.birth)
@@ -57,7 +62,7 @@ def activations_after(case: Case, wrong: Adjoint) -> Iterator[Activation]:
         if not np.allclose(other, slope * some.direction, rtol=1e-4, atol=1e-7) or np.allclose(slope, 1):
             continue
         a = np.asarray(case.value(candidate), np.float64)
-        yield Activation(case, wrong.of, candidate, slope, _name(z, a, slope))
+        yield Activation(case, of, candidate, slope, _name(z, a, slope))
 
 
 def derivative_text(activation: Activation) -> str:
@@ -99,12 +104,17 @@ def _fits_with(case: Case, value: Quantity, of: Quantity, slope: Array) -> Fit:
     return best
 
 
-def upstream_derivatives(case: Case, value: Quantity, of: Quantity) -> Iterator[Array]:
-    """Numeric derivatives along the directions at ``of`` that an adjoint may be judged by."""
+def upstream_derivatives(
+    case: Case, value: Quantity, of: Quantity, apart: frozenset[int] = frozenset()
+) -> Iterator[Array]:
+    """Numeric derivatives along the directions at ``of`` that an adjoint may be judged by.
+
+    The objects ``apart`` are not trusted as adjoints of later values.
+    """
     tangents = case.measurement.tangents(of.birth)
     births = {q.birth: q for q in case.judgement.forward}
     for adjoint in case.judgement.backward:
-        if adjoint.index >= value.index or adjoint.object == value.object:
+        if adjoint.index >= value.index or adjoint.object == value.object or adjoint.object in apart:
             continue
         array = np.asarray(case.value(adjoint), np.float64)
         for key, through in births.items():

@@ -175,17 +175,17 @@ def _initialisation(case: Case, names: list[str]) -> tuple[ast.Assign, ast.For |
 
 def _move(case: Case, statement: ast.Assign, loop: ast.For | ast.While) -> tuple[Edit, ...]:
     """Take the line out and put it first into the loop body, in the body's indentation."""
-    text, own = case.source.line(statement.lineno).strip(), case.text(statement)
+    text, own = case.source_of(statement).line(statement.lineno).strip(), case.text(statement)
     alone = text.startswith(own) and text[len(own) :].strip()[:1] in ("", "#")
     if not alone or statement.lineno != statement.end_lineno:
         return ()
     body = loop.body[0]
-    indent = case.source.line(body.lineno)[: body.col_offset]
+    indent = case.source_of(body).line(body.lineno)[: body.col_offset]
     if indent.strip() or body.lineno == loop.lineno:
         return ()
-    whole = case.insertion(statement.lineno, 1, "").position
-    newline = "\r\n" if "\r\n" in case.source.text else "\n"
+    whole = case.insertion(statement.lineno, 1, "", statement).position
+    newline = "\r\n" if "\r\n" in case.source_of(body).text else "\n"
     return (
         Edit(replace(whole, end_line=statement.lineno + 1), ""),
-        case.insertion(body.lineno, 1, f"{indent}{text}{newline}"),
+        case.insertion(body.lineno, 1, f"{indent}{text}{newline}", body),
     )

@@ -119,11 +119,16 @@ References
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
+import numpy as np
+
+from backprop_doctor.adjoints import Adjoint
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.records import Evidence
-from backprop_doctor.rules._activation import activations_after, derivative_text
+from backprop_doctor.rules._activation import Activation, activations_after, derivative_text
+from backprop_doctor.rules._lines import Line, masks
 
 SEVERITY = "error"
 
@@ -133,12 +138,19 @@ def examine(case: Case) -> Iterator[Sighting]:
     for wrong in case.wrong_adjoints:
         for activation in activations_after(case, wrong):
             z, a, b = wrong.of, activation.output, wrong.value
-            if not activation.adjoint_of_output(b).right:
+            line = Line(case, wrong)
+            if not activation.adjoint_of_output(b).right or _is_another_fault(line, activation):
                 continue
+            if not line.fits(np.reshape(case.value(b), activation.slope.shape) * activation.slope).right:
+                continue
+            used = _used_instead(case, wrong)
+            if used is not None:
+                yield used
+                break
             formula = derivative_text(activation)
             node = case.home(b)
             end = case.source.position(node)
-            insertion = case.insertion(end.end_line, end.end_column, f" * {formula}")
+            insertion = case.insertion(end.end_line, end.end_column, f" * {formula}", node)
             yield Sighting(
                 node=node,
                 message=f"{b.name} is used as the gradient of {z.name}, and is the gradient of {a.name}: the "
@@ -159,3 +171,37 @@ def examine(case: Case) -> Iterator[Sighting]:
                 objects=(b.object,),
             )
             break
+
+
+def _used_instead(case: Case, wrong: Adjoint) -> Sighting | None:
+    """The value before the derivative is taken where the one after it is there, and right: its reader is blamed."""
+    claims = case.judgement.claims
+    right = [c.value for c in claims if c.right and c.of == wrong.of and c.value.object != wrong.value.object]
+    readers = [c for c in claims if c.upstream == wrong.value and c.through == wrong.of]
+    if not right or not readers:
+        return None
+    reader, name, other = readers[0].value, wrong.value.name, right[0].name
+    reads = [n for n in ast.walk(case.statement(reader)) if isinstance(n, ast.expr) and case.text(n) == name]
+    return Sighting(
+        node=reads[0] if reads else case.home(reader),
+        message=f"{reader.name} is made from {name}, which lacks the derivative of the activation; {other} has it",
+        label=f"not the gradient of {wrong.of.name}",
+        why=f"the gradient of {readers[0].of.name} takes the gradient of {wrong.of.name}, and that is {other}",
+        evidence=(
+            Evidence(f"{name} as gradient of {wrong.of.name}", f"error {wrong.fit.residual:.2g}", "below 1e-5"),
+            Evidence(f"{other} as gradient of {wrong.of.name}", "right", "right"),
+        ),
+        fix=other,
+        edits=(case.edit(reads[0], other),) if reads else (),
+        objects=(reader.object,),
+    )
+
+
+def _is_another_fault(line: Line, activation: Activation) -> bool:
+    """Whether a derivative stands there that is 1 everywhere, or the step that is left out is a dropout mask."""
+    case, shape = line.case, activation.slope.shape
+    dropped = any(np.shape(m.value) == shape and np.allclose(m.value, activation.slope) for m in case.once(masks))
+    return dropped or any(
+        not case.roles.on_labels[e.index] and np.shape(e.value) == shape and bool(np.all(case.value(e.key) == 1))
+        for e in line.reads
+    )

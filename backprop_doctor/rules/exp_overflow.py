@@ -127,7 +127,7 @@ def examine(case: Case) -> Iterator[Sighting]:
     seen: set[int] = set()
     for blowup in blowups(case):
         site = case.program.sites[blowup.event.site]
-        if id(site.statement) in seen:
+        if blowup.underflow or id(site.statement) in seen:
             continue
         seen.add(id(site.statement))
         yield Sighting(

@@ -112,7 +112,7 @@ def examine(case: Case) -> Iterator[Sighting]:
     output, target = case.roles.output, case.judgement.target
     if output is None or target is None or not case.judgement.losses:
         return
-    saturated = np.roll(np.asarray(target, np.float64), 1, axis=-1)
+    saturated = np.roll(np.asarray(target, np.float64), 1, axis=-1) if np.ndim(target) else np.asarray(target)
     if np.array_equal(saturated, target):
         saturated = 1.0 - target
     if set(np.unique(saturated)) - {0.0, 1.0}:

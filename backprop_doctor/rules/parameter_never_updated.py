@@ -165,7 +165,7 @@ def _update(case: Case, constant: Quantity, gradient: str) -> tuple[str, tuple[E
         other = case.gradient(parameter)
         statement = case.site(parameter.updates[-1]).statement
         position = case.source.position(statement)
-        line = case.source.whole_line(position.line)
+        line = case.source_of(statement).whole_line(position.line)
         if other is None or not other.value.name.isidentifier() or position.end_line != position.line:
             continue
         names = {parameter.name: constant.name, other.value.name: gradient}
@@ -176,7 +176,7 @@ def _update(case: Case, constant: Quantity, gradient: str) -> tuple[str, tuple[E
         text = "".join(names.get(piece, piece) for piece in pieces)
         ending = line[len(line.rstrip("\r\n")) :]
         indent = line[: len(line) - len(line.lstrip())]
-        return text, (case.insertion(position.line + 1, 1, f"{indent}{text}{ending}"),)
+        return text, (case.insertion(position.line + 1, 1, f"{indent}{text}{ending}", statement),)
     return "", ()
 
 

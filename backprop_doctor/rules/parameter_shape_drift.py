@@ -102,7 +102,7 @@ from backprop_doctor.case import Case, Sighting
 from backprop_doctor.records import Evidence
 
 SEVERITY = "error"
-LAST_RESORT = True
+LAST_RESORT = 1
 
 
 def examine(case: Case) -> Iterator[Sighting]:

@@ -103,6 +103,7 @@ from backprop_doctor.case import Case, Sighting
 from backprop_doctor.records import Evidence
 
 SEVERITY = "note"
+LAST_RESORT = 1
 
 
 def examine(case: Case) -> Iterator[Sighting]:
@@ -122,4 +123,5 @@ def examine(case: Case) -> Iterator[Sighting]:
         "place, the number shown is not the one minimised",
         label=f"the gradients descend {implied}",
         evidence=(Evidence("loss whose derivative fits every gradient", implied, declared.name),),
+        objects=(declared.object,),
     )

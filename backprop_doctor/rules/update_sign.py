@@ -166,10 +166,20 @@ def _slope(case: Case, parameter: Parameter) -> float | None:
         return None
     if case.chain(gradient)[-1].given == "declared" and not _is_cost(case):
         return None
-    value = aligned(case.live.value(gradient.value.birth), parameter.shape)
+    value = step if gradient.is_step else aligned(case.live.value(gradient.value.birth), parameter.shape)
     if value is None or not np.any(step) or not np.any(value):
         return None
-    return float(np.sign(total) * np.sum(step * value) / (np.linalg.norm(step) * np.linalg.norm(value)))
+    # Weight decay is no descent of the loss: what points along the parameter itself does not count.
+    own = np.asarray(case.live.value(parameter.birth), np.float64)
+    if parameter.shape and np.prod(parameter.shape) > 2:
+        step, value = _without(step, own), _without(value, own)
+    size = float(np.linalg.norm(step) * np.linalg.norm(value))
+    return float(np.sign(total) * np.sum(step * value) / size) if size else None
+
+
+def _without(array: Array, direction: Array) -> Array:
+    norm = float(np.sum(direction * direction))
+    return array - direction * (float(np.sum(array * direction)) / norm if norm else 0.0)
 
 
 def _is_cost(case: Case) -> bool:
@@ -194,6 +204,8 @@ def _step(case: Case, parameter: Parameter) -> Array | None:
 def _step_sign(case: Case, parameter: Parameter) -> int | None:
     """Sign of the step relative to the program's own gradient."""
     gradient, step = case.gradient(parameter), _step(case, parameter)
+    if gradient is not None and gradient.is_step:
+        return 1
     value = aligned(case.live.value(gradient.value.birth), parameter.shape) if gradient else None
     return None if value is None or step is None else int(np.sign(np.sum(step * value)))
 
@@ -215,10 +227,10 @@ def _flipped(node: ast.AST, case: Case) -> tuple[str, tuple[Edit, ...]]:
     else:
         return "change the sign", ()
     start = case.source.position(first)
-    line = case.source.line(start.end_line)
+    line = case.source_of(first).line(start.end_line)
     column = line.find(old, start.end_column - 1)
     if column < 0 or case.source.position(second).line != start.end_line:
         return "change the sign", ()
     new = "-" if old == "+" else "+"
-    where = case.insertion(start.end_line, column + 1, "").position
+    where = case.insertion(start.end_line, column + 1, "", first).position
     return f"{new} instead of {old}", (Edit(replace(where, end_column=column + 2), new),)

@@ -1,0 +1,170 @@
+"""BD803 learning-rate-scale: the steps are too long or too short for right gradients.
+
+What it does
+------------
+Warns of a loss that climbs, or hardly moves, though every gradient is right,
+and falls when the steps are made shorter or longer.
+
+Why it is wrong
+---------------
+A step of rate r along the gradient lowers the loss by about r * |g|^2 as long
+as r is below 2 over the largest curvature, and raises it above that. A
+gradient that is summed over N samples is N times their mean, so that a rate
+that fits the mean is N times too large. This rule speaks only if all
+gradients are right: a wrong divisor makes steps too long as well, and is no
+matter of the rate.
+
+Example (samples first)
+-----------------------
+A rate of 5 where 2 is the limit::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    area = rng.uniform(500, 2500, size=(80, 1))
+    price = 0.002 * area + 0.1 * rng.normal(size=(80, 1))
+    X = (area - area.mean()) / area.std()
+    w, b = np.zeros((1, 1)), np.zeros((1, 1))
+    for step in range(20):
+        error = X @ w + b - price
+        w = w - 5.0 * X.T @ error / len(X)
+        b = b - 5.0 * error.mean(axis=0, keepdims=True)
+        print(step, "mean squared error", np.mean(error**2))
+
+Use instead (samples first)
+---------------------------
+A rate of 0.1::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    area = rng.uniform(500, 2500, size=(80, 1))
+    price = 0.002 * area + 0.1 * rng.normal(size=(80, 1))
+    X = (area - area.mean()) / area.std()
+    w, b = np.zeros((1, 1)), np.zeros((1, 1))
+    for step in range(20):
+        error = X @ w + b - price
+        w = w - 0.1 * X.T @ error / len(X)
+        b = b - 0.1 * error.mean(axis=0, keepdims=True)
+        print(step, "mean squared error", np.mean(error**2))
+
+How it is detected
+------------------
+The program is trained for 20 steps. If the loss is half as high again, or no
+number, they are taken again with every step a tenth, a hundredth ... as long
+until it falls. If it would not fall by 5 % in all turns of the loop, they are
+taken again a hundred, a thousand ... times as long. The change of the weights
+in the first step against their size is shown beside it.
+
+Fix safety
+----------
+No edit is made: the rate is the author's to choose.
+
+Known limits
+------------
+- It is a warning. Losses of mini-batches scatter, and only those that leave
+  all bounds are reported.
+- Steps are scaled from outside; a program that changes its rate by itself is
+  judged by its first 20 steps.
+- If the inputs are above 10 in size, that is BD601.
+
+References
+----------
+- LeCun, Bottou, Orr and Mueller (1998), Efficient BackProp, in Neural
+  Networks: Tricks of the Trade, Springer, sections 4.7 and 5.
+- Goodfellow, Bengio and Courville (2016), Deep Learning, MIT Press, section
+  11.4.1: the learning rate.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import numpy as np
+
+from backprop_doctor.case import Case, Sighting
+from backprop_doctor.oracles.descent import Descent, descend
+from backprop_doctor.oracles.units import spread
+from backprop_doctor.records import Evidence
+
+SEVERITY = "warning"
+
+TURNS = 20
+SHORTER = (0.1, 0.01, 0.001, 0.0001)
+LONGER = (100.0, 1e3, 1e4, 1e5)
+LARGE_INPUT = 10.0
+IN_ALL = 0.05
+
+
+def examine(case: Case) -> Iterator[Sighting]:
+    """Right gradients, and a loss that climbs or stands still until the step is made shorter or longer."""
+    batch = case.trace.value(case.roles.batch.birth)
+    if not case.is_right or batch is None or np.abs(np.asarray(batch, np.float64)).max(initial=0) > LARGE_INPUT:
+        return
+    plain = descend(case, TURNS)
+    if plain is None:
+        return
+    if plain.climbed:
+        for pace in SHORTER:
+            shorter = descend(case, TURNS, pace=pace)
+            if shorter is not None and shorter.fell:
+                yield _sighting(case, plain, shorter, pace, "too large", "the loss climbs")
+                return
+    turns = _turns(case)
+    if turns is None or not plain.is_full_batch or not 0 <= plain.share_lost * turns / TURNS < IN_ALL:
+        return
+    for pace in LONGER:
+        longer = descend(case, TURNS, pace=pace)
+        if longer is not None and longer.fell and longer.share_lost > IN_ALL:
+            yield _sighting(case, plain, longer, pace, "too small", f"{turns} steps will hardly change the loss")
+            return
+
+
+def _sighting(case: Case, plain: Descent, other: Descent, pace: float, kind: str, seen: str) -> Sighting:
+    parameter = max(case.roles.parameters, key=lambda p: int(np.prod(p.shape, dtype=int)))
+    gradient = case.gradient(parameter)
+    factor = case.total_factor(gradient) if gradient is not None else None
+    ratio = _update_ratio(case)
+    rate = case.learning_rate
+    named = f"{rate[0]} = {rate[1]:g}" if rate else "the step"
+    summed = factor is not None and case.samples > 1 and abs(abs(factor) - 1) < 0.01
+    return Sighting(
+        node=case.site(parameter.updates[-1]).node,
+        message=f"{named} is {kind}: {seen}",
+        label=f"{named} is {kind}",
+        why=f"the gradients are right, and sums over {case.samples} samples: the step grows with their number"
+        if summed
+        else "the gradients are right; only their size times the rate does not fit",
+        evidence=(
+            Evidence(f"{plain.formula} before and after {TURNS} steps", _pair(plain), "falling"),
+            Evidence(f"the same with steps {pace:g} times as long", _pair(other), "falling"),
+            Evidence(f"first step of {parameter.name} against its size", f"{ratio:.2g}", "about 0.001 to 0.01"),
+        ),
+        fix=f"a rate about {pace:g} times as large",
+    )
+
+
+def _pair(descent: Descent) -> str:
+    return f"{descent.first:.3g}, {descent.losses[-1]:.3g}"
+
+
+def _update_ratio(case: Case) -> float:
+    parameter = max(case.roles.parameters, key=lambda p: int(np.prod(p.shape, dtype=int)))
+    before, after = case.trace.value(parameter.birth), case.trace.value(parameter.updates[-1])
+    if before is None or after is None or np.shape(before) != np.shape(after):
+        return float("nan")
+    return spread(np.asarray(after, np.float64) - before) / (spread(before) or 1.0)
+
+
+def _turns(case: Case) -> int | None:
+    """Turns of the training loop, where it runs over a range of known numbers."""
+    loop = case.program.sites[case.roles.step.loop].node
+    if case.roles.step.loop != case.roles.training.loop or not isinstance(loop, ast.For):
+        return None
+    call = loop.iter
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id != "range":
+        return None
+    numbers = [case.number(argument) for argument in call.args]
+    whole = [n for n in numbers if isinstance(n, int)]
+    return len(range(*whole)) if whole and len(whole) == len(numbers) else None

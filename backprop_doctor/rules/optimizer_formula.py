@@ -1,0 +1,231 @@
+"""BD408 optimizer-formula: the steps of momentum or Adam do not answer to gradients as they should.
+
+What it does
+------------
+Finds a velocity that works against the gradients it is made of, and an Adam
+whose correction for the start is the same at every step.
+
+Why it is wrong
+---------------
+Momentum remembers: v = beta v + g, W = W - rate v, all of the shape of W.
+After one gradient g and none from then on, the steps are -rate g (1, beta,
+beta**2, ...), all in one direction. With v = g - beta v they go back and
+forth.
+
+Adam divides its means by 1 - beta**t, at step t. For the same gradient
+again and again every step is then of length rate. Without the power t, step
+2 is (1 + beta1) / sqrt(1 + beta2) = 1.34 times step 1, and so on up to (1 -
+beta1)**-1 sqrt(1 - beta2), about a third.
+
+Example (samples first)
+-----------------------
+The velocity is subtracted from the gradient that it should add to::
+
+    import numpy as np
+
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(80, 6))
+    T = np.sin(X @ rng.normal(size=(6, 2)))
+    W, b = 0.5 * rng.normal(size=(6, 2)), np.zeros((1, 2))
+    vW, vb = np.zeros_like(W), np.zeros_like(b)
+    for step in range(30):
+        out = np.tanh(X @ W + b)
+        loss = 0.5 * np.sum((out - T) ** 2) / len(X)
+        d = (out - T) * (1 - out**2) / len(X)
+        gW = X.T @ d
+        gb = d.sum(axis=0, keepdims=True)
+        vW = gW - 0.9 * vW
+        vb = 0.9 * vb + gb
+        W = W - 0.05 * vW
+        b = b - 0.05 * vb
+        print(step, loss)
+
+Example (features first)
+------------------------
+The same, with samples in columns::
+
+    import numpy as np
+
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(6, 80))
+    T = np.sin(rng.normal(size=(2, 6)) @ X)
+    W, b = 0.5 * rng.normal(size=(2, 6)), np.zeros((2, 1))
+    vW, vb = np.zeros_like(W), np.zeros_like(b)
+    for step in range(30):
+        out = np.tanh(W @ X + b)
+        loss = 0.5 * np.sum((out - T) ** 2) / X.shape[1]
+        d = (out - T) * (1 - out**2) / X.shape[1]
+        gW = d @ X.T
+        gb = d.sum(axis=1, keepdims=True)
+        vW = gW - 0.9 * vW
+        vb = 0.9 * vb + gb
+        W = W - 0.05 * vW
+        b = b - 0.05 * vb
+        print(step, loss)
+
+Use instead (samples first)
+---------------------------
+The velocity is kept and the gradient added::
+
+    import numpy as np
+
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(80, 6))
+    T = np.sin(X @ rng.normal(size=(6, 2)))
+    W, b = 0.5 * rng.normal(size=(6, 2)), np.zeros((1, 2))
+    vW, vb = np.zeros_like(W), np.zeros_like(b)
+    for step in range(30):
+        out = np.tanh(X @ W + b)
+        loss = 0.5 * np.sum((out - T) ** 2) / len(X)
+        d = (out - T) * (1 - out**2) / len(X)
+        gW = X.T @ d
+        gb = d.sum(axis=0, keepdims=True)
+        vW = 0.9 * vW + gW
+        vb = 0.9 * vb + gb
+        W = W - 0.05 * vW
+        b = b - 0.05 * vb
+        print(step, loss)
+
+Use instead (features first)
+----------------------------
+The velocity is kept and the gradient added::
+
+    import numpy as np
+
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(6, 80))
+    T = np.sin(rng.normal(size=(2, 6)) @ X)
+    W, b = 0.5 * rng.normal(size=(2, 6)), np.zeros((2, 1))
+    vW, vb = np.zeros_like(W), np.zeros_like(b)
+    for step in range(30):
+        out = np.tanh(W @ X + b)
+        loss = 0.5 * np.sum((out - T) ** 2) / X.shape[1]
+        d = (out - T) * (1 - out**2) / X.shape[1]
+        gW = d @ X.T
+        gb = d.sum(axis=1, keepdims=True)
+        vW = 0.9 * vW + gW
+        vb = 0.9 * vb + gb
+        W = W - 0.05 * vW
+        b = b - 0.05 * vb
+        print(step, loss)
+
+How it is detected
+------------------
+Where an array of a parameter's shape is carried from one step to the next,
+the gradient of that parameter is replaced in three runs of five steps: by
+0, by one array once and then 0, and by the same array five times. Steps
+without a gradient are taken off. The second step of the second run must not
+be opposite to the first. If the first step of the third run has the same
+length in every entry, equal to a rate of the program, the later ones are
+compared with those of an Adam without the power.
+
+Fix safety
+----------
+No edit is proposed: the finding shows the line where the memory is made.
+
+Known limits
+------------
+- A factor that is only another scale, such as the rate taken twice, is a
+  choice as good as any, and not reported.
+- Schedules of the rate, Nesterov's form, RMSProp and AdaGrad pass.
+- Programs whose steps cannot be followed for five turns are not judged.
+
+References
+----------
+- Kingma and Ba (2015), Adam: a method for stochastic optimization, ICLR,
+  algorithm 1.
+- Goodfellow, Bengio and Courville (2016), Deep Learning, MIT Press, section
+  8.3: stochastic gradient descent and momentum.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from itertools import permutations
+
+import numpy as np
+
+from backprop_doctor.case import Case, Sighting
+from backprop_doctor.oracles.step_response import Response, memories, respond
+from backprop_doctor.program import Event
+from backprop_doctor.records import Evidence
+from backprop_doctor.roles import Parameter
+
+SEVERITY = "error"
+TOLERANCE = 1e-3
+
+
+def examine(case: Case) -> Iterator[Sighting]:
+    """Feed known gradients to each parameter that has a memory."""
+    blamed: set[ast.stmt] = set()
+    for parameter in case.roles.parameters:
+        kept = memories(case, parameter)
+        response = respond(case, parameter) if kept and np.prod(parameter.shape) > 1 else None
+        if response is None or not np.any(response.impulse[0]):
+            continue
+        found = _backwards(parameter, response) or _without_power(case, parameter, response)
+        statement = case.program.sites[kept[0].site].statement
+        if found is None or statement in blamed:
+            continue
+        blamed.add(statement)
+        message, why, evidence = found
+        bound = case.binding.get(kept[0].object)
+        yield Sighting(
+            node=_node(case, kept[0]) if bound is None else bound.statement,
+            message=message,
+            label="the steps do not add up",
+            why=why,
+            evidence=evidence,
+            objects=(kept[0].object,),
+        )
+
+
+def _node(case: Case, event: Event) -> ast.AST:
+    return case.program.sites[event.site].statement
+
+
+def _backwards(parameter: Parameter, response: Response) -> tuple[str, str, tuple[Evidence, ...]] | None:
+    """Whether the memory of one gradient moves the parameter back."""
+    first = response.impulse[0]
+    shares = [float(step @ first) / float(first @ first) for step in response.impulse]
+    aligned = np.allclose(response.impulse[1], shares[1] * first, rtol=1e-4, atol=1e-6 * np.abs(first).max())
+    if shares[1] > -1e-6 or not aligned:
+        return None
+    return (
+        f"the memory of a gradient moves {parameter.name} back: after one gradient and none from then on, the steps "
+        f"are 1, {', '.join(f'{s:.3g}' for s in shares[1:3])} times the first",
+        "a velocity keeps the direction of the gradients it is made of: 1, beta, beta**2 ...",
+        (Evidence("second step over the first, after one gradient", f"{shares[1]:.3g}", "0 or more"),),
+    )
+
+
+def _without_power(
+    case: Case, parameter: Parameter, response: Response
+) -> tuple[str, str, tuple[Evidence, ...]] | None:
+    """Whether the steps are those of Adam with 1 - beta in the place of 1 - beta**t."""
+    sizes = [np.abs(step) for step in response.constant]
+    length = float(sizes[0].mean())
+    numbers = _numbers(case)
+    if not length or np.ptp(sizes[0]) > TOLERANCE * length or not any(abs(length / n - 1) < TOLERANCE for n in numbers):
+        return None
+    ratios = [float(size.mean()) / length for size in sizes]
+    for beta1, beta2 in permutations([n for n in numbers if 0.5 <= n < 1], 2):
+        wanted = [sum(beta1**i for i in range(t)) / np.sqrt(sum(beta2**i for i in range(t))) for t in range(1, 5)]
+        if abs(wanted[1] - 1) > 0.01 and np.allclose(ratios[:4], wanted, rtol=TOLERANCE):
+            text = ", ".join(f"{r:.3g}" for r in ratios[:4])
+            return (
+                f"the correction of Adam for its start is the same at every step: with one gradient again and again "
+                f"the steps of {parameter.name} are {text} times the first",
+                "after t steps from 0 a mean is 1 - beta**t of what it stands for, and is divided by that",
+                (Evidence("steps over the first, for the same gradient", text, "1, 1, 1, 1"),),
+            )
+    return None
+
+
+def _numbers(case: Case) -> set[float]:
+    """Numbers between 0 and 1 that the step reads or that are written in it."""
+    seen = {e.value for e in case.step_events if isinstance(e.value, float) and 0 < e.value < 1}
+    statements = {case.program.sites[e.site].statement for e in case.step_events}
+    written = (n.value for s in statements for n in ast.walk(s) if isinstance(n, ast.Constant))
+    return seen | {n for n in written if isinstance(n, float) and 0 < n < 1}

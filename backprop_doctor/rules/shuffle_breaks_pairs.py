@@ -1,0 +1,195 @@
+"""BD602 shuffle-breaks-pairs: a shuffle separates inputs from their labels, or loses rows.
+
+What it does
+------------
+Finds a shuffle after which inputs meet the labels of other samples, or after
+which rows of an array are doubled and others lost.
+
+Why it is wrong
+---------------
+Sample i is the pair (x[i], y[i]). With two permutations p and q the program
+trains on (x[p[i]], y[q[i]]), which for p other than q is noise: the network
+can learn the shares of the classes and nothing else.
+
+random.shuffle of Python's library exchanges x[i] and x[j]. Rows of an array
+are views of its memory: after the first half of the exchange both are the
+same row, and the other is lost.
+
+Example (samples first)
+-----------------------
+X is shuffled and Y is not::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 6))
+    Y = np.eye(3)[(X @ rng.normal(size=(6, 3))).argmax(axis=1)]
+    rng.shuffle(X)
+    W1, b1 = rng.normal(size=(6, 5)) / np.sqrt(6), np.zeros((1, 5))
+    W2, b2 = rng.normal(size=(5, 3)) / np.sqrt(5), np.zeros((1, 3))
+    for step in range(15):
+        A1 = np.tanh(X @ W1 + b1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.mean(np.sum(Y * np.log(A2 + 1e-12), axis=1))
+        dZ2 = (A2 - Y) / len(X)
+        dZ1 = (dZ2 @ W2.T) * (1 - A1**2)
+        W2 = W2 - 0.5 * A1.T @ dZ2
+        b2 = b2 - 0.5 * dZ2.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * X.T @ dZ1
+        b1 = b1 - 0.5 * dZ1.sum(axis=0, keepdims=True)
+        print(step, loss)
+
+Use instead (samples first)
+---------------------------
+One permutation for both::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 6))
+    Y = np.eye(3)[(X @ rng.normal(size=(6, 3))).argmax(axis=1)]
+    order = rng.permutation(len(X))
+    X, Y = X[order], Y[order]
+    W1, b1 = rng.normal(size=(6, 5)) / np.sqrt(6), np.zeros((1, 5))
+    W2, b2 = rng.normal(size=(5, 3)) / np.sqrt(5), np.zeros((1, 3))
+    for step in range(15):
+        A1 = np.tanh(X @ W1 + b1)
+        Z2 = A1 @ W2 + b2
+        E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+        A2 = E / E.sum(axis=1, keepdims=True)
+        loss = -np.mean(np.sum(Y * np.log(A2 + 1e-12), axis=1))
+        dZ2 = (A2 - Y) / len(X)
+        dZ1 = (dZ2 @ W2.T) * (1 - A1**2)
+        W2 = W2 - 0.5 * A1.T @ dZ2
+        b2 = b2 - 0.5 * dZ2.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * X.T @ dZ1
+        b1 = b1 - 0.5 * dZ1.sum(axis=0, keepdims=True)
+        print(step, loss)
+
+How it is detected
+------------------
+If the program calls something that reorders, some samples are changed in the
+array that the inputs come from, and the same ones where the labels come from.
+In the first step the samples whose inputs have changed must be those whose
+labels have. Otherwise the shuffle without whose order they would be is
+blamed, or the last one before training. For doubled rows the rows before and
+after are compared.
+
+Fix safety
+----------
+random.shuffle of an array becomes np.random.shuffle. For pairs no edit is
+made. The changed program is examined again from another seed, and the fix is
+called verified only if the finding is gone and no error is new.
+
+Known limits
+------------
+- Where a mean over all samples carries every change to all of them and the
+  changed ones do not stand out, nothing is reported.
+- Only the samples of the first step are followed.
+- Labels that the program makes from the inputs are followed by their changes.
+
+References
+----------
+- NumPy reference, Generator.permutation and Generator.shuffle:
+  https://numpy.org/doc/stable/reference/random/generator.html
+- The Python library, random.shuffle:
+  https://docs.python.org/3/library/random.html#random.shuffle
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import numpy as np
+
+from backprop_doctor.case import Case, Sighting
+from backprop_doctor.oracles.pairing import Shuffle, follow, shuffles
+from backprop_doctor.program import Event
+from backprop_doctor.records import Edit, Evidence
+
+SEVERITY = "error"
+
+ENOUGH = 12
+
+
+def examine(case: Case) -> Iterator[Sighting]:
+    """Rows that a shuffle has doubled and lost, or samples that meet another sample's label."""
+    calls = shuffles(case)
+    if not calls:
+        return
+    doubled = _doubled(case, calls)
+    if doubled is not None:
+        yield doubled
+        return
+    pairing = follow(case)
+    if pairing is None or pairing.apart == 0:
+        return
+    call = _culprit(case, calls)
+    yield Sighting(
+        node=call,
+        message=f"{case.text(call)} separates inputs and labels: {pairing.apart} of {pairing.followed} samples "
+        "followed meet the label of another one",
+        label="one order for the inputs, another for the labels",
+        why="input i belongs to label i: one permutation has to be applied to both",
+        evidence=(
+            Evidence("samples that arrive with another sample's label", f"{pairing.apart} of {pairing.followed}", "0"),
+        ),
+        fix="draw one permutation and index both arrays with it",
+    )
+
+
+def _culprit(case: Case, calls: list[Shuffle]) -> ast.Call:
+    """The call without whose order the pairs stay together; else the last one before training."""
+    for call in reversed(calls):
+        if call.event is None:
+            continue
+        pairing = follow(case, {call.event.key: lambda value: np.arange(len(value))})
+        if pairing is not None and pairing.followed >= ENOUGH and pairing.apart == 0:
+            return call.node
+    before = [call for call in calls if not call.in_training]
+    return (before or calls)[-1].node
+
+
+def _doubled(case: Case, calls: list[Shuffle]) -> Sighting | None:
+    """An array whose rows, after a shuffle, are rows it had before, some twice and some no more."""
+    first: dict[int, Event] = {}
+    for event in case.trace.events[: case.roles.step.middle]:
+        if event.object == -1 or np.ndim(event.value) < 2 or case.program.sites[event.site].kind != "load":
+            continue
+        before = first.setdefault(event.storage, event)
+        if before.object == event.object or np.shape(before.value) != np.shape(event.value):
+            continue
+        old, new = _hashed(before.value), _hashed(event.value)
+        lost = len(set(old)) - len(set(new))
+        if lost <= 0 or not set(new) < set(old) or len(set(old)) < len(old) // 2:
+            continue
+        name = case.text(case.program.sites[before.site].node)
+        call = next((c.node for c in calls if any(case.text(a) == name for a in c.node.args)), calls[-1].node)
+        return Sighting(
+            node=call,
+            message=f"{case.text(call)} doubles rows of {name} and loses others: {lost} of {len(set(old))} are gone",
+            label="loses rows",
+            why="random.shuffle exchanges x[i] and x[j]; rows of an array are views, so that both become the same row",
+            evidence=(
+                Evidence(f"different rows of {name} before and after", f"{len(set(old))}, {len(set(new))}", "equal"),
+            ),
+            fix="np.random.shuffle, or a permutation of indices",
+            edits=_edits(case, call),
+        )
+    return None
+
+
+def _hashed(value: np.ndarray) -> list[bytes]:
+    return [row.tobytes() for row in np.ascontiguousarray(value)]
+
+
+def _edits(case: Case, call: ast.Call) -> tuple[Edit, ...]:
+    """The shuffle of numpy in place of the one for lists, where numpy goes by its usual name."""
+    imported = any(
+        isinstance(n, ast.Import) and any(a.name == "numpy" and a.asname == "np" for a in n.names)
+        for n in ast.walk(case.source.tree)
+    )
+    return (case.edit(call.func, "np.random.shuffle"),) if imported and case.text(call.func) == "random.shuffle" else ()

@@ -1,0 +1,354 @@
+"""Programs get their data from libraries, files and downloads that are not there: each usual way, to the end."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import networks
+import pytest
+
+NETWORK = """\
+H = 12
+W1 = np.random.randn(X.shape[1], H) * 0.1
+b1 = np.zeros((1, H))
+W2 = np.random.randn(H, Y.shape[1]) * 0.1
+b2 = np.zeros((1, Y.shape[1]))
+for epoch in range(20):
+    A1 = np.tanh(X @ W1 + b1)
+    Z2 = A1 @ W2 + b2
+    E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))
+    A2 = E / E.sum(axis=1, keepdims=True)
+    loss = -np.mean(np.sum(Y * np.log(A2 + 1e-12), axis=1))
+    dZ2 = (A2 - Y) / len(X)
+    dW2 = A1.T @ dZ2
+    db2 = dZ2.sum(axis=0, keepdims=True)
+    dZ1 = (dZ2 @ W2.T) * (1 - A1 ** 2)
+    dW1 = X.T @ dZ1
+    db1 = dZ1.sum(axis=0, keepdims=True)
+    W1 = W1 - 0.3 * dW1
+    b1 = b1 - 0.3 * db1
+    W2 = W2 - 0.3 * dW2
+    b2 = b2 - 0.3 * db2
+"""
+
+WAYS = {
+    "kaggle_transposed": """\
+import pandas as pd
+data = pd.read_csv('../input/digit-recognizer/train.csv')
+data = np.array(data)
+m, n = data.shape
+np.random.shuffle(data)
+data_dev = data[0:50].T
+Y_dev = data_dev[0]
+X_dev = data_dev[1:n] / 255.
+X = X_dev.T
+Y = np.eye(10)[Y_dev]
+""",
+    "kaggle_drop": """\
+import pandas as pd
+train = pd.read_csv('train.csv')
+Y = np.eye(10)[train['label'].values]
+X = train.drop('label', axis=1).values / 255
+""",
+    "kaggle_dummies": """\
+import pandas as pd
+train = pd.read_csv('train.csv')
+test = pd.read_csv('test.csv')
+print(train.shape, train.head(), train.describe())
+y = train.label
+X = train.drop(columns=['label']).to_numpy() / 255.0
+Y = pd.get_dummies(y).values
+""",
+    "kaggle_positions": """\
+import pandas as pd
+df = pd.read_csv('mnist_train.csv', header=None)
+X = df.iloc[:, 1:].values / 255
+y = df.iloc[:, 0].values
+Y = np.zeros((y.size, y.max() + 1)); Y[np.arange(y.size), y] = 1
+""",
+    "kaggle_pop": """\
+import pandas as pd
+df = pd.read_csv('train.csv')
+y = df.pop('label')
+X = df.values.astype('float32') / 255
+Y = np.eye(10)[y.to_numpy()]
+""",
+    "kaggle_mask": """\
+import pandas as pd
+df = pd.read_csv('train.csv')
+X = df.loc[:, df.columns != 'label'].values / 255
+Y = np.eye(10)[df['label']]
+""",
+    "kaggle_shuffled": """\
+import pandas as pd
+df = pd.read_csv('train.csv').sample(frac=1).reset_index(drop=True)
+X = df[df.columns[1:]].values / 255
+Y = np.eye(10)[df['label'].astype(int)]
+""",
+    "moons": """\
+from sklearn.datasets import make_moons
+X, y = make_moons(n_samples=200, noise=0.2, random_state=0)
+Y = np.eye(2)[y]
+""",
+    "moons_by_module": """\
+import sklearn.datasets
+import sklearn.linear_model
+X, y = sklearn.datasets.make_moons(200, noise=0.20)
+Y = np.eye(2)[y]
+""",
+    "circles": """\
+from sklearn import datasets
+X, y = datasets.make_circles(n_samples=200, factor=0.5, noise=0.1)
+Y = np.eye(2)[y]
+""",
+    "blobs": """\
+from sklearn.datasets import make_blobs
+X, y = make_blobs(n_samples=120, centers=3, n_features=2, random_state=1)
+Y = np.eye(3)[y]
+""",
+    "digits": """\
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+d = load_digits()
+X, Xt, y, yt = train_test_split(d.data / 16, d.target, test_size=0.2, random_state=1)
+Y = np.eye(10)[y]
+""",
+    "iris": """\
+from sklearn.datasets import load_iris
+from sklearn.preprocessing import StandardScaler, OneHotEncoder
+iris = load_iris()
+X = StandardScaler().fit_transform(iris.data)
+Y = OneHotEncoder(sparse_output=False).fit_transform(iris['target'].reshape(-1, 1))
+""",
+    "breast_cancer": """\
+from sklearn.datasets import load_breast_cancer
+from sklearn.preprocessing import StandardScaler, LabelBinarizer
+X, y = load_breast_cancer(return_X_y=True)
+X = StandardScaler().fit(X).transform(X)
+Y = np.eye(2)[y]
+""",
+    "openml_arrays": """\
+from sklearn.datasets import fetch_openml
+from sklearn.utils import shuffle
+from sklearn.metrics import accuracy_score
+X, y = fetch_openml('mnist_784', version=1, return_X_y=True, as_frame=False)
+X, y = shuffle(X / 255, y.astype(int))
+Y = np.eye(10)[y]
+""",
+    "openml_frames": """\
+from sklearn.datasets import fetch_openml
+mnist = fetch_openml('mnist_784')
+X = np.array(mnist.data) / 255
+Y = np.eye(10)[mnist['target'].astype(int)]
+""",
+    "nnfs": """\
+import nnfs
+from nnfs.datasets import spiral_data
+nnfs.init()
+X, y = spiral_data(samples=50, classes=3)
+Y = np.eye(3)[y]
+""",
+    "keras_np_utils": """\
+from keras.datasets import mnist
+from keras.utils import np_utils, to_categorical
+(x, y), (u, v) = mnist.load_data()
+X = x.reshape(x.shape[0], 28 * 28).astype('float32') / 255
+Y = np_utils.to_categorical(y)
+""",
+    "keras_with_layers": """\
+from keras.datasets import mnist
+from keras.utils import to_categorical
+from keras.models import Sequential
+from keras.layers import Dense
+from tensorflow import keras
+(x, y), (u, v) = mnist.load_data()
+X = x.reshape(x.shape[0], 28 * 28).astype('float32') / 255
+Y = to_categorical(y, 10)
+""",
+    "tensorflow": """\
+import tensorflow as tf
+(x, y), _ = tf.keras.datasets.mnist.load_data()
+X = x.reshape(-1, 784) / 255.0
+Y = tf.keras.utils.to_categorical(y, 10)
+""",
+    "tensorflow_one_hot": """\
+import tensorflow as tf
+(x, y), _ = tf.keras.datasets.mnist.load_data()
+X = x.reshape(-1, 784) / 255.0
+Y = tf.one_hot(y, 10).numpy()
+""",
+    "pickle": """\
+import pickle, gzip
+with gzip.open('../data/mnist.pkl.gz', 'rb') as f:
+    train, val, test = pickle.load(f, encoding='latin1')
+X = train[0]
+Y = np.eye(10)[train[1]]
+""",
+    "pickle_of_python_2": """\
+import cPickle, gzip
+f = gzip.open('mnist.pkl.gz', 'rb')
+train, val, test = cPickle.load(f)
+f.close()
+X = train[0]
+Y = np.eye(10)[train[1]]
+""",
+    "pickle_in_c": """\
+import gzip
+import _pickle as cPickle
+f = gzip.open('mnist.pkl.gz', 'rb')
+train, val, test = cPickle.load(f, encoding='latin1')
+f.close()
+X = train[0]
+Y = np.eye(10)[train[1]]
+""",
+    "download": """\
+import urllib.request, gzip, os
+url = 'http://yann.lecun.com/exdb/mnist/'
+for f in ('train-images-idx3-ubyte.gz', 'train-labels-idx1-ubyte.gz'):
+    if not os.path.exists(f):
+        urllib.request.urlretrieve(url + f, f)
+with gzip.open('train-images-idx3-ubyte.gz') as f:
+    X = np.frombuffer(f.read(), np.uint8, offset=16).reshape(-1, 784) / 255
+with gzip.open('train-labels-idx1-ubyte.gz') as f:
+    Y = np.eye(10)[np.frombuffer(f.read(), np.uint8, offset=8)]
+""",
+    "requests": """\
+import requests, gzip, os, hashlib
+def fetch(url):
+    fp = os.path.join('/tmp', hashlib.md5(url.encode('utf-8')).hexdigest())
+    if os.path.isfile(fp):
+        with open(fp, 'rb') as f: data = f.read()
+    else:
+        with open(fp, 'wb') as f:
+            data = requests.get(url).content
+            f.write(data)
+    return np.frombuffer(gzip.decompress(data), dtype=np.uint8).copy()
+X = fetch('http://yann.lecun.com/exdb/mnist/train-images-idx3-ubyte.gz')[0x10:].reshape((-1, 784)) / 255
+Y = np.eye(10)[fetch('http://yann.lecun.com/exdb/mnist/train-labels-idx1-ubyte.gz')[8:]]
+""",
+    "idx_files": """\
+import struct
+with open('data/train-images.idx3-ubyte', 'rb') as f:
+    magic, n, r, c = struct.unpack('>IIII', f.read(16))
+    X = np.fromfile(f, dtype=np.uint8).reshape(n, r * c) / 255
+with open('data/train-labels.idx1-ubyte', 'rb') as f:
+    struct.unpack('>II', f.read(8))
+    Y = np.eye(10)[np.fromfile(f, dtype=np.uint8)]
+""",
+    "torchvision": """\
+from torchvision import datasets, transforms
+t = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
+d = datasets.MNIST('./data', train=True, download=True, transform=t)
+X = d.data.numpy().reshape(-1, 784) / 255
+Y = np.eye(10)[d.targets.numpy()]
+""",
+    "mnist_package": """\
+import mnist
+X = mnist.train_images().reshape(-1, 784) / 255
+Y = np.eye(10)[mnist.train_labels()]
+""",
+    "python_mnist": """\
+from mnist import MNIST
+m = MNIST('./data')
+x, y = m.load_training()
+X = np.array(x) / 255
+Y = np.eye(10)[np.array(y)]
+""",
+    "hugging_face": """\
+from datasets import load_dataset
+d = load_dataset('mnist')
+X = np.array([np.array(i['image']) for i in d['train']]).reshape(-1, 784) / 255
+Y = np.eye(10)[np.array([i['label'] for i in d['train']])]
+""",
+    "hugging_face_split": """\
+from datasets import load_dataset
+d = load_dataset('ylecun/mnist', split='train')
+X = np.stack([np.asarray(i) for i in d['image']]).reshape(-1, 784) / 255
+Y = np.eye(10)[d['label']]
+""",
+    "removed_numpy_names": """\
+from keras.datasets import mnist
+(x, y), _ = mnist.load_data()
+X = x.reshape(-1, 784).astype(np.float) / 255
+Y = np.eye(10)[y.astype(np.int)]
+""",
+    "npz": """\
+with np.load('mnist.npz') as f:
+    X, y = f['x_train'].reshape(-1, 784) / 255, f['y_train']
+Y = np.eye(10)[y]
+""",
+    "notebook_shell": """\
+from keras.datasets import mnist
+get_ipython().run_line_magic('matplotlib', 'inline')
+(x, y), _ = mnist.load_data()
+X = x.reshape(-1, 784) / 255
+Y = np.eye(10)[y]
+display(X[:3])
+""",
+    "mldata": """\
+from sklearn.datasets import fetch_mldata
+m = fetch_mldata('MNIST original')
+X = m.data / 255
+Y = np.eye(10)[m.target.astype(int)]
+""",
+    "tensorflow_datasets": """\
+import tensorflow_datasets as tfds
+d = tfds.as_numpy(tfds.load('mnist', split='train', batch_size=-1))
+X = d['image'].reshape(-1, 784) / 255
+Y = np.eye(10)[d['label']]
+""",
+    "text_table": """\
+d = np.loadtxt('mnist_train.csv', delimiter=',')
+X = d[:, 1:] / 255
+Y = np.eye(10)[d[:, 0].astype(int)]
+""",
+    "csv_module": """\
+import csv
+with open('mnist_train.csv') as f:
+    rows = list(csv.reader(f))
+d = np.array(rows[1:], dtype=float)
+X = d[:, 1:] / 255
+Y = np.eye(10)[d[:, 0].astype(int)]
+""",
+    "matlab": """\
+from scipy.io import loadmat
+d = loadmat('ex4data1.mat')
+X = d['X']
+Y = np.eye(10)[d['y'].ravel() - 1]
+""",
+    "idx2numpy": """\
+import idx2numpy
+X = idx2numpy.convert_from_file('train-images.idx3-ubyte').reshape(-1, 784) / 255
+Y = np.eye(10)[idx2numpy.convert_from_file('train-labels.idx1-ubyte')]
+""",
+}
+
+
+@pytest.mark.parametrize("way", sorted(WAYS))
+def test_data_that_is_not_there_is_stood_in_for(way: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    path.write_text(f"import numpy as np\n{WAYS[way]}{NETWORK}")
+    report = networks.diagnosed(path)
+    assert report.verdict == "healthy"
+    assert report.network is not None
+    assert [p.verdict for p in report.network.parameters] == ["right"] * 4
+    assert os.listdir(tmp_path) == ["net.py"]
+
+
+def test_what_was_stood_in_for_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    path.write_text(f"import numpy as np\n{WAYS['removed_numpy_names']}{NETWORK}")
+    remarks = " ".join(networks.diagnosed(path).remarks)
+    assert "was answered with the packaged MNIST" in remarks
+    if not hasattr(__import__("numpy"), "float"):
+        assert "np.float was removed from numpy: it was answered with what it stood for, float" in remarks
+
+
+def test_a_program_named_like_the_library_it_imports_is_told_so(tmp_path: Path) -> None:
+    from backprop_doctor.errors import ProgramError
+
+    path = tmp_path / "wget.py"
+    path.write_text("import wget\nwget.download('https://example.com')\n")
+    with pytest.raises(ProgramError, match="its file must have another name"):
+        networks.diagnosed(path)
