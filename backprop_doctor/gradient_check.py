@@ -112,6 +112,8 @@ class _Check:
         self.limit, self.sizes, self.seed = limit, sizes, seed
         self.in_memory: frozenset[int] = frozenset()
         self.randomness = randomness
+        self.call = _caller(loss)
+        self.random = True
         self.remarks: list[str] = []
 
     def run(self) -> GradientReport:
@@ -187,6 +189,7 @@ class _Check:
             )
         other, _ = self._result(point, frozen=False)
         if abs(other - value) <= ROUNDING * np.finfo(np.float64).eps * max(abs(value), abs(other)):
+            self.random = False
             return ""
         if not self._computes_gradients:
             return (
@@ -217,9 +220,9 @@ class _Check:
         """The gradient that is claimed for each parameter, or None."""
         given = self.grads
         if callable(given):
-            argument = self.places.fill(_copies(point), self.in_memory)
+            argument = self.places.fill(point, self.in_memory)
             self.randomness.rewind()
-            given = _called(given, argument)
+            given = _caller(given)(argument)
         elif given is None:
             given = returned
         if given is None:
@@ -241,10 +244,10 @@ class _Check:
 
     def _result(self, values: list[Array], *, frozen: bool = True) -> tuple[float, Any]:
         """The loss, and what it returns beside it."""
-        argument = self.places.fill(_copies(values), self.in_memory)
-        if frozen:
+        argument = self.places.fill(values, self.in_memory)
+        if frozen and self.random:
             self.randomness.rewind()
-        result = _called(self.loss, argument)
+        result = self.call(argument)
         if isinstance(result, (tuple, list)) and len(result) >= 2:
             return _number(result[0]), result[1]
         return _number(result), None
@@ -355,16 +358,15 @@ def _contains(name: str, part: str) -> bool:
     return bool(found) and not (after[:1].isalnum() or (before[-1:].isdigit()))
 
 
-def _called(function: Callable[..., Any], argument: Any) -> Any:
+def _caller(function: Callable[..., Any]) -> Callable[[Any], Any]:
+    """The function as one of the structure, which those without arguments read by themselves."""
     try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return function(argument)
-    try:
-        signature.bind(argument)
+        inspect.signature(function).bind(None)
     except TypeError:
-        return function()
-    return function(argument)
+        return lambda argument: function()
+    except ValueError:  # no signature is known
+        pass
+    return function
 
 
 def _argument_name(function: Callable[..., Any]) -> str:
@@ -372,10 +374,6 @@ def _argument_name(function: Callable[..., Any]) -> str:
         return next(iter(inspect.signature(function).parameters), "params")
     except (TypeError, ValueError):
         return "params"
-
-
-def _copies(values: list[Array]) -> list[Array]:
-    return [np.array(value) for value in values]
 
 
 def _number(value: Any) -> float:

@@ -19,7 +19,7 @@ from wrong_gradients import DTYPES, SCALES, WRONG, Network, Parameters
 from backprop_doctor import UsageError, gradcheck
 from backprop_doctor.slopes import Function, Numeric
 
-RIGHT_SEEDS = range(40)
+RIGHT_SEEDS = range(27)
 
 
 def squares(x: Any) -> Any:
