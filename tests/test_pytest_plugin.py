@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 from importlib import metadata
@@ -14,10 +16,16 @@ from xml.etree import ElementTree as xml
 import handmade
 import pytest
 
+import backprop_doctor
 from backprop_doctor import checking, pytest_programs
 from backprop_doctor.records import FileReport, Metric, Network, ParameterVerdict, Unchecked
 
 pytest_plugins = ["pytester"]
+
+# What an inner run is the first to import is forgotten after it, and numpy cannot be imported twice.
+for _module in pkgutil.walk_packages(backprop_doctor.__path__, "backprop_doctor."):
+    if not _module.name.endswith("__main__"):
+        importlib.import_module(_module.name)
 
 PACKAGE = Path(pytest_programs.__file__).parent
 NETWORK = PACKAGE.parent / "fixtures" / "networks" / "thread_question.py"
