@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from backprop_doctor.checking import check
+    from backprop_doctor.checks import Check, Checkup
     from backprop_doctor.errors import CannotCheckError, DoctorError, UsageError
+    from backprop_doctor.gradient_check import gradcheck
+    from backprop_doctor.gradient_report import Entry, GradientReport, GradientVerdict
+    from backprop_doctor.layer_check import check_layer
     from backprop_doctor.records import (
         Evidence,
         FileReport,
@@ -21,16 +25,23 @@ if TYPE_CHECKING:
         Position,
         Report,
     )
+    from backprop_doctor.tracing import Chart, trace
 
     __version__: str
 
 __all__ = [
     "CannotCheckError",
+    "Chart",
+    "Check",
+    "Checkup",
     "DoctorError",
+    "Entry",
     "Evidence",
     "FileReport",
     "Finding",
     "Fix",
+    "GradientReport",
+    "GradientVerdict",
     "LineVerdict",
     "Network",
     "ParameterVerdict",
@@ -39,7 +50,23 @@ __all__ = [
     "UsageError",
     "__version__",
     "check",
+    "check_layer",
+    "gradcheck",
+    "trace",
 ]
+
+_HOMES = {
+    "Chart": "tracing",
+    "Check": "checks",
+    "Checkup": "checks",
+    "Entry": "gradient_report",
+    "GradientReport": "gradient_report",
+    "GradientVerdict": "gradient_report",
+    "check": "checking",
+    "check_layer": "layer_check",
+    "gradcheck": "gradient_check",
+    "trace": "tracing",
+}
 
 
 def __getattr__(name: str) -> object:
@@ -50,7 +77,7 @@ def __getattr__(name: str) -> object:
     if name == "__version__":
         value: object = _version()
     else:
-        home = "checking" if name == "check" else "errors" if name.endswith("Error") else "records"
+        home = _HOMES.get(name) or ("errors" if name.endswith("Error") else "records")
         value = getattr(import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value

@@ -12,7 +12,7 @@ from backprop_doctor.reports.view import View
 from backprop_doctor.reports.wording import count, percent, place, scientific, unchecked_sentence
 from backprop_doctor.serialise import summarise
 
-__all__ = ["render"]
+__all__ = ["render", "render_findings"]
 
 INDENT = 9  # "  seen   "
 PROSE_WIDTH = 110  # longer lines are hard to read, however wide the terminal
@@ -26,6 +26,15 @@ def render(report: Report, view: View) -> str:
     if len(report.files) > 1:
         blocks.append(_summary(report, view))
     return "\n\n".join(blocks)
+
+
+def render_findings(findings: Iterable[Finding], path: str, view: View) -> Iterator[str]:
+    """Findings in a program, each with its source line; what several lines have in common is said at the first."""
+    said: dict[tuple[object, ...], Finding] = {}
+    for finding in findings:
+        common = (finding.code, finding.message, finding.why, finding.evidence)
+        yield _finding(finding, path, view, said.get(common))
+        said.setdefault(common, finding)
 
 
 def _file(file: FileReport, view: View, *, alone: bool) -> Iterator[str]:
@@ -46,14 +55,11 @@ def _prose(view: View) -> int:
 
 
 def _findings(file: FileReport, view: View) -> Iterator[str]:
-    """Errors, then warnings; what several lines have in common is said at the first of them."""
-    said: dict[tuple[object, ...], Finding] = {}
-    for severity in ("error", "warning"):
-        for finding in sorted(file.findings, key=_where):
-            if finding.severity == severity:
-                common = (finding.code, finding.message, finding.why, finding.evidence)
-                yield _finding(finding, file.path, view, said.get(common))
-                said.setdefault(common, finding)
+    """Errors, then warnings."""
+    wanted = [
+        f for severity in ("error", "warning") for f in sorted(file.findings, key=_where) if f.severity == severity
+    ]
+    yield from render_findings(wanted, file.path, view)
 
 
 def _where(finding: Finding) -> tuple[str, int, int, int]:
