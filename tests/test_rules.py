@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import networks
@@ -13,6 +15,14 @@ from backprop_doctor import rules
 FOLDER = networks.FOLDER.parent / "rules"
 FOLDERS = sorted(path for path in FOLDER.iterdir() if path.is_dir())
 PROGRAMS = [path for folder in FOLDERS for path in sorted(folder.glob("*.py"))]
+
+
+@pytest.fixture(autouse=True)
+def numpy_may_warn() -> Iterator[None]:
+    """A check lets numpy warn: values that overflow are what some fixtures are about."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def name(path: Path) -> str:

@@ -87,25 +87,34 @@ def _follow(case: Case, inputs: _Origin, labels: _Origin, more: Mapping[Key, Act
 
 
 def _sources(case: Case) -> tuple[_Origin, _Origin] | None:
-    """The earliest arrays of one length that the inputs and the labels of the first step come from."""
+    """The earliest arrays of one length that the inputs and the labels of the first step come from.
+
+    They are the same where one array decides both.  Later arrays may lie in another order, so that none of
+    them will do where an earlier one leaves open what hangs on it.
+    """
     seen: set[int] = set()
     arrays: list[Event] = []
     for event in case.trace.events[: case.roles.step.start]:
         if event.object != -1 and event.object not in seen and np.ndim(event.value) >= 1 and np.size(event.value) > 3:
             seen.add(event.object)
             arrays.append(event)
-    tables = [e for e in arrays if np.ndim(e.value) >= 2][:CANDIDATES]
-    inputs = next((o for e in tables for o in _origins(case, e) if _moves(case, o)[0]), None)
+    inputs: _Origin | None = None
+    for event in [e for e in arrays if np.ndim(e.value) >= 2][:CANDIDATES]:
+        found = [(origin, _moves(case, origin)) for origin in _origins(case, event)]
+        if any(moved is None for _, moved in found):
+            return None
+        inputs = next((origin for origin, moved in found if moved and moved[0]), None)
+        if inputs is not None:
+            break
     if inputs is None:
         return None
-    others = [e for e in arrays if inputs.samples in np.shape(e.value) and e.index != inputs.event.index]
-    for event in others[:CANDIDATES]:
+    for event in [e for e in arrays if inputs.samples in np.shape(e.value)][:CANDIDATES]:
         labels = _Origin(event, np.shape(event.value).index(inputs.samples))
-        by_inputs, by_labels = _moves(case, labels)
-        if by_labels and not by_inputs:
-            # Labels made from the inputs follow these by themselves.
-            trace = case.run(inputs.changing(np.arange(inputs.samples)), last=event.index)
-            return inputs, labels if is_same(trace.value(event.key), event.value) else inputs
+        moved = _moves(case, labels)
+        if moved is None:
+            return None
+        if moved[1]:
+            return (labels, labels) if moved[0] else (inputs, labels)
     return None
 
 
@@ -116,11 +125,14 @@ def _origins(case: Case, event: Event) -> Iterator[_Origin]:
             yield _Origin(event, axis)
 
 
-def _moves(case: Case, origin: _Origin) -> tuple[bool, bool]:
-    """Whether a change of half of a source's samples changes some of the inputs, and of the labels, of the step."""
+def _moves(case: Case, origin: _Origin) -> tuple[bool, bool] | None:
+    """Whether a change of half of a source's samples changes some of the inputs, and of the labels, of the step.
+
+    None where every sample changes: then it cannot be told which belongs to which.
+    """
     moved = arrivals(case, origin.changing(np.arange(0, origin.samples, 2)), {})
     if moved is None:
-        return False, False
+        return None
     partly = case.samples == 1 or not moved[0].all()
     return bool(moved[0].any()) and partly, bool(moved[1].any())
 
@@ -207,8 +219,7 @@ class _Change:
         if new.dtype.kind == "b":
             new[self._rows] = ~part
         elif set(np.unique(new).tolist()) <= {0, 1}:
-            wide = new.ndim > 1 and new.shape[-1] > 1
-            new[self._rows] = np.roll(part, 1, axis=-1) if wide else 1 - part
+            new[self._rows] = 1 - part
         elif new.dtype.kind in "iu":
             new[self._rows] = (part.astype(np.int64) + 1) % (int(new.max()) + 1)
         else:

@@ -117,7 +117,7 @@ def examine(case: Case) -> Iterator[Sighting]:
     for number, pairs in sites.items():
         site = case.program.sites[number]
         windows = _windows([p for p in pairs if p[0].object == pairs[0][0].object][:WINDOWS])
-        if len(windows) < 2 or not _is_trained_on(case, pairs[0][1]):
+        if len(windows) < 2 or not _is_trained_on(case, pairs[0][1], windows[0][1] - windows[0][0]):
             continue
         steps = {b[0] - a[0] for a, b in itertools.pairwise(windows)}
         widths = {b - a for a, b in windows[:-1]}
@@ -187,7 +187,7 @@ def _windows(pairs: list[tuple[Event, Event]]) -> list[tuple[int, int]]:
     return windows
 
 
-def _is_trained_on(case: Case, piece: Event) -> bool:
-    """Whether a slice is, or picks, the inputs or labels of a step."""
-    batch = case.trace.value(case.roles.batch.birth)
-    return case.samples in np.shape(piece.value) and batch is not None and case.samples in np.shape(batch)
+def _is_trained_on(case: Case, piece: Event, width: int) -> bool:
+    """Whether a slice is taken in the first step and as wide as its samples are many."""
+    step = case.roles.step
+    return step.start <= piece.index < step.middle and width == case.samples

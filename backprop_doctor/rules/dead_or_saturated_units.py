@@ -24,7 +24,7 @@ Biases of -9 keep three of five units from ever being lifted::
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 6))
     Y = np.eye(3)[(X @ rng.normal(size=(6, 3))).argmax(axis=1)]
-    W1, b1 = rng.normal(size=(6, 5)) / np.sqrt(6), np.array([[-9, -9, -9, 0, 0.0]])
+    W1, b1 = rng.normal(size=(6, 5)) / 2.5, np.array([[-9, -9, -9, 0, 0.0]])
     W2, b2 = rng.normal(size=(5, 3)) / np.sqrt(5), np.zeros((1, 3))
     for step in range(15):
         Z1 = X @ W1 + b1

@@ -112,7 +112,7 @@ def examine(case: Case) -> Iterator[Sighting]:
                 yield _sighting(case, plain, shorter, pace, "too large", "the loss climbs")
                 return
     turns = _turns(case)
-    if turns is None or not plain.is_full_batch or not 0 <= plain.share_lost * turns / TURNS < IN_ALL:
+    if turns is None or turns < TURNS or not plain.is_full_batch or not 0 <= plain.share_lost * turns / TURNS < IN_ALL:
         return
     for pace in LONGER:
         longer = descend(case, TURNS, pace=pace)

@@ -179,9 +179,11 @@ def _is_standard(rows: NDArray[np.float64]) -> bool:
 
 def _scored(case: Case, shape: tuple[int, ...], axis: int) -> Iterator[Event]:
     """Other sets that meet the first weights in one expression, once training has begun."""
-    first = next((p for p in case.roles.parameters if sum(n > 1 for n in p.shape) == 2), None)
-    if first is None:
+    matrices = [p for p in case.roles.parameters if sum(n > 1 for n in p.shape) == 2]
+    # A layer of the same shape takes activations, not inputs.
+    if not matrices or any(p.shape == matrices[0].shape for p in matrices[1:]):
         return
+    first = matrices[0]
     events = case.short.events
     latest: dict[int, Event] = {}
     own = case.trace.by_key[case.roles.batch.birth].object

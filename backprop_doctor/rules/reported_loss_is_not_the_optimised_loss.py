@@ -65,14 +65,15 @@ How it is detected
 ------------------
 The program is run for two epochs. If a name is set to 0 and added to in the
 body of one loop, is read below it, and holds there the last of several terms,
-the line that sets it is blamed. The sum of all terms is shown beside it. It
-is an error if what is left is divided as if it were the sum, else a warning.
+the line that sets it is blamed. The sum of all terms is shown beside it. What
+is read must be divided by the number of turns or of samples: the loss of the
+last batch may be shown on purpose, and is then not divided so.
 
 Fix safety
 ----------
-For the error the line is moved above the loop, in its indentation. The
-changed program is examined again from another seed, and the fix is called
-verified only if the finding is gone and no error is new.
+The line is moved above the loop, in its indentation. The changed program is
+examined again from another seed, and the fix is called verified only if the
+finding is gone and no error is new.
 
 Known limits
 ------------
@@ -98,37 +99,41 @@ from dataclasses import replace
 import numpy as np
 
 from backprop_doctor.case import Case, Sighting
+from backprop_doctor.program import Event
 from backprop_doctor.records import Edit, Evidence
 
-SEVERITY = "warning"
+SEVERITY = "error"
 
 Loop = ast.For | ast.While
 
 
 def examine(case: Case) -> Iterator[Sighting]:
-    """A sum of losses that is set to zero inside the loop that adds to it, and read after that loop."""
+    """A sum of losses, set to zero inside the loop that adds to it, and divided after it as if it were whole."""
     for loop, reset, added in _resets(case.source.tree):
         name = case.text(reset.targets[0])
         sums = [e for e in case.short.events if _stores(case, e.site, added)]
         reads = [e for e in case.short.events if _reads_after(case, e.site, name, loop)]
         if not sums or not reads or not isinstance(reads[0].value, (int, float)):
             continue
-        terms = [e.value for e in sums if e.index < reads[0].index and np.size(e.value) == 1]
-        shown = float(reads[0].value)
-        total = float(np.sum(terms))
-        if len(terms) < 2 or not np.isfinite(total) or shown != float(np.squeeze(terms[-1])):
+        terms = [float(np.squeeze(e.value)) for e in sums if e.index < reads[0].index and np.size(e.value) == 1]
+        total, shown = float(np.sum(terms)), float(reads[0].value)
+        if len(terms) < 2 or not np.isfinite(total) or shown != terms[-1]:
             continue
-        divided = any(_is_divided(case, e.site) for e in reads)
+        divisor = _divisor(case, reads[0])
+        if divisor is None or divisor not in (len(terms), len(terms) * case.samples):
+            continue
         yield Sighting(
             node=reset,
             message=f"{name} is set to zero in every turn of the loop that adds to it: only the last of "
-            f"{len(terms)} terms is left",
+            f"{len(terms)} terms is left, and divided by {divisor:g}",
             label="reset in every turn",
             why=f"{name} is read when the loop is over; the terms of all earlier turns are gone by then",
-            evidence=(Evidence(f"{name} after {len(terms)} turns", f"{shown:.4g}", f"{total:.4g}, the sum of all"),),
+            evidence=(
+                Evidence(f"{name} after {len(terms)} turns", f"{shown:.4g}", f"{total:.4g}, the sum of all"),
+                Evidence("what is shown", f"{shown / divisor:.4g}", f"{total / divisor:.4g}"),
+            ),
             fix=f"{case.text(reset)} before the loop",
-            edits=_move(case, reset, loop) if divided else (),
-            severity="error" if divided else None,
+            edits=_move(case, reset, loop),
         )
         return
 
@@ -147,11 +152,11 @@ def _resets(tree: ast.AST) -> Iterator[tuple[Loop, ast.Assign, ast.AugAssign]]:
                 continue
             if not isinstance(reset.value, ast.Constant) or reset.value.value != 0:
                 continue
-            for added in loop.body[i + 1 :]:
-                if not isinstance(added, ast.AugAssign) or not isinstance(added.op, ast.Add):
-                    continue
-                if isinstance(added.target, ast.Name) and added.target.id == reset.targets[0].id:
-                    yield loop, reset, added
+            name = reset.targets[0].id
+            added = [n for n in loop.body[i + 1 :] if isinstance(n, ast.AugAssign) and ast.unparse(n.target) == name]
+            # Several terms in one turn make up one loss.
+            if len(added) == 1 and isinstance(added[0].op, ast.Add):
+                yield loop, reset, added[0]
 
 
 def _stores(case: Case, site: int, added: ast.AugAssign) -> bool:
@@ -166,11 +171,20 @@ def _reads_after(case: Case, site: int, name: str, loop: Loop) -> bool:
     return outside and place.kind == "load" and isinstance(place.node, ast.Name) and place.node.id == name
 
 
-def _is_divided(case: Case, site: int) -> bool:
-    """Whether a value is the numerator of a division."""
-    parent = case.program.sites[site].parent
+def _divisor(case: Case, event: Event) -> float | None:
+    """What a value is divided by where it is read, if that is a number."""
+    parent = case.program.sites[event.site].parent
     node = case.program.sites[parent].node if parent is not None else None
-    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and node.left is case.program.sites[site].node
+    if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Div):
+        return None
+    if node.left is not case.program.sites[event.site].node:
+        return None
+    if isinstance(node.right, ast.Constant):
+        return float(node.right.value) if isinstance(node.right.value, (int, float)) else None
+    for other in case.short.events[event.index : event.index + 20]:
+        if other.object != -1 and case.program.sites[other.site].node is node.right and np.size(other.value) == 1:
+            return float(np.squeeze(other.value))
+    return None
 
 
 def _move(case: Case, reset: ast.Assign, loop: Loop) -> tuple[Edit, ...]:

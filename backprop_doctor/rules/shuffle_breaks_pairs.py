@@ -112,7 +112,8 @@ from backprop_doctor.records import Edit, Evidence
 
 SEVERITY = "error"
 
-ENOUGH = 12
+ENOUGH = 12  # samples to follow before a call is cleared
+PART = 0.1  # separated pairs show in a third of the samples followed
 
 
 def examine(case: Case) -> Iterator[Sighting]:
@@ -125,7 +126,7 @@ def examine(case: Case) -> Iterator[Sighting]:
         yield doubled
         return
     pairing = follow(case)
-    if pairing is None or pairing.apart == 0:
+    if pairing is None or pairing.apart <= PART * pairing.followed:
         return
     call = _culprit(case, calls)
     yield Sighting(
