@@ -126,6 +126,8 @@ def examine(case: Case) -> Iterator[Sighting]:
                 continue
             if np.size(operand.shape) == 0 or len({e.object for e in made}) < len(made) or _is_read(case, lost):
                 continue
+            if len(case.made_at(update.site)) >= len(made):
+                continue  # each has an update of its own
             moved = any(_moves(case, p, lost) for p in case.roles.parameters)
             if moved or not _moves(case, parameter, made[-1:]):
                 continue

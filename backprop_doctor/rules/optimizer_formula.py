@@ -161,7 +161,11 @@ def examine(case: Case) -> Iterator[Sighting]:
     blamed: set[ast.stmt] = set()
     for parameter in case.roles.parameters:
         kept = memories(case, parameter)
-        response = respond(case, parameter) if kept and np.prod(parameter.shape) > 1 else None
+        gradient = case.gradient(parameter)
+        # In the first step a velocity is a multiple of the gradient: what is replaced must not be the memory.
+        if gradient is None or not kept or gradient.value.index >= min(e.index for e in kept):
+            continue
+        response = respond(case, parameter) if np.prod(parameter.shape) > 1 else None
         if response is None or not np.any(response.impulse[0]):
             continue
         found = _backwards(parameter, response) or _without_power(case, parameter, response)

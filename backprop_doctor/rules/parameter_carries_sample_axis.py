@@ -140,10 +140,10 @@ b2 has one column, and its gradient is a sum over the samples::
 How it is detected
 ------------------
 A parameter with an axis as long as the batch is changed in one slice along
-it, twice, for the first and for the second sample. The rule fires if the
-output changes for just that sample each time. An axis that has the length
-by chance moves all samples. The gradient of the parameter has to be right,
-so that no other array is taken for one.
+it, for each of five samples in turn, on inputs without structure. The rule
+fires if the output changes for just that sample each time. An axis that has
+the length by chance moves all samples. The gradient of the parameter has to
+be right, so that no other array is taken for one.
 
 Fix safety
 ----------
@@ -173,24 +173,25 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from backprop_doctor.case import Case, Sighting
+from backprop_doctor.case import Case, Sighting, always
 from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Parameter
 
 SEVERITY = "error"
+FEWEST = 5
 
 
 def examine(case: Case) -> Iterator[Sighting]:
     """Change one slice of a parameter, and look which samples of the output move."""
     n, samples = case.samples, case.axes.output_samples
-    if n < 2 or samples is None:
+    if n < FEWEST or samples is None:
         return
     for parameter in case.roles.parameters:
         gradient = case.gradient(parameter)
         if gradient is None or not gradient.right:
             continue
         for axis, size in enumerate(parameter.shape):
-            if size != n or not all(_moves_only(case, parameter, axis, i) for i in (0, 1)):
+            if size != n or not all(_moves_only(case, parameter, axis, i) for i in range(FEWEST)):
                 continue
             other = (*parameter.shape[:axis], 1, *parameter.shape[axis + 1 :])
             yield Sighting(
@@ -219,10 +220,14 @@ def _moves_only(case: Case, parameter: Parameter, axis: int, sample: int) -> boo
     moved[(slice(None),) * axis + (sample,)] += np.cos(np.arange(moved.size // moved.shape[axis])).reshape(
         moved.shape[:axis] + moved.shape[axis + 1 :]
     )
-    after = case.changed({parameter.birth: lambda value: moved}, output.birth)
-    if after is None or np.shape(after) != np.shape(case.value(output)):
+    # Inputs with a single 1 a sample have a weight for each sample by chance: take others.
+    batch = case.roles.batch
+    dense = always(np.random.default_rng(3).standard_normal(np.shape(case.value(batch))))
+    before = case.changed({batch.birth: dense}, output.birth)
+    after = case.changed({batch.birth: dense, parameter.birth: always(moved)}, output.birth)
+    if after is None or before is None or np.shape(after) != np.shape(before):
         return False
-    changes = np.abs(after - case.value(output)).sum(axis=tuple(a for a in range(np.ndim(after)) if a != samples))
+    changes = np.abs(after - before).sum(axis=tuple(a for a in range(np.ndim(after)) if a != samples))
     return bool(changes[sample] > 0) and not np.any(np.delete(changes, sample))
 
 
