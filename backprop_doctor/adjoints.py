@@ -50,7 +50,8 @@ class Adjoint:
     ``given`` says what it was judged on: the adjoint ``upstream`` of a later value ``through``, the
     loss the program declares, one it implies (``loss`` names it), or the canonical output - target.
     ``paired`` is false where a claim fails and ``through`` is a mere guess at what ``upstream`` belongs to;
-    ``others`` are values that would do as well (a mask applied twice is a mask).
+    ``others`` are values that would do as well (a mask applied twice is a mask).  ``partial`` is true where
+    the value is right as far as it goes, and leaves out another way in which ``of`` reaches the outputs.
     """
 
     value: Quantity
@@ -62,11 +63,12 @@ class Adjoint:
     loss: str = ""
     paired: bool = True
     others: tuple[Quantity, ...] = ()
+    partial: bool = False
 
     @property
     def right(self) -> bool:
         """Whether the value is the adjoint, up to a constant factor."""
-        return self.fit.right
+        return self.fit.right and not self.partial
 
     @property
     def is_step(self) -> bool:
@@ -144,6 +146,7 @@ class _Judge:
         self._known_live: dict[float | None, Measurement] = {}
         self._known_pairs: dict[tuple[Key, float], _Pairs] = {}
         self._more: list[Adjoint] = []
+        self._short: list[int] = []
 
     def run(self) -> Judgement:
         for parameter in self.roles.parameters:
@@ -157,9 +160,28 @@ class _Judge:
         for parameter in self.roles.parameters:
             self.result.gradients[parameter.object] = self._gradient(parameter)
         self._follow([*self._more, *(g for g in self.result.gradients.values() if g)])
+        for number in self._short:
+            self._mark_partial(number)
         self._unused()
         self._name_loss()
         return self.result
+
+    def _mark_partial(self, number: int) -> None:
+        """Of a gradient that is right line by line and not as a whole, find the line that leaves a path out."""
+        pending = [c for c in self.result.claims if c.of.object == number]
+        seen: set[tuple[int, Key]] = set()
+        while pending:
+            link = pending.pop()
+            upstream, through = link.upstream, link.through
+            if upstream is None or through is None or (upstream.object, through.birth) in seen:
+                continue
+            seen.add((upstream.object, through.birth))
+            following = self.result.adjoints.get((upstream.object, through.birth))
+            if following is None:
+                continue
+            if following.right and following.through is not None and not self._is_cut(through, following.through):
+                self.result.adjoints[upstream.object, through.birth] = replace(following, partial=True)
+            pending.append(following)
 
     def _follow(self, pending: list[Adjoint]) -> None:
         """Judge what each claim was judged on, and so on up to the loss; claims that fail come last.
@@ -320,6 +342,13 @@ class _Judge:
                         return claims[-1]
         return None
 
+    def _stacked(self, value: Quantity, shape: tuple[int, ...]) -> Array | None:
+        """All elements of a value; few of them at several points, since anything is a multiple of one number."""
+        others = self._others if int(np.prod(shape)) < DIRECTIONS else []
+        arrays = [aligned(p.values.get(value.object), shape) for p in [_Point(self.m, self.values), *others]]
+        found = [np.ravel(a) for a in arrays if a is not None]
+        return np.concatenate(found) if len(found) == len(arrays) else None
+
     def _is_sum(self, candidate: Quantity, parts: list[Quantity], parameter: Parameter) -> bool:
         """Whether a value is a multiple of the sum of others, plus a multiple of the parameter."""
         size = int(np.prod(parameter.shape))
@@ -337,7 +366,13 @@ class _Judge:
     def _claims_of(self, parts: list[Quantity], parameter: Parameter) -> list[Adjoint]:
         """The parts of a gradient as gradients; the first stands for all, unless they come from one another."""
         claims = [self._adjoint(part, parameter) for part in {id(p): p for p in (parts[0], parts[-1])}.values()]
-        return claims if all(claim.right for claim in claims) else self._by_use(parts, parameter)
+        if all(claim.right for claim in claims):
+            return claims
+        claims = self._by_use(parts, parameter)
+        if claims:
+            self._short.append(parameter.object)
+            self.result.adjoints |= {(c.value.object, c.of.birth): c for c in claims}
+        return claims
 
     def _by_use(self, parts: list[Quantity], parameter: Parameter) -> list[Adjoint]:
         """Where a parameter is used several times (in time, say), each part of its gradient belongs to one use."""
@@ -360,12 +395,12 @@ class _Judge:
     def _earliest(self, found: Adjoint, parameter: Parameter) -> Adjoint:
         """The first value that is the same gradient: a velocity or a step is made from it."""
         same = [found]
-        last = np.ravel(self.values[found.value.object])
+        last = self._stacked(found.value, parameter.shape)
         for value in reversed(self.backward):
-            array = np.ravel(self.values[value.object])
-            if value.index >= found.value.index or not _is_named(value) or array.size != last.size:
+            if value.index >= found.value.index or not _is_named(value) or last is None:
                 continue
-            if fit(array, last).right:
+            array = self._stacked(value, parameter.shape)
+            if array is not None and fit(array, last).right:
                 claim = self._adjoint(value, parameter)
                 if claim.right:
                     same.append(claim)
@@ -566,11 +601,13 @@ class _Judge:
     def _canonical(self, value: Quantity, of: Quantity) -> Adjoint | None:
         """Output - target, the adjoint of the pre-activation for the matching loss."""
         for meeting, target in zip(self.roles.meetings, self.targets, strict=True):
-            prediction = np.asarray(self.values[meeting.output.object], np.float64)
-            array = aligned(self.values[value.object], prediction.shape)
-            if target is None or array is None or aligned(np.empty(of.shape), prediction.shape) is None:
+            shape = meeting.output.shape
+            if target is None or aligned(np.empty(of.shape), shape) is None:
                 continue
-            found = fit(array.ravel(), (prediction - target).ravel())
+            own, prediction = self._stacked(value, shape), self._stacked(meeting.output, shape)
+            if own is None or prediction is None:
+                continue
+            found = fit(own, prediction - np.resize(target, prediction.size))
             if found.right:
                 return Adjoint(value, of, found, "canonical", loss="cross-entropy")
         return None
@@ -590,8 +627,8 @@ class _Judge:
         Either all that follows from the value goes through the one later value whose adjoint the line was given;
         or the loss is known and all backward values that the line reads are right.
         """
-        if claim.right:
-            return False
+        if claim.right or claim.partial:
+            return claim.partial
         upstream, through = claim.upstream, claim.through
         if upstream is not None and through is not None and claim.paired and self._is_cut(claim.of, through):
             return True
