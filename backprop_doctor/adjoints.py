@@ -35,7 +35,7 @@ __all__ = ["Adjoint", "Judgement", "judge"]
 
 Array = NDArray[np.float64]
 OTHER_SCALES = (0.6, 1.6)
-LOSSES, LOSSES_TRIED = 6, 20
+LOSSES, LOSSES_TRIED = 6, 10
 CLAIMS_TRIED = 6
 USES_TRIED = 4
 FEW = 8
@@ -89,8 +89,8 @@ class Judgement:
     the claim that one of them is the adjoint of a forward value or parameter, and ``is_definite`` says of a
     claim that fails whether nothing else could make it true.  ``gradients`` has one entry
     a parameter (None: no value with its elements was found); ``adjoints`` maps a backward object and what
-    it is used as adjoint of to the best that can be said of that; ``declared`` is the loss the program
-    computes, if any.
+    it is used as adjoint of to the best that can be said of that; ``parts`` has for a gradient that is gathered
+    over samples or time all that it is the sum of; ``declared`` is the loss the program computes, if any.
     """
 
     gradients: dict[int, Adjoint | None] = field(default_factory=dict)
@@ -104,6 +104,7 @@ class Judgement:
     backward: list[Quantity] = field(default_factory=list)
     claim: Callable[[Quantity, Quantity], Adjoint] = field(default=lambda value, of: NO_CLAIM)
     losses: list[Quantity] = field(default_factory=list)
+    parts: dict[int, list[Quantity]] = field(default_factory=dict)
     is_definite: Callable[[Adjoint], bool] = field(default=lambda claim: False)
 
     @property
@@ -335,10 +336,16 @@ class _Judge:
         for made in reversed(parts.values()):
             # At one place in a loop over layers stand the gradients of all layers of one shape.
             for several in [made, *([part] for part in made)] if len(made) > 1 else [made]:
-                if self._is_sum(candidate, several, parameter):
+                decay = self._decay(candidate, several, parameter)
+                if decay is not None:
                     claims = self._claims_of(several, parameter)
+                    if claims and decay == 0.0:
+                        # All its parts are right, and the whole was not.
+                        self._short.append(parameter.object)
+                        self.result.adjoints |= {(c.value.object, c.of.birth): c for c in claims}
                     if claims:
                         self._more += claims[:-1]
+                        self.result.parts[parameter.object] = several
                         return claims[-1]
         return None
 
@@ -349,8 +356,8 @@ class _Judge:
         found = [np.ravel(a) for a in arrays if a is not None]
         return np.concatenate(found) if len(found) == len(arrays) else None
 
-    def _is_sum(self, candidate: Quantity, parts: list[Quantity], parameter: Parameter) -> bool:
-        """Whether a value is a multiple of the sum of others, plus a multiple of the parameter."""
+    def _decay(self, candidate: Quantity, parts: list[Quantity], parameter: Parameter) -> float | None:
+        """How much of a value is a multiple of the parameter, if the rest is one of the sum of others."""
         size = int(np.prod(parameter.shape))
         points = [_Point(self.m, self.values), *(self._others if size < FEW else ())]
         whole = np.concatenate([np.ravel(p.values[candidate.object]) for p in points])
@@ -358,21 +365,20 @@ class _Judge:
         own = np.concatenate([np.ravel(np.asarray(p.measurement.value(parameter.birth), np.float64)) for p in points])
         columns = np.stack([total, own], axis=1)
         if whole.shape != total.shape or whole.shape != own.shape or not np.isfinite(columns).all():
-            return False
+            return None
         factors = np.linalg.lstsq(columns, whole, rcond=None)[0]
-        rest = float(np.linalg.norm(whole - columns @ factors))
-        return bool(rest < RIGHT_BELOW * np.linalg.norm(factors[0] * total))
+        rest, fitted = float(np.linalg.norm(whole - columns @ factors)), float(np.linalg.norm(factors[0] * total))
+        share = float(np.linalg.norm(factors[1] * own))
+        if rest >= RIGHT_BELOW * fitted:
+            return None
+        return share / fitted if share > RIGHT_BELOW * fitted else 0.0
 
     def _claims_of(self, parts: list[Quantity], parameter: Parameter) -> list[Adjoint]:
         """The parts of a gradient as gradients; the first stands for all, unless they come from one another."""
         claims = [self._adjoint(part, parameter) for part in {id(p): p for p in (parts[0], parts[-1])}.values()]
         if all(claim.right for claim in claims):
             return claims
-        claims = self._by_use(parts, parameter)
-        if claims:
-            self._short.append(parameter.object)
-            self.result.adjoints |= {(c.value.object, c.of.birth): c for c in claims}
-        return claims
+        return self._by_use(parts, parameter)
 
     def _by_use(self, parts: list[Quantity], parameter: Parameter) -> list[Adjoint]:
         """Where a parameter is used several times (in time, say), each part of its gradient belongs to one use."""
@@ -647,10 +653,10 @@ class _Judge:
 
     def _is_cut(self, of: Quantity, through: Quantity) -> bool:
         """Whether a value reaches the outputs by way of one later value only: held, it lets nothing pass."""
-        outputs = frozenset(m.output.birth for m in self.roles.meetings)
+        outputs = frozenset(m.output.birth for m in self.roles.meetings) - {through.birth}
         held = self.m.value(through.birth)
-        if held is None or not outputs or through.birth in outputs:
-            return through.birth in outputs and len(outputs) == 1
+        if held is None or not outputs:
+            return bool(self.roles.meetings) and held is not None
         direction = self.m.tangents(of.birth, once=isinstance(of, Use))[0].direction
         size = float(np.sqrt(np.mean(np.square(np.asarray(self.m.value(of.birth), np.float64))))) or 1.0
 
@@ -698,8 +704,15 @@ class _Judge:
             slopes = [q for q in names if np.any(tangent.derivatives.get(q.birth, 0.0))]
         candidates = sorted(slopes, key=lambda q: (not _is_named(q), -q.index))
         losses: list[Quantity] = []
-        for candidate in candidates[:LOSSES_TRIED]:
-            if len(losses) < LOSSES and not self._steers(candidate):
+        deltas: set[int] = set()
+        for candidate in candidates:
+            if len(losses) == LOSSES or len(deltas) == LOSSES_TRIED:
+                break
+            if candidate.birth[0] in deltas:
+                continue
+            if self._steers(candidate):
+                deltas.add(candidate.birth[0])
+            else:
                 losses.append(candidate)
         return losses
 

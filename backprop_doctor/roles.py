@@ -744,16 +744,20 @@ def _meetings(program: Program, roles: Roles, first_seen: dict[int, Event]) -> l
         birth = first_seen[number]
         if birth.site == last.site and np.shape(birth.value) == np.shape(last.value) and number not in found:
             # A copy of the output (to subtract the labels from) is the output.
-            same = (
-                e
-                for e in trace.events[loop.start : birth.index]
-                if is_array(e.value)
-                and is_output(e)
-                and e is first_seen[e.object]
-                and is_same(roles.apart.value(e.key), roles.apart.value(birth.key))
-            )
-            found[number] = Meeting(_quantity(program, next(same, birth), roles.names), with_label)
+            original = _original(program, roles, birth, first_seen)
+            found[number] = Meeting(_quantity(program, original, roles.names), with_label)
     return sorted(found.values(), key=lambda m: m.output.index)
+
+
+def _original(program: Program, roles: Roles, event: Event, first_seen: dict[int, Event]) -> Event:
+    """What an array is a copy of: the operand that it was made from without a change."""
+    operands = roles.trace.operands(event, program.sites[event.site].children)
+    for operand in operands if event.index >= roles.step.start else ():
+        birth = first_seen[operand.object]
+        same = is_same(roles.apart.value(birth.key), roles.apart.value(event.key))
+        if same and birth.index < event.index and is_array(event.value) and roles.on_inputs[birth.index]:
+            return _original(program, roles, birth, first_seen)
+    return event
 
 
 def _leaf(program: Program, event: Event, latest: dict[int, Event]) -> Event:
