@@ -307,7 +307,9 @@ def _carried(program: Program, trace: Trace, loop: Iteration, first_seen: dict[i
         later = second.get(place)
         if later is None or event.object in carried or not _existed(program, trace, first_seen[event.object], loop):
             continue
-        if later.object != event.object and loop.start <= first_seen[later.object].index < loop.middle:
+        # What is changed through a view of it (a row of a matrix, say) shows at the next reading.
+        made = loop.start <= first_seen[later.object].index < loop.middle
+        if later.object != event.object and (made or later.storage == event.storage != -1):
             carried[event.object] = later
     return carried
 
