@@ -451,8 +451,10 @@ class _Judge:
     def _adjoint(self, value: Quantity, of: Quantity) -> Adjoint:
         """The best that can be said of the claim that ``value`` is the adjoint of ``of``."""
         best = self._on_upstream(value, of)
-        if best is None or not best.right:
+        if best is None or not best.right or not self._is_plain(best.fit.factor):
             other = self._on_loss(value, of)
+            if best is not None and best.right:
+                return other if other is not None and other.right and self._is_plain(other.fit.factor) else best
             if best is None or (other is not None and (other.right or other.fit.residual < best.fit.residual)):
                 best = other or best
         return best or Adjoint(value, of, Fit(0.0, float("inf")), "none")
@@ -485,17 +487,19 @@ class _Judge:
         """Whether a claim with an odd factor has the same one at another point: chance has another each time."""
         if claim.upstream is None or claim.through is None:
             return False
-        point = self._others[-1]
+        return all(self._holds_at(point, claim, claim.upstream, claim.through) for point in self._others)
+
+    @staticmethod
+    def _holds_at(point: _Point, claim: Adjoint, upstream: Quantity, through: Quantity) -> bool:
         tangents = _tangents(point, claim.of, STEP_RELATIVE / 50)
         analytic = _projections(claim.value, claim.of.shape, [(point, tangents)])
-        upstream = np.asarray(point.values[claim.upstream.object], np.float64)
-        through = [t.derivatives[claim.through.birth] for t in tangents if claim.through.birth in t.derivatives]
-        if analytic is None or len(through) < len(tangents) or any(np.size(d) != upstream.size for d in through):
+        given = np.asarray(point.values[upstream.object], np.float64)
+        moved = [t.derivatives[through.birth] for t in tangents if through.birth in t.derivatives]
+        if analytic is None or len(moved) < len(tangents) or any(np.size(d) != given.size for d in moved):
             return False
-        numeric = np.array([float(np.sum(upstream.ravel() * np.ravel(d))) for d in through])
-        other = fit(analytic, numeric)
+        other = fit(analytic, np.array([float(np.sum(given.ravel() * np.ravel(d))) for d in moved]))
         # Where all is zero there (a dead unit), nothing speaks against it.
-        return not analytic.any() or (other.residual < 0.05 and abs(other.factor / claim.fit.factor - 1) < 0.01)
+        return not analytic.any() or (other.residual < 0.05 and abs(other.factor / claim.fit.factor - 1) < 1e-3)
 
     def _on_upstream(self, value: Quantity, of: Quantity, step: float = STEP_RELATIVE) -> Adjoint | None:
         """The claim judged on the adjoints of all later values that are there already."""

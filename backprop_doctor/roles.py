@@ -303,9 +303,17 @@ def _carried(program: Program, trace: Trace, loop: Iteration, first_seen: dict[i
     """
     second = dict(_loads(program, trace, loop.middle, loop.end))
     carried: dict[int, Event] = {}
+    versions: dict[int, int] = {}
     for place, event in _loads(program, trace, loop.start, loop.middle):
         later = second.get(place)
-        if later is None or event.object in carried or not _existed(program, trace, first_seen[event.object], loop):
+        # Of an array that is changed in place the first version counts, the one that was there before.
+        version = versions.setdefault(event.storage, event.object) if event.storage != -1 else event.object
+        if (
+            later is None
+            or event.object in carried
+            or version != event.object
+            or not _existed(program, trace, first_seen[event.object], loop)
+        ):
             continue
         # What is changed through a view of it (a row of a matrix, say) shows at the next reading.
         made = loop.start <= first_seen[later.object].index < loop.middle
