@@ -574,7 +574,7 @@ class _Judge:
             if right:
                 # Several of the program's numbers may be the loss times something: the plainest is meant.
                 first = [a for a in right if a.given == right[0].given]
-                return min(first, key=lambda a: abs(np.log(abs(a.fit.factor))) > PLAIN_WITHIN)
+                return min(first, key=lambda a: (not is_name(a.loss), abs(np.log(abs(a.fit.factor))) > PLAIN_WITHIN))
             if best is None or best.fit.residual > 0.05:
                 break
         canonical = self._canonical(value, of)

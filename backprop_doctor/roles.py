@@ -161,23 +161,23 @@ def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = 
     partly: Roles | None = None
     settled = -1
     for turns in loops:
-        # Where parameters come into being in the first turn, the second is the first that trains.
-        for outer in turns.iterations:
-            carried = set(_carried(program, trace, outer, first_seen))
+        # Where parameters come into being in the first turn, or zeros hold the gradient back, the second trains more.
+        several = [(outer, set(_carried(program, trace, outer, first_seen))) for outer in turns.iterations]
+        for outer, carried in sorted(several, key=lambda pair: -len(pair[1])):
             if outer.start < settled or not carried:
                 continue
             # The shorter the turn, the cheaper the runs: the innermost loop that carries the same comes first.
             inside = [n.iterations[0] for n in loops if outer.start < n.starts[0] and n.end <= outer.middle]
             for loop in [*reversed(inside), outer]:
                 shared = carried & set(_carried(program, trace, loop, first_seen))
-                if len(shared) * 2 <= len(carried):
+                if len(shared) * 2 < len(carried):
                     continue
                 for mode in MODES:
                     found = _roles_in(program, trace, probe, loop, outer, first_seen, known, mode)
                     if found is not None and found.meetings:
                         return found
                     partly = partly or found
-        if any(_carried(program, trace, n, first_seen) for n in turns.iterations):
+        if any(carried for _, carried in several):
             # What a loop inside carries (an activation from layer to layer) is no training either.
             settled = max(settled, turns.end)
     if partly is not None:
@@ -498,9 +498,11 @@ def _roles_in(
     entries: dict[int, Event] = {}
     for _, event in _loads(program, trace, loop.start, loop.middle, numbers=mode.numbers):
         birth, site = first_seen[event.object], program.sites[event.site]
-        external = birth is event and _existed(program, trace, event, loop) and (mode.numbers or is_array(event.value))
+        wanted = mode.numbers or is_array(event.value) or (mode.scalars and type(event.value) is float)
+        external = birth is event and _existed(program, trace, event, loop) and wanted
         # Of real numbers only those count that training changes; of the others there are too many.
-        plain = type(event.value) is float and not (event.object in carried and _is_variable(site.node))
+        variable = _is_variable(site.node) and (event.object in carried or mode.scalars)
+        plain = type(event.value) is float and not variable
         if (birth.index < loop.start or external) and event.object not in entries and not plain:
             entries[event.object] = event
             sources.append(birth)
@@ -568,10 +570,13 @@ def _roles_in(
             together = met & turn
             only_x, only_y = int((together & xs).sum()), int((together & masks[y]).sum())
             # A permutation or an index moves inputs and labels alike; inputs leave the labels alone.
-            apart = xs & masks[y] & arrays & ~met
-            if (together & masks[y] & ~xs).any() or only_y >= only_x or apart.any():
+            apart = (xs & masks[y] & arrays & ~met)[: int(np.argmax(together & masks[y])) or None]
+            # What labels move the inputs move too, but for comparisons that a small change leaves as they are.
+            labels_alone, inputs_alone = int((together & masks[y] & ~xs).sum()), int((together & xs & ~masks[y]).sum())
+            if 2 * labels_alone > inputs_alone or only_y >= only_x or apart.any():
                 continue
-            rank = (len(params), x not in carried, only_x - only_y)
+            # A learning rate joins late and reaches less than the labels do.
+            rank = (len(params), x not in carried, only_y)
             if best is None or rank > best[0]:
                 best = (rank, x, y, params, xs)
     if (best is None or best[1] in carried) and not mode.positive:
@@ -686,7 +691,8 @@ def _batch(
         if is_array(event.value):
             last = event
     if last is None:
-        last = next(e for e in trace.events if e.object != -1 and on_inputs[e.index] and is_array(e.value))
+        data = [e for e in trace.events if e.object != -1 and on_inputs[e.index]]
+        last = next((e for e in data if is_array(e.value)), data[0])
     return _quantity(program, first_seen[last.object], names)
 
 
