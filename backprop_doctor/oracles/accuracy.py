@@ -84,8 +84,9 @@ def examine_accuracy(case: Case) -> Accuracy | None:
             {**held, **dict.fromkeys(keys, predict)}, turns={case.roles.training.loop: SHORT_TURNS}, limit=SHORT_EVENTS
         )
 
+    # What is alike stays alike: where all units are dead, all classes tie.
     def nudge(value: Any) -> Any:
-        return value * (1 + 1e-9 * np.cos(np.arange(value.size).reshape(value.shape)))
+        return value + 1e-9 * np.cos(value)
 
     perfect = outcome(_all)
     none = outcome(_none)

@@ -189,6 +189,7 @@ from backprop_doctor.rules._lines import wrong_lines
 
 SEVERITY = "error"
 LINEAR_BELOW = 1e-9
+CURVED_ABOVE = 1e-6
 
 
 def examine(case: Case) -> Iterator[Sighting]:
@@ -244,7 +245,12 @@ def _unused(case: Case, output: Quantity) -> list[Quantity]:
 def _activations_to(case: Case, unused: Quantity) -> Iterator[Activation]:
     for z in reversed(case.judgement.forward):
         if z.index < unused.index and z.shape == unused.shape and z.object in case.binding:
-            yield from (a for a in activations_of(case, z) if a.output.object == unused.object and np.any(a.slope))
+            yield from (a for a in activations_of(case, z) if a.output.object == unused.object and _is_curved(a))
+
+
+def _is_curved(activation: Activation) -> bool:
+    """Whether a function has more than one slope: a running average of z has one."""
+    return bool(np.ptp(activation.slope) > CURVED_ABOVE * np.abs(activation.slope).max(initial=0))
 
 
 def _next_layer(case: Case, z: Quantity) -> Quantity | None:

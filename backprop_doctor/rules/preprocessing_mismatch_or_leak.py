@@ -188,6 +188,10 @@ def _scored(case: Case, shape: tuple[int, ...], axis: int) -> Iterator[Event]:
     latest: dict[int, Event] = {}
     own = case.trace.by_key[case.roles.batch.birth].object
     seen: set[int] = {own}
+    roles = case.roles
+    computed = {e.site for e in case.step_events if roles.on_parameters[e.index] or roles.on_labels[e.index]}
+    # Deltas and activations meet weights too, and their size says nothing of the inputs.
+    births = {e.object: e.site for e in reversed(events) if e.object != -1}
     for event in events[case.roles.training.start :]:
         if event.object == -1:
             continue
@@ -198,6 +202,7 @@ def _scored(case: Case, shape: tuple[int, ...], axis: int) -> Iterator[Event]:
         for operand in operands:
             sides = np.shape(operand.value)
             fits = len(sides) == 2 and sides[1 - axis] == shape[1 - axis] and sides[axis] not in (1, shape[axis])
-            if fits and operand.object not in seen and sides != first.shape:
+            is_data = births[operand.object] not in computed
+            if fits and is_data and operand.object not in seen and sides != first.shape:
                 seen.add(operand.object)
                 yield operand
