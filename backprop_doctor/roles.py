@@ -174,9 +174,9 @@ def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = 
                     continue
                 for mode in MODES:
                     found = _roles_in(program, trace, probe, loop, outer, first_seen, known, mode)
-                    if found is not None and found.meetings:
+                    if found is not None and _is_whole_picture(found, set(_carried(program, trace, loop, first_seen))):
                         return found
-                    partly = partly or found
+                    partly = found if partly is None or (found and not partly.meetings) else partly
         if any(carried for _, carried in several):
             # What a loop inside carries (an activation from layer to layer) is no training either.
             settled = max(settled, turns.end)
@@ -186,6 +186,21 @@ def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = 
         "no training was found: no array is changed from one pass of a loop to the next "
         "by values that depend on both data and labels"
     )
+
+
+def _is_whole_picture(roles: Roles, carried: set[int]) -> bool:
+    """Whether the output meets the labels, and most of what training changes on the way to it is a parameter.
+
+    A number that is the same in all turns is no label, but rather a learning rate.
+    """
+    trace, start = roles.trace, roles.step.start
+    labels = trace.by_key[roles.labels[0].birth]
+    fixed = all(e.value == labels.value for e in trace.at(labels.site) if e.index >= start and np.ndim(e.value) == 0)
+    if roles.output is None or (type(labels.value) is float and fixed):
+        return False
+    asked = carried & set(roles.reach)
+    on_the_way = {e.object for e in trace.events[start : roles.output.index] if e.object in asked}
+    return 2 * len(roles.parameters) >= len(on_the_way)
 
 
 # -- loops and what they carry -------------------------------------------------------------------------
@@ -236,7 +251,7 @@ class _Turns:
 def _loops(trace: Trace, *, patient: bool = True) -> list[_Turns]:
     """Loops with at least two turns, in order of first tick (outer ones before inner ones).
 
-    Unless ``patient``, a record that was cut before the outermost loop's second turn is refused.
+    Unless ``patient``, a record that was cut before the end of the outermost loop's second turn is refused.
     """
     stack: list[tuple[int, list[int]]] = []
     found: list[_Turns] = []
@@ -260,8 +275,11 @@ def _loops(trace: Trace, *, patient: bool = True) -> list[_Turns]:
                 stack[-1][1].append(event.index)
         elif not is_end:
             stack.append((event.site, [event.index]))
-    if stack and not complete and len(stack[0][1]) < 2 and not patient:
-        raise ProgramError("the outermost loop did not come to its second turn")
+    if stack and not complete and not patient:
+        starts = stack[0][1]
+        # What is read late in the second turn would be taken for what never changes.
+        if len(starts) < 2 or (len(starts) == 2 and len(trace.events) - starts[1] < starts[1] - starts[0]):
+            raise ProgramError("the outermost loop did not come to the end of its second turn")
     while stack:
         close(stack.pop(), len(trace.events))
     return sorted(found, key=lambda turns: (turns.starts[0], -turns.end))
