@@ -35,7 +35,7 @@ __all__ = ["Adjoint", "Judgement", "judge"]
 
 Array = NDArray[np.float64]
 OTHER_SCALES = (0.6, 1.6)
-LOSSES, LOSSES_TRIED = 6, 20
+LOSSES, LOSSES_TRIED = 6, 10
 CLAIMS_TRIED = 6
 USES_TRIED = 4
 FEW = 8
@@ -50,7 +50,8 @@ class Adjoint:
     ``given`` says what it was judged on: the adjoint ``upstream`` of a later value ``through``, the
     loss the program declares, one it implies (``loss`` names it), or the canonical output - target.
     ``paired`` is false where a claim fails and ``through`` is a mere guess at what ``upstream`` belongs to;
-    ``others`` are values that would do as well (a mask applied twice is a mask).
+    ``others`` are values that would do as well (a mask applied twice is a mask).  ``partial`` is true where
+    the value is right as far as it goes, and leaves out another way in which ``of`` reaches the outputs.
     """
 
     value: Quantity
@@ -62,11 +63,12 @@ class Adjoint:
     loss: str = ""
     paired: bool = True
     others: tuple[Quantity, ...] = ()
+    partial: bool = False
 
     @property
     def right(self) -> bool:
         """Whether the value is the adjoint, up to a constant factor."""
-        return self.fit.right
+        return self.fit.right and not self.partial
 
     @property
     def is_step(self) -> bool:
@@ -87,8 +89,8 @@ class Judgement:
     the claim that one of them is the adjoint of a forward value or parameter, and ``is_definite`` says of a
     claim that fails whether nothing else could make it true.  ``gradients`` has one entry
     a parameter (None: no value with its elements was found); ``adjoints`` maps a backward object and what
-    it is used as adjoint of to the best that can be said of that; ``declared`` is the loss the program
-    computes, if any.
+    it is used as adjoint of to the best that can be said of that; ``parts`` has for a gradient that is gathered
+    over samples or time all that it is the sum of; ``declared`` is the loss the program computes, if any.
     """
 
     gradients: dict[int, Adjoint | None] = field(default_factory=dict)
@@ -102,6 +104,7 @@ class Judgement:
     backward: list[Quantity] = field(default_factory=list)
     claim: Callable[[Quantity, Quantity], Adjoint] = field(default=lambda value, of: NO_CLAIM)
     losses: list[Quantity] = field(default_factory=list)
+    parts: dict[int, list[Quantity]] = field(default_factory=dict)
     is_definite: Callable[[Adjoint], bool] = field(default=lambda claim: False)
 
     @property
@@ -144,6 +147,7 @@ class _Judge:
         self._known_live: dict[float | None, Measurement] = {}
         self._known_pairs: dict[tuple[Key, float], _Pairs] = {}
         self._more: list[Adjoint] = []
+        self._short: list[int] = []
 
     def run(self) -> Judgement:
         for parameter in self.roles.parameters:
@@ -157,9 +161,28 @@ class _Judge:
         for parameter in self.roles.parameters:
             self.result.gradients[parameter.object] = self._gradient(parameter)
         self._follow([*self._more, *(g for g in self.result.gradients.values() if g)])
+        for number in self._short:
+            self._mark_partial(number)
         self._unused()
         self._name_loss()
         return self.result
+
+    def _mark_partial(self, number: int) -> None:
+        """Of a gradient that is right line by line and not as a whole, find the line that leaves a path out."""
+        pending = [c for c in self.result.claims if c.of.object == number]
+        seen: set[tuple[int, Key]] = set()
+        while pending:
+            link = pending.pop()
+            upstream, through = link.upstream, link.through
+            if upstream is None or through is None or (upstream.object, through.birth) in seen:
+                continue
+            seen.add((upstream.object, through.birth))
+            following = self.result.adjoints.get((upstream.object, through.birth))
+            if following is None:
+                continue
+            if following.right and following.through is not None and not self._is_cut(through, following.through):
+                self.result.adjoints[upstream.object, through.birth] = replace(following, partial=True)
+            pending.append(following)
 
     def _follow(self, pending: list[Adjoint]) -> None:
         """Judge what each claim was judged on, and so on up to the loss; claims that fail come last.
@@ -313,15 +336,28 @@ class _Judge:
         for made in reversed(parts.values()):
             # At one place in a loop over layers stand the gradients of all layers of one shape.
             for several in [made, *([part] for part in made)] if len(made) > 1 else [made]:
-                if self._is_sum(candidate, several, parameter):
+                decay = self._decay(candidate, several, parameter)
+                if decay is not None:
                     claims = self._claims_of(several, parameter)
+                    if claims and decay == 0.0:
+                        # All its parts are right, and the whole was not.
+                        self._short.append(parameter.object)
+                        self.result.adjoints |= {(c.value.object, c.of.birth): c for c in claims}
                     if claims:
                         self._more += claims[:-1]
+                        self.result.parts[parameter.object] = several
                         return claims[-1]
         return None
 
-    def _is_sum(self, candidate: Quantity, parts: list[Quantity], parameter: Parameter) -> bool:
-        """Whether a value is a multiple of the sum of others, plus a multiple of the parameter."""
+    def _stacked(self, value: Quantity, shape: tuple[int, ...]) -> Array | None:
+        """All elements of a value; few of them at several points, since anything is a multiple of one number."""
+        others = self._others if int(np.prod(shape)) < DIRECTIONS else []
+        arrays = [aligned(p.values.get(value.object), shape) for p in [_Point(self.m, self.values), *others]]
+        found = [np.ravel(a) for a in arrays if a is not None]
+        return np.concatenate(found) if len(found) == len(arrays) else None
+
+    def _decay(self, candidate: Quantity, parts: list[Quantity], parameter: Parameter) -> float | None:
+        """How much of a value is a multiple of the parameter, if the rest is one of the sum of others."""
         size = int(np.prod(parameter.shape))
         points = [_Point(self.m, self.values), *(self._others if size < FEW else ())]
         whole = np.concatenate([np.ravel(p.values[candidate.object]) for p in points])
@@ -329,15 +365,20 @@ class _Judge:
         own = np.concatenate([np.ravel(np.asarray(p.measurement.value(parameter.birth), np.float64)) for p in points])
         columns = np.stack([total, own], axis=1)
         if whole.shape != total.shape or whole.shape != own.shape or not np.isfinite(columns).all():
-            return False
+            return None
         factors = np.linalg.lstsq(columns, whole, rcond=None)[0]
-        rest = float(np.linalg.norm(whole - columns @ factors))
-        return bool(rest < RIGHT_BELOW * np.linalg.norm(factors[0] * total))
+        rest, fitted = float(np.linalg.norm(whole - columns @ factors)), float(np.linalg.norm(factors[0] * total))
+        share = float(np.linalg.norm(factors[1] * own))
+        if rest >= RIGHT_BELOW * fitted:
+            return None
+        return share / fitted if share > RIGHT_BELOW * fitted else 0.0
 
     def _claims_of(self, parts: list[Quantity], parameter: Parameter) -> list[Adjoint]:
         """The parts of a gradient as gradients; the first stands for all, unless they come from one another."""
         claims = [self._adjoint(part, parameter) for part in {id(p): p for p in (parts[0], parts[-1])}.values()]
-        return claims if all(claim.right for claim in claims) else self._by_use(parts, parameter)
+        if all(claim.right for claim in claims):
+            return claims
+        return self._by_use(parts, parameter)
 
     def _by_use(self, parts: list[Quantity], parameter: Parameter) -> list[Adjoint]:
         """Where a parameter is used several times (in time, say), each part of its gradient belongs to one use."""
@@ -360,14 +401,15 @@ class _Judge:
     def _earliest(self, found: Adjoint, parameter: Parameter) -> Adjoint:
         """The first value that is the same gradient: a velocity or a step is made from it."""
         same = [found]
-        last = np.ravel(self.values[found.value.object])
+        last = self._stacked(found.value, parameter.shape)
         for value in reversed(self.backward):
-            array = np.ravel(self.values[value.object])
-            if value.index >= found.value.index or not _is_named(value) or array.size != last.size:
+            if value.index >= found.value.index or not _is_named(value) or last is None:
                 continue
-            if fit(array, last).right:
+            array = self._stacked(value, parameter.shape)
+            if array is not None and fit(array, last).right:
                 claim = self._adjoint(value, parameter)
-                if claim.right:
+                # Where one unit alone is alive, other layers' gradients are multiples by chance.
+                if claim.right and (self._is_plain(claim.fit.factor) or not self._is_plain(found.fit.factor)):
                     same.append(claim)
         self.result.adjoints |= {(claim.value.object, claim.of.birth): claim for claim in same[:-1]}
         return same[-1]
@@ -410,8 +452,10 @@ class _Judge:
     def _adjoint(self, value: Quantity, of: Quantity) -> Adjoint:
         """The best that can be said of the claim that ``value`` is the adjoint of ``of``."""
         best = self._on_upstream(value, of)
-        if best is None or not best.right:
+        if best is None or not best.right or not self._is_plain(best.fit.factor):
             other = self._on_loss(value, of)
+            if best is not None and best.right:
+                return other if other is not None and other.right and self._is_plain(other.fit.factor) else best
             if best is None or (other is not None and (other.right or other.fit.residual < best.fit.residual)):
                 best = other or best
         return best or Adjoint(value, of, Fit(0.0, float("inf")), "none")
@@ -444,17 +488,19 @@ class _Judge:
         """Whether a claim with an odd factor has the same one at another point: chance has another each time."""
         if claim.upstream is None or claim.through is None:
             return False
-        point = self._others[-1]
+        return all(self._holds_at(point, claim, claim.upstream, claim.through) for point in self._others)
+
+    @staticmethod
+    def _holds_at(point: _Point, claim: Adjoint, upstream: Quantity, through: Quantity) -> bool:
         tangents = _tangents(point, claim.of, STEP_RELATIVE / 50)
         analytic = _projections(claim.value, claim.of.shape, [(point, tangents)])
-        upstream = np.asarray(point.values[claim.upstream.object], np.float64)
-        through = [t.derivatives[claim.through.birth] for t in tangents if claim.through.birth in t.derivatives]
-        if analytic is None or len(through) < len(tangents) or any(np.size(d) != upstream.size for d in through):
+        given = np.asarray(point.values[upstream.object], np.float64)
+        moved = [t.derivatives[through.birth] for t in tangents if through.birth in t.derivatives]
+        if analytic is None or len(moved) < len(tangents) or any(np.size(d) != given.size for d in moved):
             return False
-        numeric = np.array([float(np.sum(upstream.ravel() * np.ravel(d))) for d in through])
-        other = fit(analytic, numeric)
+        other = fit(analytic, np.array([float(np.sum(given.ravel() * np.ravel(d))) for d in moved]))
         # Where all is zero there (a dead unit), nothing speaks against it.
-        return not analytic.any() or (other.residual < 0.05 and abs(other.factor / claim.fit.factor - 1) < 0.01)
+        return not analytic.any() or (other.residual < 0.05 and abs(other.factor / claim.fit.factor - 1) < 1e-3)
 
     def _on_upstream(self, value: Quantity, of: Quantity, step: float = STEP_RELATIVE) -> Adjoint | None:
         """The claim judged on the adjoints of all later values that are there already."""
@@ -519,12 +565,17 @@ class _Judge:
             analytic = _projections(value, of.shape, points)
             if analytic is None:
                 return None
+            right: list[Adjoint] = []
             for given, name, numeric in self._loss_derivatives(points):
                 found = Adjoint(value, of, fit(analytic, numeric), given, loss=name)
                 if found.right:
-                    return found
+                    right.append(found)
                 if best is None or found.fit.residual < best.fit.residual:
                     best = found
+            if right:
+                # Several of the program's numbers may be the loss times something: the plainest is meant.
+                first = [a for a in right if a.given == right[0].given]
+                return min(first, key=lambda a: (not is_name(a.loss), abs(np.log(abs(a.fit.factor))) > PLAIN_WITHIN))
             if best is None or best.fit.residual > 0.05:
                 break
         canonical = self._canonical(value, of)
@@ -561,11 +612,13 @@ class _Judge:
     def _canonical(self, value: Quantity, of: Quantity) -> Adjoint | None:
         """Output - target, the adjoint of the pre-activation for the matching loss."""
         for meeting, target in zip(self.roles.meetings, self.targets, strict=True):
-            prediction = np.asarray(self.values[meeting.output.object], np.float64)
-            array = aligned(self.values[value.object], prediction.shape)
-            if target is None or array is None or aligned(np.empty(of.shape), prediction.shape) is None:
+            shape = meeting.output.shape
+            if target is None or aligned(np.empty(of.shape), shape) is None:
                 continue
-            found = fit(array.ravel(), (prediction - target).ravel())
+            own, prediction = self._stacked(value, shape), self._stacked(meeting.output, shape)
+            if own is None or prediction is None:
+                continue
+            found = fit(own, prediction - np.resize(target, prediction.size))
             if found.right:
                 return Adjoint(value, of, found, "canonical", loss="cross-entropy")
         return None
@@ -585,8 +638,8 @@ class _Judge:
         Either all that follows from the value goes through the one later value whose adjoint the line was given;
         or the loss is known and all backward values that the line reads are right.
         """
-        if claim.right:
-            return False
+        if claim.right or claim.partial:
+            return claim.partial
         upstream, through = claim.upstream, claim.through
         if upstream is not None and through is not None and claim.paired and self._is_cut(claim.of, through):
             return True
@@ -605,10 +658,10 @@ class _Judge:
 
     def _is_cut(self, of: Quantity, through: Quantity) -> bool:
         """Whether a value reaches the outputs by way of one later value only: held, it lets nothing pass."""
-        outputs = frozenset(m.output.birth for m in self.roles.meetings)
+        outputs = frozenset(m.output.birth for m in self.roles.meetings) - {through.birth}
         held = self.m.value(through.birth)
-        if held is None or not outputs or through.birth in outputs:
-            return through.birth in outputs and len(outputs) == 1
+        if held is None or not outputs:
+            return bool(self.roles.meetings) and held is not None
         direction = self.m.tangents(of.birth, once=isinstance(of, Use))[0].direction
         size = float(np.sqrt(np.mean(np.square(np.asarray(self.m.value(of.birth), np.float64))))) or 1.0
 
@@ -656,8 +709,15 @@ class _Judge:
             slopes = [q for q in names if np.any(tangent.derivatives.get(q.birth, 0.0))]
         candidates = sorted(slopes, key=lambda q: (not _is_named(q), -q.index))
         losses: list[Quantity] = []
-        for candidate in candidates[:LOSSES_TRIED]:
-            if len(losses) < LOSSES and not self._steers(candidate):
+        deltas: set[int] = set()
+        for candidate in candidates:
+            if len(losses) == LOSSES or len(deltas) == LOSSES_TRIED:
+                break
+            if candidate.birth[0] in deltas:
+                continue
+            if self._steers(candidate):
+                deltas.add(candidate.birth[0])
+            else:
                 losses.append(candidate)
         return losses
 

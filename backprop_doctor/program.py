@@ -230,7 +230,11 @@ class Program:
         namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "__doc__": None}
         if self.source.is_notebook:
             return namespace
-        return namespace | {"__file__": self.source.path, "__package__": package_of(self.source), "__spec__": None}
+        return namespace | {"__file__": self.source.path, "__package__": self._package, "__spec__": None}
+
+    @cached_property
+    def _package(self) -> str | None:
+        return package_of(self.source)
 
 
 class _Run:

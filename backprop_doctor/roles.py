@@ -35,6 +35,7 @@ __all__ = [
 Mask = NDArray[np.bool_]
 Array = NDArray[np.float64]
 SOURCES_LIMIT = 60
+FRESH_LIMIT = 40
 ZEROS_SOUGHT = 10_000
 
 
@@ -157,30 +158,30 @@ def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = 
     first_seen = _first_seen(trace)
     loops = _loops(trace, patient=final)
     known: dict[object, Any] = {}
+    partly: Roles | None = None
     settled = -1
-    for outer in loops:
-        carried = set(_carried(program, trace, outer, first_seen))
-        if outer.start < settled or not carried:
-            continue
-        # The shorter the turn, the cheaper the runs: the innermost loop that carries the same comes first.
-        inside = [n for n in loops if outer.start < n.start and n.end <= outer.middle]
-        for loop in [*reversed(inside), outer]:
-            shared = carried & set(_carried(program, trace, loop, first_seen))
-            if len(shared) * 2 <= len(carried):
+    for turns in loops:
+        # Where parameters come into being in the first turn, or zeros hold the gradient back, the second trains more.
+        several = [(outer, set(_carried(program, trace, outer, first_seen))) for outer in turns.iterations]
+        for outer, carried in sorted(several, key=lambda pair: -len(pair[1])):
+            if outer.start < settled or not carried:
                 continue
-            # A label may be a plain number, and so may all values; asking numbers too costs a run for each.
-            partly: Roles | None = None
-            for numbers, scalars in ((False, False), (False, True), (True, False), (True, True)):
-                found = _roles_in(
-                    program, trace, probe, loop, outer, first_seen, known, numbers=numbers, scalars=scalars
-                )
-                if found is not None and found.meetings:
-                    return found
-                partly = partly or found
-            if partly is not None:
-                return partly
-        # What a loop inside carries (an activation from layer to layer) is no training either.
-        settled = outer.finish
+            # The shorter the turn, the cheaper the runs: the innermost loop that carries the same comes first.
+            inside = [n.iterations[0] for n in loops if outer.start < n.starts[0] and n.end <= outer.middle]
+            for loop in [*reversed(inside), outer]:
+                shared = carried & set(_carried(program, trace, loop, first_seen))
+                if len(shared) * 2 < len(carried):
+                    continue
+                for mode in MODES:
+                    found = _roles_in(program, trace, probe, loop, outer, first_seen, known, mode)
+                    if found is not None and found.meetings:
+                        return found
+                    partly = partly or found
+        if any(carried for _, carried in several):
+            # What a loop inside carries (an activation from layer to layer) is no training either.
+            settled = max(settled, turns.end)
+    if partly is not None:
+        return partly
     raise ProgramError(
         "no training was found: no array is changed from one pass of a loop to the next "
         "by values that depend on both data and labels"
@@ -190,19 +191,60 @@ def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = 
 # -- loops and what they carry -------------------------------------------------------------------------
 
 
-def _loops(trace: Trace, *, patient: bool = True) -> list[Iteration]:
+@dataclass(frozen=True)
+class _Mode:
+    """What is taken for a source of the data: each kind costs a run for each of its values.
+
+    A label may be a whole number (``numbers``), all values may be plain numbers (``scalars``), data may be
+    made anew in each turn (``fresh``), and dead units may hide that the inputs matter unless all is ``positive``.
+    """
+
+    numbers: bool = False
+    scalars: bool = False
+    fresh: bool = False
+    positive: bool = False
+
+
+MODES = (
+    _Mode(),
+    _Mode(scalars=True),
+    _Mode(fresh=True),
+    _Mode(fresh=True, scalars=True),
+    _Mode(numbers=True),
+    _Mode(numbers=True, scalars=True),
+)
+
+
+@dataclass(frozen=True)
+class _Turns:
+    """A loop: the event indices at which its turns begin (two at least), and where it ends."""
+
+    loop: int
+    starts: list[int]
+    end: int
+
+    @property
+    def iterations(self) -> list[Iteration]:
+        """The first two turns, and the second and third if there are so many."""
+        edges = [*self.starts[:4], self.end]
+        return [
+            Iteration(self.loop, edges[k], edges[k + 1], edges[k + 2], self.end)
+            for k in range(min(2, len(self.starts) - 1))
+        ]
+
+
+def _loops(trace: Trace, *, patient: bool = True) -> list[_Turns]:
     """Loops with at least two turns, in order of first tick (outer ones before inner ones).
 
     Unless ``patient``, a record that was cut before the outermost loop's second turn is refused.
     """
     stack: list[tuple[int, list[int]]] = []
-    found: list[Iteration] = []
+    found: list[_Turns] = []
     complete = trace.ended != "stopped"
 
     def close(ticks: tuple[int, list[int]], end: int) -> None:
-        starts = ticks[1]
-        if len(starts) >= 2:
-            found.append(Iteration(ticks[0], starts[0], starts[1], starts[2] if len(starts) > 2 else end, end))
+        if len(ticks[1]) >= 2:
+            found.append(_Turns(ticks[0], ticks[1], end))
 
     for event in trace.events:
         if event.object != -1:
@@ -222,7 +264,7 @@ def _loops(trace: Trace, *, patient: bool = True) -> list[Iteration]:
         raise ProgramError("the outermost loop did not come to its second turn")
     while stack:
         close(stack.pop(), len(trace.events))
-    return sorted(found, key=lambda loop: (loop.start, -loop.end))
+    return sorted(found, key=lambda turns: (turns.starts[0], -turns.end))
 
 
 def _first_seen(trace: Trace) -> dict[int, Event]:
@@ -261,11 +303,21 @@ def _carried(program: Program, trace: Trace, loop: Iteration, first_seen: dict[i
     """
     second = dict(_loads(program, trace, loop.middle, loop.end))
     carried: dict[int, Event] = {}
+    versions: dict[int, int] = {}
     for place, event in _loads(program, trace, loop.start, loop.middle):
         later = second.get(place)
-        if later is None or event.object in carried or not _existed(program, trace, first_seen[event.object], loop):
+        # Of an array that is changed in place the first version counts, the one that was there before.
+        version = versions.setdefault(event.storage, event.object) if event.storage != -1 else event.object
+        if (
+            later is None
+            or event.object in carried
+            or version != event.object
+            or not _existed(program, trace, first_seen[event.object], loop)
+        ):
             continue
-        if later.object != event.object and loop.start <= first_seen[later.object].index < loop.middle:
+        # What is changed through a view of it (a row of a matrix, say) shows at the next reading.
+        made = loop.start <= first_seen[later.object].index < loop.middle
+        if later.object != event.object and (made or later.storage == event.storage != -1):
             carried[event.object] = later
     return carried
 
@@ -295,14 +347,13 @@ def disturbed(value: Any) -> Any:
         noise = np.random.default_rng(7).standard_normal(value.shape)
         size = float(np.sqrt(np.mean(np.square(value, dtype=np.float64)))) or 0.1
         return value + 1e-3 * size * noise
-    axis = int(np.argmax(value.shape))
-    rolled = np.roll(value, 1, axis=axis)
-    # Exchanging alone would leave the number of samples of each class as it is.
-    rows = np.moveaxis(rolled, axis, 0).reshape(rolled.shape[axis], -1)
-    other = np.flatnonzero((rows != rows[0]).any(axis=1))
-    if other.size and value.dtype.kind in "iub":
-        np.moveaxis(rolled, axis, 0)[0] = np.moveaxis(rolled, axis, 0)[other[0]]
-    return rolled
+    long = [axis for axis, n in enumerate(value.shape) if n > 1]
+    if len(long) > 1:
+        # One-hot rows stay one-hot, and every one of them changes.
+        rolled = np.roll(value, 1, axis=min(long, key=lambda axis: value.shape[axis]))
+        return rolled if not np.array_equal(rolled, value) else value[::-1].copy()
+    classes, places = np.unique(value, return_inverse=True)
+    return classes[(places + 1) % len(classes)].reshape(value.shape)
 
 
 def reach(
@@ -314,13 +365,15 @@ def reach(
     zeros: list[Event],
     alive: Sequence[Event],
     known: dict[object, Any],
+    held: Event | None = None,
 ) -> tuple[dict[int, Mask], Trace]:
     """For each source, which events of a trace change when it is disturbed.
 
     A source is one object, at the event given, or several that play one part (the samples of a batch, taken
     one by one); it goes by its first.  Weights that start at zero hide what passes through them: ``zeros``
     are moved off zero first; so are dead units: ``alive`` are made positive.  The run with that alone comes
-    second.  ``known`` keeps the answers for other questions about the same trace.
+    second.  ``known`` keeps the answers for other questions about the same trace.  An event that is ``held``
+    keeps its value.
     """
     moved = {event.key: disturbed for event in zeros} | {event.key: _positive for event in alive}
     start = (last, *moved)
@@ -329,11 +382,13 @@ def reach(
     base = known[start]
     masks: dict[int, Mask] = {}
     for source in sources:
-        question = (*start, None, *(e.key for e in source))
+        question = (*start, held and held.key, *(e.key for e in source))
         if question in known:
             masks[source[0].object] = known[question]
             continue
         actions = {e.key: _Then(moved.get(e.key), disturbed) for e in source}
+        if held is not None:
+            actions[held.key] = _Then(None, _Kept(base.value(held.key)))
         changed = program.run(replace(probe, actions={**moved, **actions}, last=last))
         mask = masks[source[0].object] = known[question] = np.zeros(len(trace.events), bool)
         for event in trace.events[: last + 1]:
@@ -353,6 +408,36 @@ class _Then:
 
     def __call__(self, value: Any) -> Any:
         return self.second(self.first(value) if self.first else value)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The value of another run."""
+
+    value: Any
+
+    def __call__(self, value: Any) -> Any:
+        return np.array(self.value) if isinstance(self.value, np.ndarray) else self.value
+
+
+def _made_in(
+    program: Program, trace: Trace, first_seen: dict[int, Event], loop: Iteration, on_carried: Mask
+) -> list[Event]:
+    """Values that a turn makes and binds to a name without any parameter: batches, samples drawn at random."""
+    found = []
+    # A product with 0 hides what it depends on: what is made from such values counts as made from parameters.
+    tainted: set[int] = set()
+    for event in trace.events[loop.start : loop.middle]:
+        if event.object == -1 or first_seen[event.object] is not event:
+            continue
+        site = program.sites[event.site]
+        operands = trace.operands(event, site.children)
+        if on_carried[event.index] or any(on_carried[o.index] or o.object in tainted for o in operands):
+            tainted.add(event.object)
+        elif site.target and (type(event.value) is float or (is_array(event.value) and np.ptp(event.value) > 0)):
+            # Zeros and ones are made to be filled: they are no data.
+            found.append(event)
+    return found[:FRESH_LIMIT]
 
 
 def _positive(value: Any) -> Any:
@@ -406,19 +491,18 @@ def _roles_in(
     training: Iteration,
     first_seen: dict[int, Event],
     known: dict[object, Any],
-    *,
-    numbers: bool,
-    scalars: bool,
-    positive: bool = False,
+    mode: _Mode,
 ) -> Roles | None:
     carried = _carried(program, trace, loop, first_seen)
     sources: list[Event] = []
     entries: dict[int, Event] = {}
-    for _, event in _loads(program, trace, loop.start, loop.middle, numbers=numbers):
+    for _, event in _loads(program, trace, loop.start, loop.middle, numbers=mode.numbers):
         birth, site = first_seen[event.object], program.sites[event.site]
-        external = birth is event and _existed(program, trace, event, loop) and (numbers or is_array(event.value))
+        wanted = mode.numbers or is_array(event.value) or (mode.scalars and type(event.value) is float)
+        external = birth is event and _existed(program, trace, event, loop) and wanted
         # Of real numbers only those count that training changes; of the others there are too many.
-        plain = type(event.value) is float and not (event.object in carried and _is_variable(site.node))
+        variable = _is_variable(site.node) and (event.object in carried or mode.scalars)
+        plain = type(event.value) is float and not variable
         if (birth.index < loop.start or external) and event.object not in entries and not plain:
             entries[event.object] = event
             sources.append(birth)
@@ -430,21 +514,35 @@ def _roles_in(
     groups = _alike(program, sources, carried)[:SOURCES_LIMIT]
     zeros = [e for e in sources if is_real(e.value) and hides(e.value)]
     alive: list[Event] = []
-    if positive:
+    if mode.positive:
         alive = [e for e in sources if is_real(e.value) and (e.object in carried or not _is_whole(e.value))]
     masks, base = reach(program, trace, probe, groups, last, zeros, alive, known)
     # Labels that the program makes from the inputs hang on them before training only: disturb later.
     makers = [g for g in groups if any(masks[g[0].object][o.index] for o in sources if o not in g)]
     late = [[entries[e.object] for e in group] for group in makers]
     masks |= reach(program, trace, probe, late, last, zeros, alive, known)[0] if late else {}
+    if mode.fresh:
+        on_carried = np.logical_or.reduce([mask for o, mask in masks.items() if o in carried])
+        made = _made_in(program, trace, first_seen, loop, on_carried)
+        groups += [group for group in _alike(program, made, carried) if group[0].object not in masks]
+        masks |= reach(program, trace, probe, groups[len(masks) :], last, zeros, alive, known)[0]
     # Counts and class numbers change by jumps, if at all: only real arrays tell who depends on whom.
     turn = np.zeros(len(trace.events), bool)
     for event in trace.events[loop.start : loop.middle]:
-        turn[event.index] = is_real(event.value) or (scalars and type(event.value) is float)
+        turn[event.index] = is_real(event.value) or (mode.scalars and type(event.value) is float)
     arrays = np.array([is_array(event.value) for event in trace.events])
     arrays[: loop.start] = arrays[loop.middle :] = False
 
-    def params_of(x: int, y: int) -> list[int]:
+    by_number = {group[0].object: group for group in groups}
+
+    def on_x(x: int, y: int) -> Mask:
+        """What depends on the inputs when the labels that are made from them stay as they are."""
+        at = first_seen[y]
+        if not masks[x][at.index] or at.index < loop.start:
+            return masks[x]
+        return reach(program, trace, probe, [by_number[x]], last, zeros, alive, known, held=at)[0][x]
+
+    def params_of(x: int, y: int, xs: Mask) -> list[int]:
         return [
             p
             for p in masks
@@ -453,38 +551,43 @@ def _roles_in(
             and masks[y][carried[p].index]
             and not masks[y][first_seen[p].index]
             and not masks[x][first_seen[p].index]
-            and (masks[p] & masks[x] & ~masks[y] & turn).any()
+            and (masks[p] & xs & ~masks[y] & turn).any()
         ]
 
-    best: tuple[tuple[int, int, int], int, int, list[int]] | None = None
-    for x in masks:
-        for y in masks:
-            if x == y or y in carried:
+    best: tuple[tuple[int, int, int], int, int, list[int], Mask] | None = None
+    for y in masks:
+        if y in carried or not any(masks[y][later.index] for later in carried.values()):
+            continue
+        for x in masks:
+            if x == y:
                 continue
-            params = params_of(x, y)
+            xs = on_x(x, y)
+            params = params_of(x, y, xs)
             if not params:
                 continue
             meet = [masks[p] for p in params]
             met = _closed(program, trace, np.logical_or.reduce(meet), loop)
             together = met & turn
-            only_x, only_y = int((together & masks[x]).sum()), int((together & masks[y]).sum())
+            only_x, only_y = int((together & xs).sum()), int((together & masks[y]).sum())
             # A permutation or an index moves inputs and labels alike; inputs leave the labels alone.
-            apart = masks[x] & masks[y] & arrays & ~met
-            if (together & masks[y] & ~masks[x]).any() or only_y >= only_x or apart.any():
+            apart = (xs & masks[y] & arrays & ~met)[: int(np.argmax(together & masks[y])) or None]
+            # What labels move the inputs move too, but for comparisons that a small change leaves as they are.
+            labels_alone, inputs_alone = int((together & masks[y] & ~xs).sum()), int((together & xs & ~masks[y]).sum())
+            if 2 * labels_alone > inputs_alone or only_y >= only_x or apart.any():
                 continue
-            rank = (len(params), x not in carried, only_x - only_y)
+            # A learning rate joins late and reaches less than the labels do.
+            rank = (len(params), x not in carried, only_y)
             if best is None or rank > best[0]:
-                best = (rank, x, y, params)
-    if (best is None or best[1] in carried) and not positive:
-        # Dead units may hide that the inputs matter.
-        found = _roles_in(
-            program, trace, probe, loop, training, first_seen, known, numbers=numbers, scalars=scalars, positive=True
-        )
+                best = (rank, x, y, params, xs)
+    if (best is None or best[1] in carried) and not mode.positive:
+        positive = replace(mode, positive=True)
+        found = _roles_in(program, trace, probe, loop, training, first_seen, known, positive)
         if found is not None or best is None:
             return found
     if best is None:
         return None
-    _, x, y, params = best
+    _, x, y, params, xs = best
+    masks[x] = xs
     names = object_names(program, trace)
     parameters = [_parameter(program, trace, first_seen, p, carried[p], loop, names) for p in params]
     parameters.sort(key=lambda p: next(e.index for e in trace.events[loop.start :] if e.object == p.object))
@@ -495,6 +598,7 @@ def _roles_in(
         if o not in params
         and o not in (x, y)
         and o not in carried
+        and _existed(program, trace, first_seen[o], loop)
         and np.asarray(first_seen[o].value).dtype.kind == "f"
         and not masks[x][first_seen[o].index]
         and (mask & masks[x] & ~masks[y] & turn).any()
@@ -517,7 +621,7 @@ def _roles_in(
         names=names,
         reach=masks,
         apart=base,
-        scalars=scalars,
+        scalars=mode.scalars,
     )
     roles.meetings = _meetings(program, roles, first_seen)
     return roles
@@ -587,7 +691,8 @@ def _batch(
         if is_array(event.value):
             last = event
     if last is None:
-        last = next(e for e in trace.events if e.object != -1 and on_inputs[e.index] and is_array(e.value))
+        data = [e for e in trace.events if e.object != -1 and on_inputs[e.index]]
+        last = next((e for e in data if is_array(e.value)), data[0])
     return _quantity(program, first_seen[last.object], names)
 
 
@@ -655,16 +760,20 @@ def _meetings(program: Program, roles: Roles, first_seen: dict[int, Event]) -> l
         birth = first_seen[number]
         if birth.site == last.site and np.shape(birth.value) == np.shape(last.value) and number not in found:
             # A copy of the output (to subtract the labels from) is the output.
-            same = (
-                e
-                for e in trace.events[loop.start : birth.index]
-                if is_array(e.value)
-                and is_output(e)
-                and e is first_seen[e.object]
-                and is_same(roles.apart.value(e.key), roles.apart.value(birth.key))
-            )
-            found[number] = Meeting(_quantity(program, next(same, birth), roles.names), with_label)
+            original = _original(program, roles, birth, first_seen)
+            found[number] = Meeting(_quantity(program, original, roles.names), with_label)
     return sorted(found.values(), key=lambda m: m.output.index)
+
+
+def _original(program: Program, roles: Roles, event: Event, first_seen: dict[int, Event]) -> Event:
+    """What an array is a copy of: the operand that it was made from without a change."""
+    operands = roles.trace.operands(event, program.sites[event.site].children)
+    for operand in operands if event.index >= roles.step.start else ():
+        birth = first_seen[operand.object]
+        same = is_same(roles.apart.value(birth.key), roles.apart.value(event.key))
+        if same and birth.index < event.index and is_array(event.value) and roles.on_inputs[birth.index]:
+            return _original(program, roles, birth, first_seen)
+    return event
 
 
 def _leaf(program: Program, event: Event, latest: dict[int, Event]) -> Event:

@@ -176,7 +176,7 @@ def test_a_missing_path_suggests_the_nearest(requests: list[dict[str, Any]]) -> 
         (("zzz",), "there are check, trace, train, explain, rules"),
         (("check", "net.py", "--chrt"), "--chart"),
         (("explain", "bias-gradient-wrong-axs"), "did you mean BD301 bias-gradient-wrong-axis"),
-        (("explain", "softmax"), "did you mean BD102 softmax-over-samples?"),
+        (("explain", "softmax"), "did you mean BD102 softmax-over-samples"),
     ],
 )
 def test_wrong_use_suggests_the_nearest(arguments: tuple[str, ...], hint: str) -> None:

@@ -200,7 +200,11 @@ def examine(case: Case) -> Iterator[Sighting]:
     step = case.roles.step
     events = case.once(_two_steps).events
     first, second = events[step.start : step.middle], events[step.middle :]
+    # A parameter is a sum of all its steps, and meant to be.
+    updates = {id(case.site(key).statement) for p in case.roles.parameters for key in p.updates}
     for statement, results in _sums(case, second).items():
+        if id(statement) in updates:
+            continue
         before = [result.value for result, _ in _sums(case, first).get(statement, []) if np.any(result.value)]
         total = results[-1][0].value
         for result, added in results:

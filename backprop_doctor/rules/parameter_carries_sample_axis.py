@@ -184,7 +184,8 @@ FEWEST = 5
 def examine(case: Case) -> Iterator[Sighting]:
     """Change one slice of a parameter, and look which samples of the output move."""
     n, samples = case.samples, case.axes.output_samples
-    if n < FEWEST or samples is None:
+    # One sample with a weight for each of its numbers looks alike: its axis is none of samples.
+    if n < FEWEST or samples is None or len(case.roles.batch.shape) < 2:
         return
     for parameter in case.roles.parameters:
         gradient = case.gradient(parameter)

@@ -166,8 +166,10 @@ def _slope(case: Case, parameter: Parameter) -> float | None:
         return None
     if case.chain(gradient)[-1].given == "declared" and not _is_cost(case):
         return None
-    value = step if gradient.is_step else aligned(case.live.value(gradient.value.birth), parameter.shape)
-    if value is None or not np.any(step) or not np.any(value):
+    parts = case.judgement.parts.get(parameter.object, [gradient.value])
+    values = [aligned(case.live.value(q.birth), parameter.shape) for q in parts]
+    value = step if gradient.is_step else sum((v for v in values if v is not None), np.zeros(parameter.shape))
+    if any(v is None for v in values) or not np.any(step) or not np.any(value):
         return None
     # Weight decay is no descent of the loss: what points along the parameter itself does not count.
     own = np.asarray(case.live.value(parameter.birth), np.float64)
