@@ -17,6 +17,7 @@ from backprop_doctor.case import Case, Sighting
 from backprop_doctor.errors import CannotCheckError, DoctorError, IdleError, ProgramError
 from backprop_doctor.gradients import lively
 from backprop_doctor.instrument import instrument
+from backprop_doctor.oracles.plain_steps import odd_steps
 from backprop_doctor.program import Probe, Program, Surroundings, Trace
 from backprop_doctor.proof import prove
 from backprop_doctor.records import FileReport, Finding, Fix, Network, Unchecked
@@ -100,7 +101,13 @@ def diagnose(
         # What runs on a few images as it stands has to run on a few when it is mended.
         def judged(changed: Project, sizes: Sizes, start: int, scale: float = 1.0) -> FileReport:
             fitting = tuple(pair for pair in sizes if pair[0] <= 1.1 * case.probe.train)
-            return _examined(open_case(changed, surroundings, seed=start, sizes=fitting, scale=scale))
+            trial = open_case(changed, surroundings, seed=start, sizes=fitting, scale=scale)
+            odd = odd_steps(trial) - case.once(odd_steps)
+            doubts = [
+                Unchecked(f"step of {name}", "no multiple of its gradient, as others are") for name in sorted(odd)
+            ]
+            examined = _examined(trial)
+            return replace(examined, unchecked=(*examined.unchecked, *doubts))
 
         report = repair(
             source,

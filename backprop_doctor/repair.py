@@ -370,7 +370,8 @@ def _is_as_good(before: FileReport, after: FileReport) -> bool:
     lost = any(new[name, "right"] < count for (name, verdict), count in old.items() if verdict == "right")
     healthy = not any(finding.severity == "error" for finding in after.findings)
     left = healthy and (after.verdict != "healthy" or any(verdict == "wrong" for _, verdict in new))
-    return not (gone or unsure or lost or left or len(after.unchecked) > len(before.unchecked) or _blind(before, after))
+    doubts = {unchecked.what for unchecked in after.unchecked} - {unchecked.what for unchecked in before.unchecked}
+    return not (gone or unsure or lost or left or doubts or _blind(before, after))
 
 
 def _blind(before: FileReport, after: FileReport) -> bool:
