@@ -243,7 +243,7 @@ def check(
     mend = show_diff or write_fix
     if unsafe and not mend:
         raise UsageError("--unsafe-fixes says which fixes are meant: give --diff to see them or --fix to write them")
-    options = {"select": selected, "ignore": ignored, "train": mend, "unsafe": unsafe}
+    options: dict[str, Any] = {"select": selected, "ignore": ignored, "train": mend, "unsafe": unsafe}
     report = _check(paths, output, jobs=jobs, **options, **running)
     if mend:
         is_text = form == "text"

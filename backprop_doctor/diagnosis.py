@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from types import ModuleType
 from typing import Any, Literal
 
@@ -98,22 +99,12 @@ def diagnose(
     # All rules look, whichever are wanted: a fix must not bring up what another rule would see.
     report = _examined(case)
     if fix:
-        # What runs on a few images as it stands has to run on a few when it is mended.
-        def judged(changed: Project, sizes: Sizes, start: int, scale: float = 1.0) -> FileReport:
-            fitting = tuple(pair for pair in sizes if pair[0] <= 1.1 * case.probe.train)
-            trial = open_case(changed, surroundings, seed=start, sizes=fitting, scale=scale)
-            odd = odd_steps(trial) - case.once(odd_steps)
-            doubts = [
-                Unchecked(f"step of {name}", "no multiple of its gradient, as others are") for name in sorted(odd)
-            ]
-            examined = _examined(trial)
-            return replace(examined, unchecked=(*examined.unchecked, *doubts))
-
+        trials = _Trials(case, surroundings)
         report = repair(
             source,
             report,
-            lambda changed: judged(changed, SIZES_OF_TRIALS, seed + 1),
-            confirm=(lambda changed: judged(changed, SIZES_OF_CONFIRMATION, seed + 2, SCALE_OF_CONFIRMATION))
+            partial(trials.examine, SIZES_OF_TRIALS, seed + 1, 1.0),
+            confirm=partial(trials.examine, SIZES_OF_CONFIRMATION, seed + 2, SCALE_OF_CONFIRMATION)
             if search_seconds
             else None,
             search_seconds=search_seconds,
@@ -124,6 +115,29 @@ def diagnose(
     if train:
         report = prove(source, report, lambda changed: open_case(changed, surroundings, seed=seed))
     return replace(report, seconds=time.perf_counter() - started)
+
+
+class _Trials:
+    """Examines changed versions of a program."""
+
+    def __init__(self, case: Case, surroundings: Surroundings | None) -> None:
+        self._case = case
+        self._surroundings = surroundings
+        self._last: tuple[tuple[object, ...], Case] | None = None
+
+    def examine(self, sizes: Sizes, seed: int, scale: float, changed: Project, codes: Collection[str]) -> FileReport:
+        """The report on a changed version, by the rules of these codes, or by all if there are none."""
+        key = (seed, changed.key)
+        if self._last is None or self._last[0] != key:
+            # What runs on a few images as it stands has to run on a few when it is mended.
+            fitting = tuple(pair for pair in sizes if pair[0] <= 1.1 * self._case.probe.train)
+            case = open_case(changed, self._surroundings, seed=seed, sizes=fitting, scale=scale)
+            self._last = (key, case)
+        case = self._last[1]
+        report = _examined(case, codes)
+        odd = set() if codes else odd_steps(case) - self._case.once(odd_steps)
+        doubts = [Unchecked(f"step of {name}", "no multiple of its gradient, as others are") for name in sorted(odd)]
+        return replace(report, unchecked=(*report.unchecked, *doubts))
 
 
 def _entered(source: Project, surroundings: Surroundings | None, seed: int) -> Case | None:
@@ -160,8 +174,8 @@ def _verdict(findings: Sequence[Finding], network: Network | None) -> Literal["h
     return "healthy" if judged else "unknown"
 
 
-def _examined(case: Case) -> FileReport:
-    findings, wrong, unchecked = examine(case)
+def _examined(case: Case, codes: Collection[str] = ()) -> FileReport:
+    findings, wrong, unchecked = examine(case, codes)
     report = chart.describe(case, findings, wrong)
     unchecked += case.faults
     unchecked += [Unchecked(f"gradient of {p.name}", p.reason) for p in report.parameters if p.verdict == "unknown"]
@@ -276,10 +290,8 @@ def _repeated(program: Program, trace: Trace, probe: Probe) -> None:
             )
 
 
-def examine(
-    case: Case, *, select: tuple[str, ...] = (), ignore: tuple[str, ...] = ()
-) -> tuple[list[Finding], dict[int, str], list[Unchecked]]:
-    """Apply the rules; the precise ones first, those that only say *wrong* to what is left.
+def examine(case: Case, codes: Collection[str] = ()) -> tuple[list[Finding], dict[int, str], list[Unchecked]]:
+    """Apply the rules, all or those of some codes; the precise ones first, those that only say *wrong* to the rest.
 
     Returns
     -------
@@ -295,6 +307,8 @@ def examine(
     loaded = sorted(rules.load(), key=lambda r: (getattr(r, "LAST_RESORT", False), rules.info(r).code))
     for rule in loaded:
         info = rules.info(rule)
+        if codes and info.code not in codes:
+            continue
         try:
             sightings = list(rule.examine(case))
         except Exception as error:  # a rule that fails must not hide the others
@@ -309,7 +323,7 @@ def examine(
             if finding.severity == "error":
                 wrong.update(dict.fromkeys(sighting.objects, finding.code))
             known = any((f.code, f.position) == (finding.code, finding.position) for f in findings)
-            if _wanted(finding.code, select, ignore) and not known:
+            if not known:
                 findings.append(finding)
     order = {"error": 0, "warning": 1, "note": 2}
     findings.sort(key=lambda f: (order[f.severity], f.position.line, f.position.column))

@@ -23,6 +23,10 @@ __all__ = ["candidates"]
 
 # Lines taken away and put elsewhere read like more than they are.
 COST_OF_A_MOVE = 6
+# A part too many is a likely slip, however long; one name for another is one of many.
+COST_OF_A_REMOVAL = 3
+COST_OF_A_NAME = 3
+COST_OUTSIDE = 2
 
 
 def candidates(source: Source, blamed: Position) -> Iterator[tuple[Edit, ...]]:
@@ -53,14 +57,17 @@ def _cost(source: Source, edit: Edit, blamed: Position) -> tuple[int, int]:
         blamed.end_line,
         blamed.end_column,
     )
-    return len(before) + len(edit.replacement) - 2 * same + 2 * outside, len(edit.replacement)
+    added, removed = len(edit.replacement) - same, len(before) - same
+    renamed = before.isidentifier() and edit.replacement.isidentifier()
+    cost = added + min(removed, COST_OF_A_REMOVAL) + (COST_OF_A_NAME if renamed else 0)
+    return cost + (COST_OUTSIDE if outside else 0), len(edit.replacement)
 
 
 def _within(source: Source, blamed: Position) -> Iterator[Edit]:
     wrapper = MetadataWrapper(cst.parse_module(source.code), unsafe_skip_copy=True)
     names = Names.of(wrapper.module)
     updated = _updated(source, blamed)
-    seen = set()
+    seen = {source.text}
     for node, place in wrapper.resolve(PositionProvider).items():
         if not isinstance(place, CodeRange) or not blamed.line <= place.start.line <= blamed.end_line:
             continue
@@ -79,8 +86,9 @@ def _within(source: Source, blamed: Position) -> Iterator[Edit]:
                 ),
                 text,
             )
-            if edit not in seen:
-                seen.add(edit)
+            result = source.apply([edit])
+            if result not in seen:
+                seen.add(result)
                 yield edit
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from backprop_doctor.composition import compose, line_after
@@ -22,7 +22,7 @@ from backprop_doctor.source import Project, Source
 
 __all__ = ["Judge", "repair"]
 
-Judge = Callable[[Project], FileReport]
+Judge = Callable[[Project, Collection[str]], FileReport]
 Edits = tuple[Edit, ...]
 Line = tuple[str, int | None, int]
 
@@ -50,9 +50,10 @@ def repair(
         The program as it stands.
     report : FileReport
         What was found in it, by all rules.
-    judge : function of Project to FileReport
-        Examines a changed program; raises `DoctorError` where it cannot be run.
-    confirm : function of Project to FileReport, optional
+    judge : function of Project and codes to FileReport
+        Examines a changed program with the rules of these codes, or with all if there are none; raises
+        `DoctorError` where it cannot be run.
+    confirm : function of Project and codes to FileReport, optional
         The same in a setting that the search does not see; only what passes there too is accepted.
     search_seconds : float
         How long to look for edits where no rule proposes one that helps.
@@ -142,7 +143,7 @@ class _Trial:
         self.severities = severities
         self.wanted = wanted
         self.judges = [judge] if confirm is None else [judge, confirm]
-        self._known: dict[tuple[Judge, tuple[str, ...]], FileReport | None] = {}
+        self._known: dict[tuple[Judge, tuple[str, ...], frozenset[str]], FileReport | None] = {}
 
     def counts(self, finding: Finding) -> bool:
         """Whether a finding must not be new."""
@@ -177,7 +178,10 @@ class _Trial:
         return new if new is not None and self.is_better(state, new, faults) else None
 
     def after(self, state: _State, faults: Sequence[_Fault], edits: Edits | None = None) -> _State | None:
-        """The state after these edits, by default those of the faults; None where it cannot be told."""
+        """The state after these edits, by default those of the faults; None where it cannot be told.
+
+        Edits of the table, which are many, are looked at first with the rules only that have to fall silent.
+        """
         made = tuple(edit for fault in faults for edit in fault.edits) if edits is None else edits
         try:
             project = state.project.edited(made)
@@ -186,11 +190,19 @@ class _Trial:
             own = [compose(self.source, state.edits, fault.edits if edits is None else edits) for fault in faults]
         except (ValueError, DoctorError):
             return None
-        report = self._examined(project, self.judges[0]) if project.key != state.project.key else None
+        if project.key == state.project.key or (edits is not None and not self._promises(state, project, faults)):
+            return None
+        report = self._examined(project, self.judges[0])
         if report is None:
             return None
         steps = [_Step(f, tuple(e for e in some if e not in state.edits)) for f, some in zip(faults, own)]
         return _State(project, report, whole, (*state.steps, *steps), (*state.rounds, made))
+
+    def _promises(self, state: _State, project: Project, faults: Sequence[_Fault]) -> bool:
+        """Whether less is found than before by the rules that found the faults."""
+        codes = frozenset(finding.code for fault in faults for finding in fault.findings)
+        report = self._examined(project, self.judges[0], codes)
+        return report is not None and not all(_codes(report)[c] >= _codes(state.report)[c] for c in codes)
 
     def is_better(self, old: _State, new: _State, faults: Sequence[_Fault]) -> bool:
         """Whether the faults are gone and nothing that passed fails, also where the search has not been."""
@@ -235,11 +247,11 @@ class _Trial:
         new = _State(project, report, edits, end.steps, (edits,))
         return new if self.confirms(new) else None
 
-    def _examined(self, project: Project, judge: Judge) -> FileReport | None:
-        key = (judge, project.key)
+    def _examined(self, project: Project, judge: Judge, codes: frozenset[str] = frozenset()) -> FileReport | None:
+        key = (judge, project.key, codes)
         if key not in self._known:
             try:
-                self._known[key] = judge(project)
+                self._known[key] = judge(project, codes)
             except DoctorError:
                 self._known[key] = None
         return self._known[key]

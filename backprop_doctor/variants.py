@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,26 +14,32 @@ PRODUCTS = {"dot", "matmul", "outer"}
 REDUCTIONS = {"sum", "mean", "max", "min", "amax", "argmax", "prod", "average"}
 SUMS = {"sum": "mean", "mean": "sum"}
 EMPTY = {"zeros", "ones"}
-OTHER_NUMBERS = {"0": ("1",), "1": ("0",)}
 SPACE = cst.SimpleWhitespace(" ")
 LIKENESS = 0.5
-NEIGHBOURS = 8
+NEIGHBOURS = 5
 
 
 @dataclass(frozen=True)
 class Names:
-    """The variables of a program: all that it binds, and those that hold a number of something."""
+    """The variables of a program: all that it binds, and those that hold a number of something.
+
+    ``whole`` are the expressions that are all that is assigned, returned or handed over, ``fixed`` those in whose
+    place nothing else makes sense: targets, functions, modules.
+    """
 
     bound: frozenset[str]
     counts: tuple[str, ...]
     numpy: str
+    whole: frozenset[cst.CSTNode]
+    fixed: frozenset[cst.CSTNode]
 
     @classmethod
     def of(cls, module: cst.Module) -> Names:
         """Read them from the assignments."""
         reader = _Reader()
         module.visit(reader)
-        return cls(frozenset(reader.bound), tuple(dict.fromkeys(reader.counts)), reader.numpy)
+        counts = tuple(dict.fromkeys(reader.counts))
+        return cls(frozenset(reader.bound), counts, reader.numpy, frozenset(reader.whole), frozenset(reader.fixed))
 
     def like(self, name: str) -> list[str]:
         """Other variables with a name much like it: A1 for Z1, W2 for W1."""
@@ -47,18 +52,38 @@ class _Reader(cst.CSTVisitor):
         self.counts: list[str] = []
         self.numpy = "np"
 
+        self.whole: list[cst.CSTNode] = []
+        self.fixed: list[cst.CSTNode] = []
+
     def visit_AssignTarget(self, node: cst.AssignTarget) -> None:
         self._bind(node.target)
 
     def visit_Assign(self, node: cst.Assign) -> None:
+        self.whole.append(node.value)
         if len(node.targets) == 1 and isinstance(node.targets[0].target, cst.Name) and _is_count(node.value):
             self.counts.append(node.targets[0].target.value)
+
+    def visit_Return(self, node: cst.Return) -> None:
+        self.whole += [node.value] if node.value is not None else []
+
+    def visit_Arg(self, node: cst.Arg) -> None:
+        if node.keyword is None:
+            self.whole.append(node.value)
+        else:
+            self.fixed.append(node.keyword)
+
+    def visit_Call(self, node: cst.Call) -> None:
+        self.fixed.append(node.func)
+
+    def visit_Attribute(self, node: cst.Attribute) -> None:
+        self.fixed.append(node.attr)
 
     def visit_Param(self, node: cst.Param) -> None:
         self.bound.append(node.name.value)
 
     def visit_AugAssign(self, node: cst.AugAssign) -> None:
         self._bind(node.target)
+        self.whole.append(node.value)
 
     def visit_For(self, node: cst.For) -> None:
         self._bind(node.target)
@@ -68,6 +93,7 @@ class _Reader(cst.CSTVisitor):
             self.numpy = node.evaluated_alias or "numpy"
 
     def _bind(self, target: cst.BaseExpression) -> None:
+        self.fixed.append(target)
         if isinstance(target, cst.Name):
             self.bound.append(target.value)
         elif isinstance(target, (cst.Tuple, cst.List)):
@@ -77,8 +103,12 @@ class _Reader(cst.CSTVisitor):
 
 def variants(node: cst.CSTNode, names: Names, module: cst.Module) -> Iterator[str]:
     """Texts that may stand in the place of a node; what they leave of it keeps its spacing."""
+    if node in names.fixed or (isinstance(node, cst.Name) and node.value == names.numpy):
+        return
+    in_parentheses = isinstance(node, cst.BaseExpression) and bool(node.lpar)
     for new in _nodes(node, names):
-        yield new if isinstance(new, str) else module.code_for_node(new)
+        bare = _bare(new) if in_parentheses and isinstance(new, cst.BaseExpression) else new
+        yield bare if isinstance(bare, str) else module.code_for_node(bare)
     if isinstance(node, cst.BaseExpression):
         yield from _texts(node, names, module.code_for_node(_bare(node)))
 
@@ -99,8 +129,6 @@ def _nodes(node: cst.CSTNode, names: Names) -> Iterator[cst.CSTNode | str]:
         yield from _other_index(node)
     elif isinstance(node, cst.Comparison):
         yield from _other_comparison(node)
-    elif isinstance(node, cst.Integer):
-        yield from OTHER_NUMBERS.get(node.value, ())
     elif isinstance(node, cst.Assign):
         yield from _other_assignment(node, names)
     elif isinstance(node, cst.AugAssign):
@@ -186,7 +214,7 @@ def _other_operation(node: cst.BinaryOperation) -> Iterator[cst.CSTNode]:
     others: dict[type, tuple[type, ...]] = {
         cst.Add: (cst.Subtract,),
         cst.Subtract: (cst.Add,),
-        cst.Multiply: (cst.MatrixMultiply, cst.Divide),
+        cst.Multiply: (cst.MatrixMultiply,),
         cst.MatrixMultiply: (cst.Multiply,),
         cst.FloorDivide: (cst.Divide,),
     }
@@ -247,14 +275,16 @@ def _other_assignment(node: cst.Assign, names: Names) -> Iterator[cst.CSTNode | 
     if len(node.targets) != 1:
         return
     target, value = node.targets[0], node.value
-    if isinstance(target.target, cst.Name):
-        for name in dict.fromkeys(_read(value)):
-            if name != target.target.value and name in names.bound:
-                yield node.with_changes(targets=[target.with_changes(target=cst.Name(name))])
+    if isinstance(target.target, cst.Name) and isinstance(value, cst.BinaryOperation):
+        changed = value.left
+        if isinstance(changed, cst.Name) and changed.value in names.bound - {target.target.value}:
+            yield node.with_changes(targets=[target.with_changes(target=changed)])
     added = cst.AddAssign(target.whitespace_before_equal, target.whitespace_after_equal)
     if isinstance(value, cst.UnaryOperation) and isinstance(value.operator, cst.Plus):
         yield cst.AugAssign(target.target, cst.AddAssign(), value.expression)
-    elif isinstance(target.target, (cst.Name, cst.Attribute, cst.Subscript)):
+    elif isinstance(target.target, (cst.Name, cst.Attribute, cst.Subscript)) and _code(target.target) not in _code(
+        value
+    ):
         yield cst.AugAssign(target.target, added, value)
     if isinstance(value, (cst.Name, cst.Attribute, cst.Subscript)):
         copied = cst.Call(cst.Attribute(value, cst.Name("copy")))
@@ -265,11 +295,12 @@ def _texts(node: cst.BaseExpression, names: Names, text: str) -> Iterator[str]:
     """Variants that put something around the expression, or another name in its place."""
     if isinstance(node, cst.Name) and text in names.bound:
         yield from names.like(text)
-        yield f"{text}.T"
+        if text not in names.counts:
+            yield f"{text}.T"
     numpy = names.numpy
     if isinstance(node, cst.Call):
         name, inner = _called(node), node.args[0].value if node.args else None
-        argument = cst.Module([]).code_for_node(inner) if inner is not None else ""
+        argument = _code(inner) if inner is not None else ""
         if name == "exp" and len(node.args) == 1:
             for axis in "10":
                 maximum = f"{numpy}.max({argument}, axis={axis}, keepdims=True)"
@@ -282,10 +313,10 @@ def _texts(node: cst.BaseExpression, names: Names, text: str) -> Iterator[str]:
             yield f"{text} / {numpy}.sqrt({argument})"
         if name == "len" or text.endswith("copy()"):
             return
-    if isinstance(node, (cst.Call, cst.BinaryOperation, cst.Name, cst.Subscript)):
-        enclosed = text if not isinstance(node, cst.BinaryOperation) or node.lpar else f"({text})"
+    if node in names.whole and isinstance(node, (cst.Call, cst.BinaryOperation, cst.Name, cst.Subscript)):
+        is_product = not isinstance(node, cst.BinaryOperation) or not isinstance(node.operator, (cst.Add, cst.Subtract))
         for count in names.counts:
-            yield f"{enclosed} / {count}"
+            yield f"{text if is_product else f'({text})'} / {count}"
     if isinstance(node, cst.BinaryOperation) or (isinstance(node, cst.Name) and text in names.bound):
         for axis in "01":
             yield f"{numpy}.sum({text}, axis={axis}, keepdims=True)"
@@ -346,5 +377,5 @@ def _is_count(node: cst.BaseExpression) -> bool:
     return isinstance(node, cst.Attribute) and node.attr.value == "size"
 
 
-def _read(node: cst.CSTNode) -> list[str]:
-    return re.findall(r"[A-Za-z_]\w*", cst.Module([]).code_for_node(node))
+def _code(node: cst.CSTNode) -> str:
+    return cst.Module([]).code_for_node(node)
