@@ -94,8 +94,9 @@ blamed.
 
 Fix safety
 ----------
-No edit is proposed. The factor is shown as a formula (N, 1/N, 2); whether it
-goes here or into the lines that lack it is for the author to say.
+A factor that stands in the line as a part of its own is taken out. Otherwise
+it is shown as a formula (N, 1/N, 2); whether it goes here or into the lines
+that lack it is for the author to say.
 
 Known limits
 ------------
@@ -117,6 +118,7 @@ References
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
 from collections.abc import Iterator
 
@@ -125,7 +127,7 @@ import numpy as np
 from backprop_doctor.adjoints import Adjoint
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.gradients import aligned, fit
-from backprop_doctor.records import Evidence
+from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Parameter
 
 SEVERITY = "error"
@@ -156,6 +158,7 @@ def examine(case: Case) -> Iterator[Sighting]:
         if link.value.object in blamed:
             continue
         blamed.add(link.value.object)
+        fix, edits = _without(case, link, ratio)
         yield Sighting(
             node=case.home(link.value),
             message=f"{link.value.name} carries a factor of {case.factor(ratio)} that the other gradients do not have",
@@ -167,8 +170,24 @@ def examine(case: Case) -> Iterator[Sighting]:
                 )
                 for p, _, t in [(parameter, gradient, total)]
             ),
+            fix=fix,
+            edits=edits,
             objects=(link.value.object,),
         )
+
+
+def _without(case: Case, link: Adjoint, ratio: float) -> tuple[str, tuple[Edit, ...]]:
+    """Take the factor out where it is a part of its own of the product, or the line that makes it is a quotient."""
+    for node in ast.walk(case.statement(link.value)):
+        if not isinstance(node, ast.BinOp) or not isinstance(node.op, (ast.Mult, ast.Div)):
+            continue
+        sides = [(node.right, node.left)] + ([(node.left, node.right)] if isinstance(node.op, ast.Mult) else [])
+        for factor, rest in sides:
+            number = case.number(factor)
+            number = 1 / number if number and isinstance(node.op, ast.Div) else number
+            if number and abs(number / ratio - 1) < 1e-4:
+                return f"without {case.text(factor)}", (case.edit(node, case.text(rest)),)
+    return "", ()
 
 
 def _is_power(ratio: float, samples: int) -> bool:
