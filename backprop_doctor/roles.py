@@ -514,12 +514,14 @@ def _roles_in(
     carried = _carried(program, trace, loop, first_seen)
     sources: list[Event] = []
     entries: dict[int, Event] = {}
-    for _, event in _loads(program, trace, loop.start, loop.middle, numbers=mode.numbers):
-        birth, site = first_seen[event.object], program.sites[event.site]
+    read = list(_loads(program, trace, loop.start, loop.middle, numbers=mode.numbers))
+    elements = {e.object for _, e in read if not _is_variable(program.sites[e.site].node)}
+    for _, event in read:
+        birth = first_seen[event.object]
         wanted = mode.numbers or is_array(event.value) or (mode.scalars and type(event.value) is float)
         external = birth is event and _existed(program, trace, event, loop) and wanted
         # Of real numbers only those count that training changes; of the others there are too many.
-        variable = _is_variable(site.node) and (event.object in carried or mode.scalars)
+        variable = event.object not in elements and (event.object in carried or mode.scalars)
         plain = type(event.value) is float and not variable
         if (birth.index < loop.start or external) and event.object not in entries and not plain:
             entries[event.object] = event
@@ -572,7 +574,10 @@ def _roles_in(
             and (masks[p] & xs & ~masks[y] & turn).any()
         ]
 
-    best: tuple[tuple[int, int, int], int, int, list[int], Mask] | None = None
+    # A number that stays the same turn after turn is a rate, or a bias that is never trained, and hardly a label.
+    later_reads = {e.object for _, e in _loads(program, trace, loop.middle, loop.end)}
+    fixed = {y for y in masks if np.ndim(first_seen[y].value) == 0 and y in later_reads}
+    best: tuple[tuple[bool, int, int, int], int, int, list[int], Mask] | None = None
     for y in masks:
         if y in carried or not any(masks[y][later.index] for later in carried.values()):
             continue
@@ -594,7 +599,7 @@ def _roles_in(
             if 2 * labels_alone > inputs_alone or only_y >= only_x or apart.any():
                 continue
             # A learning rate joins late and reaches less than the labels do.
-            rank = (len(params), x not in carried, only_y)
+            rank = (y not in fixed, len(params), x not in carried, only_y)
             if best is None or rank > best[0]:
                 best = (rank, x, y, params, xs)
     if (best is None or best[1] in carried) and not mode.positive:
