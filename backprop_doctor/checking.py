@@ -38,6 +38,7 @@ class Options:
     ignore: tuple[str, ...] = ()
     fix: bool = True
     train: bool = False
+    unsafe: bool = False
     time_limit_seconds: float = 60.0
     memory_limit_mib: int = 4096
 
@@ -118,6 +119,7 @@ def check_file(path: str, options: Options) -> FileReport:
         "ignore": list(options.ignore),
         "fix": options.fix,
         "train": options.train,
+        "unsafe": options.unsafe,
     }
     started = time.perf_counter()
     try:

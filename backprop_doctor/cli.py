@@ -206,6 +206,12 @@ Examples:
 )
 @click.option("--diff", "show_diff", is_flag=True, help="Print the fix as a unified diff, proved by training.")
 @click.option("--fix", "write_fix", is_flag=True, help="Write the fix into the file, proved by training.")
+@click.option(
+    "--unsafe-fixes",
+    "unsafe",
+    is_flag=True,
+    help="With --diff or --fix: mend what is a matter of choice too, warnings and notes.",
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 for warnings too.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 although errors were found.")
 def check(
@@ -221,6 +227,7 @@ def check(
     chart: bool,
     show_diff: bool,
     write_fix: bool,
+    unsafe: bool,
     **running: Any,
 ) -> int:
     """Check programs: Python files, notebooks, or folders of them.
@@ -234,9 +241,16 @@ def check(
     selected = rules.resolve((*select, *extend_select)) if select else ()
     ignored = tuple(code for code in rules.resolve(ignore) if code not in rules.resolve(extend_select))
     mend = show_diff or write_fix
-    report = _check(paths, output, jobs=jobs, select=selected, ignore=ignored, train=mend, **running)
+    if unsafe and not mend:
+        raise UsageError("--unsafe-fixes says which fixes are meant: give --diff to see them or --fix to write them")
+    options: dict[str, Any] = {"select": selected, "ignore": ignored, "train": mend, "unsafe": unsafe}
+    report = _check(paths, output, jobs=jobs, **options, **running)
     if mend:
-        report = _mend(report, write=write_fix, output=output)
+        is_text = form == "text"
+        mended = _mend(report, write=write_fix, output=output if is_text else None, diff=is_text)
+        if not is_text:
+            _deliver(report, form, output)
+        report = mended
     else:
         wishes = {name: running[name] for name in ("seed", "call", "arguments")}
         _deliver(report, form, output, chart=chart, **wishes)
@@ -332,14 +346,14 @@ def _words(arguments: str | None) -> tuple[str, ...]:
         raise UsageError(f"--args {arguments!r} cannot be taken apart: {error}") from None
 
 
-def _mend(report: Report, *, write: bool, output: str | None) -> Report:
-    """Print the diffs, or write them; what was done goes to stderr, so that a diff can be piped."""
+def _mend(report: Report, *, write: bool, output: str | None, diff: bool) -> Report:
+    """Print the diffs, or write them; what was done goes to stderr, so that a diff or a report can be piped."""
     from dataclasses import replace
 
     from backprop_doctor import patching
     from backprop_doctor.reports import mending
 
-    if not write:
+    if diff and not write:
         _write_text("".join(file.fix.diff or "" for file in report.files if file.fix).rstrip("\n"), output)
     files = []
     for file in report.files:

@@ -256,11 +256,11 @@ class Measurement:
         return actions
 
 
-def lively(program: Program, roles: Roles, probe: Probe) -> Measurement:
-    """A measurement at the first point at which every parameter matters, or else at the best there is."""
+def lively(program: Program, roles: Roles, probe: Probe, scale: float = 1.0) -> Measurement:
+    """A measurement at the first point of a scale at which every parameter matters, or else at the best there is."""
     best: Measurement | None = None
     for variant in range(VARIANTS):
-        candidate = Measurement(program, roles, probe, variant=variant)
+        candidate = Measurement(program, roles, probe, scale=scale, variant=variant)
         if best is None or candidate.alive > best.alive:
             best = candidate
         if not roles.meetings or best.alive == len(roles.parameters):

@@ -174,9 +174,9 @@ def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = 
                     continue
                 for mode in MODES:
                     found = _roles_in(program, trace, probe, loop, outer, first_seen, known, mode)
-                    if found is not None and found.meetings:
+                    if found is not None and _is_whole_picture(found, set(_carried(program, trace, loop, first_seen))):
                         return found
-                    partly = partly or found
+                    partly = found if partly is None or (found and not partly.meetings) else partly
         if any(carried for _, carried in several):
             # What a loop inside carries (an activation from layer to layer) is no training either.
             settled = max(settled, turns.end)
@@ -186,6 +186,21 @@ def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = 
         "no training was found: no array is changed from one pass of a loop to the next "
         "by values that depend on both data and labels"
     )
+
+
+def _is_whole_picture(roles: Roles, carried: set[int]) -> bool:
+    """Whether the output meets the labels, and most of what training changes on the way to it is a parameter.
+
+    A number that is the same in all turns is no label, but rather a learning rate.
+    """
+    trace, start = roles.trace, roles.step.start
+    labels = trace.by_key[roles.labels[0].birth]
+    fixed = all(e.value == labels.value for e in trace.at(labels.site) if e.index >= start and np.ndim(e.value) == 0)
+    if roles.output is None or (type(labels.value) is float and fixed):
+        return False
+    asked = carried & set(roles.reach)
+    on_the_way = {e.object for e in trace.events[start : roles.output.index] if e.object in asked}
+    return 2 * len(roles.parameters) >= len(on_the_way)
 
 
 # -- loops and what they carry -------------------------------------------------------------------------
@@ -236,7 +251,7 @@ class _Turns:
 def _loops(trace: Trace, *, patient: bool = True) -> list[_Turns]:
     """Loops with at least two turns, in order of first tick (outer ones before inner ones).
 
-    Unless ``patient``, a record that was cut before the outermost loop's second turn is refused.
+    Unless ``patient``, a record that was cut before the end of the outermost loop's second turn is refused.
     """
     stack: list[tuple[int, list[int]]] = []
     found: list[_Turns] = []
@@ -260,8 +275,11 @@ def _loops(trace: Trace, *, patient: bool = True) -> list[_Turns]:
                 stack[-1][1].append(event.index)
         elif not is_end:
             stack.append((event.site, [event.index]))
-    if stack and not complete and len(stack[0][1]) < 2 and not patient:
-        raise ProgramError("the outermost loop did not come to its second turn")
+    if stack and not complete and not patient:
+        starts = stack[0][1]
+        # What is read late in the second turn would be taken for what never changes.
+        if len(starts) < 2 or (len(starts) == 2 and len(trace.events) - starts[1] < starts[1] - starts[0]):
+            raise ProgramError("the outermost loop did not come to the end of its second turn")
     while stack:
         close(stack.pop(), len(trace.events))
     return sorted(found, key=lambda turns: (turns.starts[0], -turns.end))
@@ -496,12 +514,14 @@ def _roles_in(
     carried = _carried(program, trace, loop, first_seen)
     sources: list[Event] = []
     entries: dict[int, Event] = {}
-    for _, event in _loads(program, trace, loop.start, loop.middle, numbers=mode.numbers):
-        birth, site = first_seen[event.object], program.sites[event.site]
+    read = list(_loads(program, trace, loop.start, loop.middle, numbers=mode.numbers))
+    elements = {e.object for _, e in read if not _is_variable(program.sites[e.site].node)}
+    for _, event in read:
+        birth = first_seen[event.object]
         wanted = mode.numbers or is_array(event.value) or (mode.scalars and type(event.value) is float)
         external = birth is event and _existed(program, trace, event, loop) and wanted
         # Of real numbers only those count that training changes; of the others there are too many.
-        variable = _is_variable(site.node) and (event.object in carried or mode.scalars)
+        variable = event.object not in elements and (event.object in carried or mode.scalars)
         plain = type(event.value) is float and not variable
         if (birth.index < loop.start or external) and event.object not in entries and not plain:
             entries[event.object] = event
@@ -554,7 +574,10 @@ def _roles_in(
             and (masks[p] & xs & ~masks[y] & turn).any()
         ]
 
-    best: tuple[tuple[int, int, int], int, int, list[int], Mask] | None = None
+    # A number that stays the same turn after turn is a rate, or a bias that is never trained, and hardly a label.
+    later_reads = {e.object for _, e in _loads(program, trace, loop.middle, loop.end)}
+    fixed = {y for y in masks if np.ndim(first_seen[y].value) == 0 and y in later_reads}
+    best: tuple[tuple[bool, int, int, int], int, int, list[int], Mask] | None = None
     for y in masks:
         if y in carried or not any(masks[y][later.index] for later in carried.values()):
             continue
@@ -576,7 +599,7 @@ def _roles_in(
             if 2 * labels_alone > inputs_alone or only_y >= only_x or apart.any():
                 continue
             # A learning rate joins late and reaches less than the labels do.
-            rank = (len(params), x not in carried, only_y)
+            rank = (y not in fixed, len(params), x not in carried, only_y)
             if best is None or rank > best[0]:
                 best = (rank, x, y, params, xs)
     if (best is None or best[1] in carried) and not mode.positive:

@@ -97,8 +97,9 @@ rests; that line is blamed, or the one from which two such lines have it.
 
 Fix safety
 ----------
-No edit is proposed. The factor is shown as a formula (N, 1/N, 2); whether it
-goes here or into the lines that lack it is for the author to say.
+A factor that stands in the line as a part of its own is taken out. Otherwise
+it is shown as a formula (N, 1/N, 2); whether it goes here or into the lines
+that lack it is for the author to say.
 
 Known limits
 ------------
@@ -134,7 +135,7 @@ from numpy.typing import NDArray
 from backprop_doctor.adjoints import CATALOGUE, Adjoint
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.gradients import RIGHT_BELOW, Fit, Measurement, Tangent, aligned, fit
-from backprop_doctor.records import Evidence
+from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Parameter, Quantity
 
 SEVERITY = "error"
@@ -180,6 +181,7 @@ def examine(case: Case) -> Iterator[Sighting]:
         if place.object in blamed:
             continue
         blamed.add(place.object)
+        fix, edits = _without(case, place, ratio)
         yield Sighting(
             node=case.home(place),
             message=f"{place.name} carries a factor of {case.factor(ratio)} that the other gradients do not have",
@@ -192,6 +194,8 @@ def examine(case: Case) -> Iterator[Sighting]:
                     case.factor(usual),
                 ),
             ),
+            fix=fix,
+            edits=edits,
             objects=(place.object,),
         )
 
@@ -364,6 +368,20 @@ def _holds(case: Case, link: Adjoint) -> bool:
 
 def _elsewhere(case: Case) -> Measurement:
     return case.measurement.moved(scale=OTHER_SCALE)
+
+
+def _without(case: Case, place: Quantity, ratio: float) -> tuple[str, tuple[Edit, ...]]:
+    """Take the factor out where it is a part of its own of the product, or the line that makes it is a quotient."""
+    for node in ast.walk(case.statement(place)):
+        if not isinstance(node, ast.BinOp) or not isinstance(node.op, (ast.Mult, ast.Div)):
+            continue
+        sides = [(node.right, node.left)] + ([(node.left, node.right)] if isinstance(node.op, ast.Mult) else [])
+        for factor, rest in sides:
+            number = case.number(factor)
+            number = 1 / number if number and isinstance(node.op, ast.Div) else number
+            if number and abs(number / ratio - 1) < SAME_WITHIN:
+                return f"without {case.text(factor)}", (case.edit(node, case.text(rest)),)
+    return "", ()
 
 
 # -- the line to blame -----------------------------------------------------------------------------------
