@@ -162,8 +162,10 @@ def examine(case: Case) -> Iterator[Sighting]:
 
 def _final(case: Case, accuracy: Accuracy) -> Event:
     """The last number of the first turn that depends on predictions: what is shown."""
-    ticks = [e.index for e in case.short.events if e.object == -1 and e.site == case.roles.training.loop]
-    end = ticks[1] if len(ticks) > 1 else len(case.short.events)
+    # The chain was seen in the run in which all predictions are right, which counts more than others do.
+    events = accuracy.traces[0].events
+    ticks = [e.index for e in events if e.object == -1 and e.site == case.roles.training.loop]
+    end = ticks[1] if len(ticks) > 1 else len(events)
     inside = [e for e in accuracy.chain if e.index < end]
     return (inside or list(accuracy.chain))[-1]
 
