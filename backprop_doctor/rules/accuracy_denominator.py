@@ -238,7 +238,7 @@ def _fix(case: Case, accuracy: Accuracy, node: ast.BinOp) -> tuple[str, tuple[Ed
     axis = case.axes.output_samples or 0
     classes = case.axes.sizes.get("classes", 1)
     shape = (accuracy.samples, classes) if axis == 0 else (classes, accuracy.samples)
-    for event in reversed(case.short.events[case.roles.training.start : accuracy.event.index]):
+    for event in reversed(accuracy.traces[0].events[case.roles.training.start : accuracy.event.index]):
         site = case.program.sites[event.site]
         if event.object == -1 or not isinstance(site.node, ast.Name) or not isinstance(event.value, np.ndarray):
             continue

@@ -161,12 +161,11 @@ def examine(case: Case) -> Iterator[Sighting]:
     """Each gradient over the derivative of the same summed loss: the ratio has to be the same for all."""
     if case.once(_is_shared):
         return
-    totals = _totals(case)
+    totals, inline = _totals(case)
     if len(totals) < 2:
         return
     usual = _usual([t.factor for t in totals])
     healthy = [t.gradient for t in totals if abs(t.factor / usual - 1) <= SAME_WITHIN]
-    inline = _is_inline(case)
     found: list[tuple[Adjoint, float, _Total]] = []
     for total in totals:
         ratio = total.factor / usual
@@ -259,8 +258,12 @@ def _fit(case: Case, parameter: Parameter, value: Quantity, slope: Slope) -> Fit
     return fit(np.array([float(np.sum(array * t.direction)) for t in tangents]), numeric)
 
 
-def _totals(case: Case) -> list[_Total]:
-    """Gradients with their factors over one loss: one most of them are multiples of, or that of their chains."""
+def _totals(case: Case) -> tuple[list[_Total], bool]:
+    """Gradients with their factors over one loss: one most of them are multiples of, or that of their chains.
+
+    Where a gradient is written into an update, its factors may stand anywhere in the step: then the steps
+    stand for the gradients, and the answer comes with True.
+    """
     pairs = [(p, case.gradient(p)) for p in case.roles.parameters]
     right = [(p, g) for p, g in pairs if g is not None and g.right]
     best: list[_Total] = []
@@ -270,21 +273,22 @@ def _totals(case: Case) -> list[_Total]:
             best = fitted
     if len(best) < 2:
         best = [_Total(p, g, total) for p, g in right if (total := _chained(case, g)) is not None]
-    if not _is_inline(case):
-        return best
-    steps = [(t, _step_factor(case, t)) for t in best]
-    return [replace(t, factor=factor) for t, factor in steps if factor is not None]
+    inline = {t.parameter.object for t in best if t.gradient.value.object not in case.binding}
+    steps = [(t, _step_factor(case, t)) for t in best] if inline else []
+    if steps and all(factor is not None for _, factor in steps):
+        return [replace(t, factor=factor) for t, factor in steps if factor is not None], True
+    return [t for t in best if t.parameter.object not in inline or not _is_in_update(case, t)], False
+
+
+def _is_in_update(case: Case, total: _Total) -> bool:
+    """Whether a gradient is computed in the statement that makes the step of it."""
+    updates = [case.site(key).statement for key in total.parameter.updates]
+    return case.statement(total.gradient.value) in updates
 
 
 def _chained(case: Case, gradient: Adjoint) -> float | None:
     """The product of the factors along a chain that ends at a loss, and not at output less target."""
     return None if case.chain(gradient)[-1].given == "canonical" else case.total_factor(gradient)
-
-
-def _is_inline(case: Case) -> bool:
-    """Whether a gradient is written into an update: its factors may stand anywhere in the step."""
-    gradients = [case.gradient(p) for p in case.roles.parameters]
-    return any(g is not None and g.value.object not in case.binding for g in gradients)
 
 
 def _step_factor(case: Case, total: _Total) -> float | None:

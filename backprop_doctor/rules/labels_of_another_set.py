@@ -126,7 +126,7 @@ def examine(case: Case) -> Iterator[Sighting]:
     if not perfect or not none:
         return
     classes = case.axes.sizes.get("classes", 0)
-    for event, length in _others(case, final, axis):
+    for event, length in _others(case, accuracy, final, axis):
         target = as_target(event.value, (length, classes) if axis == 0 else (classes, length))
         for n in accuracy.sets if target is not None else ():
             if n >= length or _belongs_to_scored(case, length, n):
@@ -174,11 +174,11 @@ def _number(value: object) -> float | None:
     return None if value is None or np.size(np.asarray(value)) != 1 else float(np.squeeze(np.asarray(value)))
 
 
-def _others(case: Case, final: Event, axis: int) -> Iterator[tuple[Event, int]]:
+def _others(case: Case, accuracy: Accuracy, final: Event, axis: int) -> Iterator[tuple[Event, int]]:
     """Longer arrays of labels that are read once training has begun, near the metric first."""
     classes = case.axes.sizes.get("classes", 0)
     seen: set[int] = set()
-    for event in reversed(case.short.events[case.roles.training.start : final.index]):
+    for event in reversed(accuracy.traces[0].events[case.roles.training.start : final.index]):
         site = case.program.sites[event.site]
         if event.object == -1 or event.object in seen or site.kind != "load" or not isinstance(event.value, np.ndarray):
             continue
