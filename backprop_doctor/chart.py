@@ -141,7 +141,8 @@ def meaning(case: Case, adjoint: Adjoint) -> str:
 def _parameter(case: Case, parameter: Parameter, wrong: dict[int, str]) -> ParameterVerdict:
     gradient = case.gradient(parameter)
     operands = case.judgement.operands[parameter.object]
-    candidate = gradient.value if gradient else operands[0] if operands else None
+    blamed = [q for q in operands if q.object in wrong]
+    candidate = gradient.value if gradient else next(iter(blamed or operands), None)
     verdict: Verdict
     if gradient is not None and gradient.right and gradient.value.object not in wrong:
         links = [link for link in case.chain(gradient)[1:] if not link.right or link.value.object in wrong]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backprop_doctor.case import Case, Reduction
+from backprop_doctor.gradients import fit
 from backprop_doctor.roles import Parameter, Quantity
 
 
@@ -28,18 +29,15 @@ def bias_gradients(case: Case) -> Iterator[BiasGradient]:
         gradient = case.gradient(parameter)
         if gradient is not None and gradient.right:
             continue
-        operands = case.judgement.operands[parameter.object]
-        value = gradient.value if gradient is not None else (operands[0] if operands else None)
-        if value is None:
+        operands = [_meant(case, q) for q in case.judgement.operands[parameter.object]]
+        values = [gradient.value] if gradient is not None else operands
+        made = next(((v, r) for v in values if (r := _reduction(case, v, backward)) is not None), None)
+        if made is not None:
+            yield BiasGradient(parameter, made[0], backward[made[1].operand.object], made[1])
             continue
-        events = case.events_in(case.statement(value))
-        reduction = next(
-            (r for r in case.reductions(events) if r.operand.object in backward and r.event.index <= value.index + 50),
-            None,
-        )
-        if reduction is not None:
-            yield BiasGradient(parameter, value, backward[reduction.operand.object], reduction)
+        if not values:
             continue
+        value, events = values[0], case.events_in(case.statement(values[0]))
         sources = [
             backward[e.object]
             for e in events
@@ -49,6 +47,29 @@ def bias_gradients(case: Case) -> Iterator[BiasGradient]:
             yield BiasGradient(parameter, value, sources[0], None)
         elif value.object in backward:
             yield BiasGradient(parameter, value, value, None)
+
+
+def _reduction(case: Case, value: Quantity, backward: dict[int, Quantity]) -> Reduction | None:
+    """The call in the line of a value that reduces an array of the backward pass."""
+    reductions = case.reductions(case.events_in(case.statement(value)))
+    near = [r for r in reductions if r.operand.object in backward and r.event.index <= value.index + 50]
+    # In a loop over layers the line has made the gradients of others before.
+    return next((r for r in near if r.event.object == value.object), near[0] if near else None)
+
+
+def _meant(case: Case, value: Quantity) -> Quantity:
+    """For a delta, which is right as the adjoint of its layer, the first multiple of it that is made for the bias."""
+    known = case.judgement.best().get(value.object)
+    if known is None or not known.right:
+        return value
+    whole = np.ravel(case.value(value))
+    for later in case.judgement.backward:
+        if later.index <= value.index or later.object not in case.binding or np.size(case.value(later)) != whole.size:
+            continue
+        reads = {e.object for e in case.events_in(case.statement(later)) if e.index < later.index}
+        if value.object in reads and fit(np.ravel(case.value(later)), whole).right:
+            return later
+    return value
 
 
 def growth(case: Case, parameter: Parameter) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from backprop_doctor.case import Case
 from backprop_doctor.gradients import Fit, aligned, fit
 from backprop_doctor.program import Event
 from backprop_doctor.records import Edit, Evidence
-from backprop_doctor.roles import Quantity, is_array
+from backprop_doctor.roles import Parameter, Quantity, is_array
 from backprop_doctor.rules._activation import upstream_derivatives
 
 Array = NDArray[np.float64]
@@ -122,8 +122,18 @@ def wrong_lines(case: Case) -> list[Line]:
     known = case.judgement.claims
     if 2 * sum(link.right for link in known) <= len(known):
         return []
-    links = {a.value.object: a for a in [*case.wrong_adjoints, *(g for _, g in case.wrong_gradients)]}
+    gradients = (g for p, g in case.wrong_gradients if not _is_new_value(case, p, g.value))
+    links = {a.value.object: a for a in [*case.wrong_adjoints, *gradients]}
     return [Line(case, a) for a in links.values() if is_wrong(a) and np.isfinite(a.fit.residual)]
+
+
+def _is_new_value(case: Case, parameter: Parameter, value: Quantity) -> bool:
+    """Whether a value is the parameter itself with something added to it: on the way to its next value."""
+    node = case.home(value)
+    if not isinstance(node, ast.BinOp) or not isinstance(node.op, (ast.Add, ast.Sub)):
+        return False
+    own = {id(case.site(e.key).node) for e in case.step_events if e.object == parameter.object}
+    return id(node.left) in own or id(node.right) in own
 
 
 def exchanges(case: Case) -> list[Exchange]:

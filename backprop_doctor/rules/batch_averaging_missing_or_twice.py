@@ -88,8 +88,9 @@ The gradients are compared with the numeric derivative of one loss: the first
 that most of them are multiples of, among those the program computes and the
 usual ones. If all have one factor, there is no fault. If no loss tells, the
 factors along the chain of deltas that each was computed from are multiplied.
-The factor most gradients have counts as meant; with a tie it is that of the
-gradient nearest to the output. A gradient that is off by more than 1e-4
+The factor most gradients have counts as meant; with a tie it is 1, if the
+loss is one the program computes, or that of the gradient nearest to the
+output. A gradient that is off by more than 1e-4
 counts only if that ratio is made of lengths of the data and numbers of the
 program, and is the same at another point. It is followed back to the first
 line that brings in a factor of its own and on which no healthy gradient
@@ -164,7 +165,8 @@ def examine(case: Case) -> Iterator[Sighting]:
     totals, inline = _totals(case)
     if len(totals) < 2:
         return
-    usual = _usual([t.factor for t in totals])
+    declared = not inline and all(case.chain(t.gradient)[-1].given == "declared" for t in totals)
+    usual = _usual([t.factor for t in totals], declared=declared)
     healthy = [t.gradient for t in totals if abs(t.factor / usual - 1) <= SAME_WITHIN]
     found: list[tuple[Adjoint, float, _Total]] = []
     for total in totals:
@@ -302,12 +304,13 @@ def _step_factor(case: Case, total: _Total) -> float | None:
     return total.factor * ratio.factor if ratio.residual < RIGHT_BELOW / 10 else None
 
 
-def _usual(totals: list[float]) -> float:
-    """The commonest factor, the one nearest the output winning a tie."""
+def _usual(totals: list[float], *, declared: bool) -> float:
+    """The commonest factor; with a tie 1, if the loss is the program's own, or else that nearest the output."""
     rounded = [float(f"{t:.6g}") for t in totals]
     counts = Counter(rounded)
     most = max(counts.values())
-    return next(t for t, r in zip(reversed(totals), reversed(rounded), strict=True) if counts[r] == most)
+    tied = [t for t, r in zip(reversed(totals), reversed(rounded), strict=True) if counts[r] == most]
+    return next((t for t in tied if declared and _alike(t, 1.0)), tied[0])
 
 
 # -- what a factor may be --------------------------------------------------------------------------------

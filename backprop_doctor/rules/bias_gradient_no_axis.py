@@ -113,10 +113,10 @@ Sum over the samples alone, axis 1; db is (3, 1) like b::
 How it is detected
 ------------------
 For each bias of several elements whose gradient has one element, the call is
-found that reduced a two-dimensional array of the backward pass over both
-axes. The rule fires if the sum of the same array over the sample axis is the
-numeric gradient of the bias, up to a constant, with a relative error below
-1e-5. The sample axis is found by running.
+found that reduced an array of the backward pass over all its axes. The rule
+fires if the sum of the same array over the sample axis (the array itself where
+samples are taken one by one) is the numeric gradient of the bias, up to a
+constant, with a relative error below 1e-5. The sample axis is found by running.
 
 Fix safety
 ----------
@@ -128,7 +128,6 @@ Known limits
 ------------
 - A layer of one unit has one bias, and the sum over both axes is right there:
   the rule is silent.
-- A program that takes one sample at a time has no sample axis to sum over.
 - A network that shares one number as bias of a whole layer on purpose has a
   parameter of one element and is not meant.
 
@@ -161,30 +160,44 @@ def examine(case: Case) -> Iterator[Sighting]:
     for bias in bias_gradients(case):
         p, g = bias.parameter, bias.gradient
         reduction = bias.reduction
-        if reduction is None or len(reduction.axes) != 2 or int(np.prod(g.shape)) != 1 or int(np.prod(p.shape)) < 2:
+        shape = bias.upstream.shape
+        if reduction is None or len(reduction.axes) != len(shape) or int(np.prod(g.shape)) != 1:
             continue
-        if samples is None:
+        if int(np.prod(p.shape)) < 2 or (samples is not None and len(shape) != 2):
             continue
-        found = case.biased(p, (samples,), bias.upstream)
+        # A sample by itself leaves nothing to sum over but an axis of length 1, if there is one.
+        axis = samples if samples is not None else shape.index(1) if 1 in shape else None
+        found = case.biased(p, () if axis is None else (axis,), bias.upstream)
         if found is None or found[1] > 1e-5:
             continue
-        keepdims = len(p.shape) == 2
+        own = case.text(reduction.node.args[0]) if reduction.node.args else bias.upstream.name
+        fix = f"{own} itself" if axis is None else f"axis = {axis}"
+        edits = (
+            (case.edit(reduction.node, own),)
+            if axis is None
+            else axis_edits(case, reduction.node, axis, keepdims=len(p.shape) == 2)
+        )
         yield Sighting(
             node=reduction.node,
             message=f"the gradient of {p.name} is one number for all its {int(np.prod(p.shape))} biases: "
-            f"{bias.upstream.name} {case.describe(bias.upstream.shape)} is summed over both axes",
-            label="sums over both axes",
-            why=f"each bias has a derivative of its own, the sum over the samples of its own column of "
-            f"{bias.upstream.name}; with one number all biases stay equal for ever",
+            f"{bias.upstream.name} {case.describe(shape)} is summed over {_all_of(shape)}",
+            label=f"sums over {_all_of(shape)}",
+            why=f"each bias has a derivative of its own, made of the entries of {bias.upstream.name} that belong to "
+            "its unit; with one number all biases stay equal for ever",
             evidence=(
                 Evidence(f"shape of {g.name}", case.describe(g.shape), case.describe(p.shape)),
                 Evidence(
-                    f"{bias.upstream.name} summed over axis {samples} against the numeric gradient",
+                    f"{bias.upstream.name}{'' if axis is None else f' summed over axis {axis}'} against the numeric "
+                    "gradient",
                     f"factor {case.factor(found[0])}, error {found[1]:.1e}",
                     "constant factor, error below 1e-5",
                 ),
             ),
-            fix=f"axis = {samples}",
-            edits=axis_edits(case, reduction.node, samples, keepdims=keepdims),
+            fix=fix,
+            edits=edits,
             objects=(g.object,),
         )
+
+
+def _all_of(shape: tuple[int, ...]) -> str:
+    return "both axes" if len(shape) == 2 else "all its entries"

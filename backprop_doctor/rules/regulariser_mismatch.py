@@ -192,6 +192,7 @@ from backprop_doctor.roles import Parameter
 SEVERITY = "error"
 RIGHT_BELOW = 1e-5
 MORE = 4
+CANCELLED = 1e-4
 Array = NDArray[np.float64]
 
 
@@ -271,7 +272,9 @@ def _share(case: Case, parameter: Parameter) -> _Share | None:
     inside *= scale
     small = RIGHT_BELOW * abs(scale) * float(np.linalg.norm(step) / np.linalg.norm(own))
     inside, left = (0.0 if abs(x) <= small else float(x) for x in (inside, left))
-    return _Share(parameter, inside + left, inside)
+    # A penalty in the step alone leaves nothing in the loss but the error of the two that cancel.
+    loss = inside + left if abs(inside + left) > CANCELLED * abs(inside) else 0.0
+    return _Share(parameter, loss, inside)
 
 
 def _apart(step: Array, own: Array, tangents: list, birth: tuple[int, int]) -> tuple[float, float, float] | None:  # type: ignore[type-arg]
