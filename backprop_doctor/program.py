@@ -272,7 +272,8 @@ class _Run:
                 value = value + 0.0
         elif type(value) is list:
             value = self.current(value)
-            if not _is_numbers(value):
+            # An empty list that is made here to be filled is known from here on.
+            if not _is_numbers(value) and (value or self._sites[site].kind != "operation"):
                 return value
         else:
             return value
