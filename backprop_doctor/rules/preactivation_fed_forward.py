@@ -196,8 +196,8 @@ def examine(case: Case) -> Iterator[Sighting]:
     output = case.roles.output
     if output is None:
         return
-    for unused in _unused(case, output):
-        after = case.changed({unused.birth: disturbed}, output.birth)
+    for unused, *others in _unused(case, output):
+        after = case.changed({q.birth: disturbed for q in (unused, *others)}, output.birth)
         if not np.array_equal(after, case.value(output)):
             continue
         for activation in _activations_to(case, unused):
@@ -225,8 +225,8 @@ def examine(case: Case) -> Iterator[Sighting]:
             break
 
 
-def _unused(case: Case, output: Quantity) -> list[Quantity]:
-    """Named values of the forward pass that no expression of it reads."""
+def _unused(case: Case, output: Quantity) -> list[list[Quantity]]:
+    """Named values of the forward pass that no expression of it reads; those made at one place are together."""
     sites = case.program.sites
     expressions = {e.site for e in case.step_events if e.index <= output.index and is_array(e.value)}
     read = {
@@ -234,16 +234,18 @@ def _unused(case: Case, output: Quantity) -> list[Quantity]:
         for e in case.step_events
         if e.index <= output.index and sites[e.site].kind == "load" and sites[e.site].parent in expressions
     }
-    return [
-        q
-        for q in case.judgement.forward
-        if q.object not in read and q.index < output.index and q.object in case.binding and len(q.shape) > 0
-    ]
+    found: dict[object, list[Quantity]] = {}
+    for q in case.judgement.forward:
+        if q.object not in read and q.index < output.index and q.object in case.binding and len(q.shape) > 0:
+            found.setdefault((q.birth[0], q.shape), []).append(q)
+    return list(found.values())
 
 
 def _activations_to(case: Case, unused: Quantity) -> Iterator[Activation]:
-    for z in reversed(case.judgement.forward):
-        if z.index < unused.index and z.shape == unused.shape and z.object in case.binding:
+    # Of the values that an inner loop makes at one place, the activation belongs to the latest.
+    latest = {q.birth[0]: q for q in case.judgement.forward if q.index < unused.index}
+    for z in reversed(latest.values()):
+        if z.shape == unused.shape and z.object in case.binding:
             yield from (a for a in activations_of(case, z) if a.output.object == unused.object and np.any(a.slope))
 
 
