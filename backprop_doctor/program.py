@@ -24,7 +24,7 @@ import numpy as np
 from backprop_doctor.instrument import CURRENT, PROBE, TICK, Instrumented, Site
 from backprop_doctor.modules import Modules, package_of
 
-__all__ = ["Event", "Key", "Once", "Probe", "Program", "Surroundings", "Trace"]
+__all__ = ["Event", "Key", "Once", "Probe", "Program", "Surroundings", "Trace", "is_same"]
 
 Key = tuple[int, int]
 Action = Callable[[Any], Any]
@@ -34,6 +34,7 @@ _SCALARS = (float, int, bool, np.floating, np.integer, np.bool_)
 _NARROW = (np.dtype(np.float32), np.dtype(np.float16))
 RECORD_BYTES = 600_000_000
 LIST_LENGTH = 20_000
+FEW = 1_000
 
 
 @dataclass(frozen=True)
@@ -209,8 +210,16 @@ class Program:
 
     def run(self, probe: Probe) -> Trace:
         """Execute the program from its first line under a probe."""
+        return self._executed(_Run(self.sites, probe), probe)
+
+    def unchanged(self, probe: Probe, base: Trace) -> set[Key]:
+        """Events of another run that pass again under a probe with the same value, bit for bit; nothing is copied."""
+        run = _Comparison(self.sites, probe, base)
+        self._executed(run, probe)
+        return run.unchanged
+
+    def _executed(self, run: _Run, probe: Probe) -> Trace:
         self.runs += 1
-        run = _Run(self.sites, probe)
         ended, text = "finished", None
         failed: list[Exception] = []
         builtins.__dict__[PROBE] = run.probe
@@ -394,6 +403,34 @@ class _Run:
     def _next_object(self) -> int:
         self._made += 1
         return self._made
+
+
+class _Comparison(_Run):
+    """An execution in which values are only compared with those of another."""
+
+    def __init__(self, sites: list[Site], probe: Probe, base: Trace) -> None:
+        super().__init__(sites, probe)
+        self._base = base.by_key
+        self.unchanged: set[Key] = set()
+
+    def _record(self, site: int, occurrence: int, value: Any) -> None:
+        before = self._base.get((site, occurrence))
+        if before is not None and is_same(before.value, np.array(value) if isinstance(value, list) else value):
+            self.unchanged.add(before.key)
+
+
+def is_same(a: Any, b: Any) -> bool:
+    """Whether two values are bit for bit the same; NaN is NaN."""
+    if a is b:
+        return True
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        if np.shape(a) != np.shape(b):
+            return False
+        # Where large arrays differ, the first rows mostly do; NaN is rare and asking for it costs four passes.
+        if np.size(a) > FEW and np.ndim(a) and not is_same(a[0], b[0]):
+            return False
+        return bool(np.array_equal(a, b)) or bool(np.array_equal(a, b, equal_nan=True))
+    return bool(a == b) or (a != a and b != b)
 
 
 def _is_numbers(value: list[Any]) -> bool:
