@@ -205,6 +205,7 @@ class Program:
         self.sites: list[Site] = instrumented.sites
         self.runs = 0
         self._instrumented = instrumented
+        self._modules = Modules(instrumented)
         self.surroundings = surroundings or (lambda train, test, seconds: nullcontext())
         self.seed = seed
 
@@ -225,7 +226,8 @@ class Program:
         builtins.__dict__[PROBE] = run.probe
         builtins.__dict__[TICK] = run.tick
         builtins.__dict__[CURRENT] = run.current
-        modules = Modules(self._instrumented, run.make_room)
+        modules = self._modules
+        modules.loaded = run.make_room
         try:
             surroundings = self.surroundings(probe.train, probe.test, probe.seconds)
             with surroundings, modules, _frozen_randomness(self.seed), np.errstate(all="ignore"):
