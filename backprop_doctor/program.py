@@ -97,6 +97,8 @@ class Probe:
         Wall time after which the run is interrupted.
     latest : set of int
         Sites whose latest value is kept, besides the events.
+    brief : bool
+        Whether the run stops as soon as all of ``keep`` have passed.
     """
 
     actions: Mapping[Key, Action] = field(default_factory=dict)
@@ -108,6 +110,7 @@ class Probe:
     test: int = 83
     seconds: float = 20.0
     latest: frozenset[int] = frozenset()
+    brief: bool = False
 
 
 @dataclass
@@ -279,6 +282,7 @@ class _Run:
         self._turns = probe.turns
         self._latest = probe.latest
         self.latest: dict[int, Any] = {}
+        self._enough = len(probe.keep) if probe.keep is not None and probe.brief else None
         self._end = probe.limit if probe.last is None else min(probe.last, probe.limit)
         self._counts = [0] * len(sites)
         self._index = -1
@@ -317,6 +321,8 @@ class _Run:
             self.latest[site] = np.array(value)
         if self._keep is None or (site, occurrence) in self._keep:
             self._record(site, occurrence, value)
+            if len(self.events) == self._enough:
+                self._stop()
         if self._index >= self._end:
             self._stop()
         return value
