@@ -130,7 +130,7 @@ class _Judge:
         self.result = Judgement()
         first: dict[int, Event] = {}
         for event in self.roles.trace.events[self.roles.step.start : self.roles.step.middle]:
-            if event.object != -1:
+            if event.object != -1 and event.object not in self.roles.trace.unfinished:
                 first.setdefault(event.object, event)
         computed = [e for e in first.values() if self.program.sites[e.site].kind != "load"]
         # What is computed from the parameters after the output (1 - a**2, say) is no part of the forward pass.

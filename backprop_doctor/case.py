@@ -81,6 +81,7 @@ class Case:
     remarks: list[str] = field(default_factory=list)
     faults: list[Unchecked] = field(default_factory=list)
     _claims: dict[tuple[int, Key], Adjoint] = field(default_factory=dict, repr=False)
+    _turns: dict[int, int] = field(default_factory=dict, repr=False)
     _answers: dict[Callable[..., Any], Any] = field(default_factory=dict, repr=False)
 
     # -- places ----------------------------------------------------------------------------------------
@@ -353,8 +354,9 @@ class Case:
     def per_turn(self, key: Key) -> int:
         """How often the site of an event is passed in one turn of the loop that makes the steps."""
         step = self.roles.step
-        events = self.trace.at(key[0])
-        return sum(step.start <= e.index < step.middle for e in events) or 1
+        if key[0] not in self._turns:
+            self._turns[key[0]] = sum(step.start <= e.index < step.middle for e in self.trace.at(key[0])) or 1
+        return self._turns[key[0]]
 
     def first(self, event: Event) -> Event:
         """The first event of an event's object: what is done there reaches all its readers."""

@@ -218,9 +218,9 @@ class Measurement:
 
     def _watched(self) -> Iterable[Key]:
         roles = self.roles
-        seen: set[int] = set()
+        seen: set[int] = {-1, *roles.trace.unfinished}
         for event in self.roles.trace.events[roles.step.start : roles.step.middle]:
-            if event.object == -1 or event.object in seen or not roles.on_parameters[event.index]:
+            if event.object in seen or not roles.on_parameters[event.index]:
                 continue
             seen.add(event.object)
             array = roles.forward(event) and roles.is_value(event.value)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_doctor.errors import ProgramError
-from backprop_doctor.program import Event, Key, Probe, Program, Trace
+from backprop_doctor.program import Event, Key, Probe, Program, Trace, is_same
 
 __all__ = [
     "Iteration",
@@ -340,18 +340,6 @@ def _carried(program: Program, trace: Trace, loop: Iteration, first_seen: dict[i
     return carried
 
 
-def is_same(a: Any, b: Any) -> bool:
-    """Whether two values are bit for bit the same; NaN is NaN."""
-    if a is b:
-        return True
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        if np.shape(a) != np.shape(b):
-            return False
-        # NaN is rare and comparing for it costs four passes over the array.
-        return bool(np.array_equal(a, b)) or bool(np.array_equal(a, b, equal_nan=True))
-    return bool(a == b) or (a != a and b != b)
-
-
 # -- differential runs -------------------------------------------------------------------------------------
 
 
@@ -407,13 +395,10 @@ def reach(
         actions = {e.key: _Then(moved.get(e.key), disturbed) for e in source}
         if held is not None:
             actions[held.key] = _Then(None, _Kept(base.value(held.key)))
-        changed = program.run(replace(probe, actions={**moved, **actions}, last=last))
+        same = program.unchanged(replace(probe, actions={**moved, **actions}, last=last), base)
         mask = masks[source[0].object] = known[question] = np.zeros(len(trace.events), bool)
         for event in trace.events[: last + 1]:
-            if event.object == -1:
-                continue
-            one, other = base.by_key.get(event.key), changed.by_key.get(event.key)
-            mask[event.index] = one is None or other is None or not is_same(one.value, other.value)
+            mask[event.index] = event.object != -1 and event.key not in same
     return masks, base
 
 

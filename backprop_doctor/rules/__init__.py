@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import inspect
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -106,26 +107,34 @@ def resolve(selectors: Iterable[str], folder: Path = FOLDER) -> tuple[str, ...]:
 
 @cache
 def load() -> tuple[ModuleType, ...]:
-    """The rule modules, imported."""
-    return tuple(importlib.import_module(f"{__name__}.{rule.module}") for rule in catalogue())
+    """The rule modules, imported, by code."""
+    modules = [importlib.import_module(f"{__name__}.{path.stem}") for path in FOLDER.glob("[!_]*.py")]
+    return tuple(sorted(modules, key=lambda module: info(module).code))
 
 
+@cache
 def info(module: ModuleType) -> RuleInfo:
     """What is known of an imported rule."""
-    return next(rule for rule in catalogue() if f"{__name__}.{rule.module}" == module.__name__)
+    path = FOLDER / f"{module.__name__.rpartition('.')[2]}.py"
+    if module.__doc__ is None:  # an interpreter that was told to leave docstrings out
+        return _read(path)
+    return _of(path, inspect.cleandoc(module.__doc__), module.SEVERITY)
 
 
 def _read(path: Path) -> RuleInfo:
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    head, _, explanation = (ast.get_docstring(tree) or "").partition("\n\n")
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SEVERITY":
+            return _of(path, ast.get_docstring(tree) or "", cast(Severity, ast.literal_eval(node.value)))
+    raise ValueError(f"{path}: a rule needs a constant SEVERITY")
+
+
+def _of(path: Path, docstring: str, severity: Severity) -> RuleInfo:
+    head, _, explanation = docstring.partition("\n\n")
     title = TITLE.fullmatch(" ".join(head.split()))
     if title is None:
         raise ValueError(f"{path}: the docstring has to start with 'BD123 name-of-the-fault: one sentence'")
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SEVERITY":
-            severity = cast(Severity, ast.literal_eval(node.value))
-            return RuleInfo(**title.groupdict(), severity=severity, explanation=explanation, module=path.stem)
-    raise ValueError(f"{path}: a rule needs a constant SEVERITY")
+    return RuleInfo(**title.groupdict(), severity=severity, explanation=explanation, module=path.stem)
 
 
 def _nearest(wanted: str, folder: Path) -> str:
