@@ -168,7 +168,8 @@ def examine(case: Case) -> Iterator[Sighting]:
                 ),
                 fix=f"* {formula}" if formula else f"multiply by the derivative of {activation.name}",
                 edits=(insertion,) if formula else (),
-                objects=(b.object,),
+                # In a loop over layers the line makes several values, each as wrong as the other.
+                objects=(b.object, *(w.value.object for w in case.wrong_adjoints if w.value.birth[0] == b.birth[0])),
             )
             break
 

@@ -293,7 +293,9 @@ def _replaces_samples(case: Case, key: Key, size: int) -> bool:
             total = case.total_factor(gradient)
             if total is None:
                 total = gradient.fit.factor if gradient.right else None
-            return total is not None and any(abs(abs(total) * size / s - 1) < 1e-4 for s in SIMPLE)
+            # Over a loss that is a mean as it should be, the sum over samples has the factor N.
+            sums = (1, case.samples) if case.chain(gradient)[-1].given == "declared" else (1,)
+            return total is not None and any(abs(abs(total) * size / (s * n) - 1) < 1e-4 for s in SIMPLE for n in sums)
     # A bias gradient of the wrong shape has no factor: it follows what the others say.
     return any(
         g is not None and g.right and any(abs(abs(g.fit.factor) * size / s - 1) < 1e-4 for s in SIMPLE)
