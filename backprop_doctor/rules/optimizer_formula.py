@@ -117,7 +117,8 @@ the gradient of that parameter is replaced in three runs of five steps: by
 without a gradient are taken off. The second step of the second run must not
 be opposite to the first. If the first step of the third run has the same
 length in every entry, equal to a rate of the program, the later ones are
-compared with those of an Adam without the power.
+compared with those of an Adam without the power. If it is 1 over the gradient
+in every entry, the root of the mean of squares is missing.
 
 Fix safety
 ----------
@@ -148,7 +149,6 @@ import numpy as np
 
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.oracles.step_response import Response, memories, respond
-from backprop_doctor.program import Event
 from backprop_doctor.records import Evidence
 from backprop_doctor.roles import Parameter
 
@@ -170,23 +170,22 @@ def examine(case: Case) -> Iterator[Sighting]:
             continue
         found = _backwards(parameter, response) or _without_power(case, parameter, response)
         statement = case.program.sites[kept[0].site].statement
+        unrooted = None if found else _without_root(parameter, response)
+        if unrooted is not None:
+            found, statement = unrooted, case.site(parameter.updates[-1]).statement
         if found is None or statement in blamed:
             continue
         blamed.add(statement)
         message, why, evidence = found
         bound = case.binding.get(kept[0].object)
         yield Sighting(
-            node=_node(case, kept[0]) if bound is None else bound.statement,
+            node=statement if bound is None or unrooted else bound.statement,
             message=message,
             label="the steps do not add up",
             why=why,
             evidence=evidence,
             objects=(kept[0].object,),
         )
-
-
-def _node(case: Case, event: Event) -> ast.AST:
-    return case.program.sites[event.site].statement
 
 
 def _backwards(parameter: Parameter, response: Response) -> tuple[str, str, tuple[Evidence, ...]] | None:
@@ -201,6 +200,28 @@ def _backwards(parameter: Parameter, response: Response) -> tuple[str, str, tupl
         f"are 1, {', '.join(f'{s:.3g}' for s in shares[1:3])} times the first",
         "a velocity keeps the direction of the gradients it is made of: 1, beta, beta**2 ...",
         (Evidence("second step over the first, after one gradient", f"{shares[1]:.3g}", "0 or more"),),
+    )
+
+
+def _without_root(parameter: Parameter, response: Response) -> tuple[str, str, tuple[Evidence, ...]] | None:
+    """Whether the first step is the longer the smaller the gradient: it is over its square, not over the root of it."""
+    products = response.constant[0] * response.gradient
+    if np.size(products) != np.size(response.gradient) or not np.all(np.isfinite(products)) or not np.any(products):
+        return None
+    if np.ptp(products) > TOLERANCE * np.abs(products).max():
+        return None
+    size = np.abs(response.gradient)
+    ratio = float(size.max() / size.min())
+    return (
+        f"{parameter.name} moves by 1 over its gradient: the smaller the gradient, the longer the step",
+        "a mean of squares is divided by as its square root; gradient / gradient**2 is 1 / gradient",
+        (
+            Evidence(
+                f"step at the smallest gradient over that at the largest, {ratio:.3g} times as large",
+                f"{ratio:.3g}",
+                "1, or less",
+            ),
+        ),
     )
 
 
