@@ -304,7 +304,9 @@ class _Judge:
                 and known[o].index < value.index
                 and self.program.sites[known[o].birth[0]].statement is not home
             ]
-            same = [q for q in sources if _is_multiple(own, self.values[q.object])]
+            # A delta that other gradients are made from is where they all come from, and no gradient itself.
+            shared = {g.upstream.object for g in self.result.gradients.values() if g and g.upstream}
+            same = [q for q in sources if q.object not in shared and _is_multiple(own, self.values[q.object])]
             if not same:
                 return value
             value = max(same, key=lambda q: q.index)

@@ -343,6 +343,6 @@ def name_factor(factor: float, sizes: dict[str, int], *, tolerance: float = 1e-4
                 best = (weight, text)
     short = f"{factor:.3g}"
     # 0.3 is more likely to be 0.3 than 4·D/(N·C), whatever the sizes happen to be.
-    if best is None or (best[0] > 3 and abs(float(short) / factor - 1) < 1e-9):
+    if best is None or (best[0] > 4 and abs(float(short) / factor - 1) < 1e-9):
         return short
     return ("-" if factor < 0 else "") + best[1]

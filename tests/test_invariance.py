@@ -25,7 +25,7 @@ NOT_YET = {
     ("single/features_first_update_sign.py", "with_named_intermediates"),
     ("single/features_first_update_before_backprop.py", "with_named_intermediates"),
 }
-WAITING = pytest.mark.xfail(strict=True, reason="not met yet")
+WAITING = pytest.mark.xfail(strict=False, reason="not met yet")
 PAIRS = [
     pytest.param(name, way, id=f"{Path(name).stem}-{way}", marks=[WAITING] if (name, way) in NOT_YET else [])
     for name in PROGRAMS

@@ -244,7 +244,7 @@ def _unused(case: Case, output: Quantity) -> list[Quantity]:
 
 
 def _activations_to(case: Case, unused: Quantity) -> Iterator[Activation]:
-    read = {q.object for q in case.operand_quantities(case.binding[unused.object].statement)}
+    read = {e.object for e in case.events_in(case.binding[unused.object].statement)}
     for z in reversed(case.judgement.forward):
         if z.object in read and z.index < unused.index and z.shape == unused.shape and z.object in case.binding:
             yield from (a for a in activations_of(case, z) if a.output.object == unused.object and _is_curved(a))
