@@ -88,9 +88,9 @@ The gradients are compared with the numeric derivative of one loss: the first
 that most of them are multiples of, among those the program computes and the
 usual ones. If all have one factor, there is no fault. If no loss tells, the
 factors along the chain of deltas that each was computed from are multiplied.
-The factor most gradients have counts as meant; with a tie it is 1, if the
-loss is one the program computes, or that of the gradient nearest to the
-output. A gradient that is off by more than 1e-4
+The factor most gradients have counts as meant; with a tie it is 1 over a
+loss that the program computes, that of a mean or a sum over another, or else
+that of the gradient nearest to the output. A gradient that is off by more than 1e-4
 counts only if that ratio is made of lengths of the data and numbers of the
 program, and is the same at another point. It is followed back to the first
 line that brings in a factor of its own and on which no healthy gradient
@@ -165,8 +165,7 @@ def examine(case: Case) -> Iterator[Sighting]:
     totals, inline = _totals(case)
     if len(totals) < 2:
         return
-    declared = not inline and all(case.chain(t.gradient)[-1].given == "declared" for t in totals)
-    usual = _usual([t.factor for t in totals], declared=declared)
+    usual = _usual([t.factor for t in totals], plain=_plain(case, totals, inline=inline))
     healthy = [t.gradient for t in totals if abs(t.factor / usual - 1) <= SAME_WITHIN]
     found: list[tuple[Adjoint, float, _Total]] = []
     for total in totals:
@@ -210,7 +209,7 @@ def _is_shared(case: Case) -> bool:
     A value of few elements is a multiple of many others, so all that the update reads may be the gradient.
     """
     parameters = case.roles.parameters
-    for slope in _losses(case):
+    for _, slope in _losses(case):
         common: list[float] | None = None
         for parameter in parameters:
             found = [f.factor for q in _stand_ins(case, parameter) if (f := _fit(case, parameter, q, slope)).right]
@@ -228,8 +227,8 @@ def _stand_ins(case: Case, parameter: Parameter) -> list[Quantity]:
     return list({q.object: q for q in found}.values())
 
 
-def _losses(case: Case) -> list[Slope]:
-    """Derivatives of losses along a direction: the program's own, then the usual ones at its output."""
+def _losses(case: Case) -> list[tuple[str, Slope]]:
+    """Derivatives of losses along a direction, with their names: the program's own, then the usual ones."""
 
     def declared(loss: Quantity) -> Slope:
         return lambda m, t: float(np.sum(t.derivatives.get(loss.birth, np.nan)))
@@ -243,9 +242,9 @@ def _losses(case: Case) -> list[Slope]:
 
         return along
 
-    known: list[Slope] = [declared(loss) for loss in case.judgement.losses]
+    known = [(loss.name, declared(loss)) for loss in case.judgement.losses]
     if len(case.roles.meetings) == 1:
-        known += [implied(name) for name in CATALOGUE]
+        known += [(name, implied(name)) for name in CATALOGUE]
     return known
 
 
@@ -268,13 +267,17 @@ def _totals(case: Case) -> tuple[list[_Total], bool]:
     """
     pairs = [(p, case.gradient(p)) for p in case.roles.parameters]
     right = [(p, g) for p, g in pairs if g is not None and g.right]
-    best: list[_Total] = []
-    for slope in _losses(case):
+    best, name = list[_Total](), ""
+    for loss, slope in _losses(case):
         fitted = [_Total(p, g, f.factor) for p, g in right if (f := _fit(case, p, g.value, slope)).right]
         if len(fitted) > len(best):
-            best = fitted
-    if len(best) < 2:
-        best = [_Total(p, g, total) for p, g in right if (total := _chained(case, g)) is not None]
+            best, name = fitted, loss
+    known = {t.parameter.object for t in best} if len(best) > 1 else set()
+    # A gradient with a factor of its own beside weight decay is no multiple of the whole: its chain leads there.
+    rest = [(p, g) for p, g in right if p.object not in known and (not known or case.chain(g)[-1].loss == name)]
+    best = [t for t in best if known] + [
+        _Total(p, g, total) for p, g in rest if (total := _chained(case, g)) is not None
+    ]
     inline = {t.parameter.object for t in best if t.gradient.value.object not in case.binding}
     steps = [(t, _step_factor(case, t)) for t in best] if inline else []
     if steps and all(factor is not None for _, factor in steps):
@@ -304,13 +307,22 @@ def _step_factor(case: Case, total: _Total) -> float | None:
     return total.factor * ratio.factor if ratio.residual < RIGHT_BELOW / 10 else None
 
 
-def _usual(totals: list[float], *, declared: bool) -> float:
-    """The commonest factor; with a tie 1, if the loss is the program's own, or else that nearest the output."""
+def _usual(totals: list[float], *, plain: tuple[float, ...]) -> float:
+    """The commonest factor; with a tie one that is plain, or else that nearest the output."""
     rounded = [float(f"{t:.6g}") for t in totals]
     counts = Counter(rounded)
     most = max(counts.values())
     tied = [t for t, r in zip(reversed(totals), reversed(rounded), strict=True) if counts[r] == most]
-    return next((t for t in tied if declared and _alike(t, 1.0)), tied[0])
+    return next((t for t in tied if any(_alike(abs(t), p) for p in plain)), tied[0])
+
+
+def _plain(case: Case, totals: list[_Total], *, inline: bool) -> tuple[float, ...]:
+    """Factors that a gradient has as a rule: 1 over the program's own loss, a mean or a sum over a usual one."""
+    if inline:
+        return ()
+    if all(case.chain(t.gradient)[-1].given == "declared" for t in totals):
+        return (1.0,)
+    return tuple(number / n for number in (1.0, 2.0, 0.5) for n in (1, case.samples))
 
 
 # -- what a factor may be --------------------------------------------------------------------------------
