@@ -274,7 +274,7 @@ def _targets(case: Case, trace: Trace, target: Array, wanted: set[tuple[int, ...
         if event.object == -1 or event.object in births or np.ndim(event.value) not in (1, 2):
             continue
         births.add(event.object)
-        for shape in {w for w in wanted if len(w) == 2} - set(found):
+        for shape in {w for w in wanted if len(w) == 2 and w[axis] <= np.size(event.value)} - set(found):
             labels = as_target(event.value, shape)
             if (
                 labels is not None
