@@ -14,6 +14,7 @@ from typing import Any
 from backprop_doctor.errors import CannotCheckError, SourceError, UsageError
 from backprop_doctor.folders import programs_of
 from backprop_doctor.records import FileReport, Report, Unchecked
+from backprop_doctor.selection import Selection
 
 __all__ = ["Options", "check", "check_file", "check_files", "exit_code", "programs"]
 
@@ -28,7 +29,8 @@ DATA_SUFFIXES = frozenset(
 class Options:
     """How programs are checked.
 
-    ``call`` is run at the end of a file that trains nothing by itself, ``arguments`` are put into ``sys.argv``.
+    ``call`` is run at the end of a file that trains nothing by itself, ``arguments`` are put into ``sys.argv``; what
+    selects the rules is said in `Selection`.
     """
 
     call: str | None = None
@@ -36,10 +38,17 @@ class Options:
     seed: int = 0
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    extend_select: tuple[str, ...] = ()
+    per_file_ignores: tuple[tuple[str, tuple[str, ...]], ...] = ()
     fix: bool = True
     train: bool = False
     time_limit_seconds: float = 60.0
     memory_limit_mib: int = 4096
+
+    @property
+    def selection(self) -> Selection:
+        """Which findings are wanted."""
+        return Selection(self.select, self.ignore, self.extend_select, self.per_file_ignores)
 
 
 def check(
@@ -116,6 +125,8 @@ def check_file(path: str, options: Options) -> FileReport:
         "seed": options.seed,
         "select": list(options.select),
         "ignore": list(options.ignore),
+        "extend_select": list(options.extend_select),
+        "per_file_ignores": [[pattern, list(codes)] for pattern, codes in options.per_file_ignores],
         "fix": options.fix,
         "train": options.train,
     }
@@ -165,24 +176,26 @@ def _replaced(data: Any, names: dict[str, str]) -> Any:
 
 def check_files(
     paths: Sequence[str],
-    options: Options,
+    options: Options | Callable[[str], Options],
     *,
     jobs: int = 1,
     progress: Callable[[FileReport], None] | None = None,
 ) -> Report:
     """Check several programs, ``jobs`` of them at a time; the entries keep the order of the paths.
 
-    ``progress`` is called with each entry when it is ready.
+    ``options`` are those of all programs, or a function that gives those of each; ``progress`` is called with each
+    entry when it is ready.
     """
     tell = progress or (lambda _: None)
+    wanted = [options(path) if callable(options) else options for path in paths]
     if min(jobs, len(paths)) <= 1:
         files = []
-        for path in paths:
-            files.append(check_file(path, options))
+        for path, own in zip(paths, wanted, strict=True):
+            files.append(check_file(path, own))
             tell(files[-1])
         return Report(tuple(files))
     with ThreadPoolExecutor(max_workers=min(jobs, len(paths))) as pool:
-        futures = [pool.submit(check_file, path, options) for path in paths]
+        futures = [pool.submit(check_file, path, own) for path, own in zip(paths, wanted, strict=True)]
         try:
             for future in as_completed(futures):
                 tell(future.result())

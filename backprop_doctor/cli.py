@@ -134,6 +134,7 @@ def main() -> None:
 def _running_options(command: Command) -> Command:
     """The options that say how programs are run."""
     options = (
+        click.option("--config", metavar="FILE", help="Settings, instead of those of the nearest pyproject.toml."),
         click.option(
             "--call",
             metavar="CODE",
@@ -181,7 +182,7 @@ Examples:
   backprop-doctor check homework/ --format junit --output marks.xml
 """
 )
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.argument("paths", metavar="PATH...", nargs=-1)
 @click.option("--chart", is_flag=True, help="Show the chart too: every line with its shapes and a verdict.")
 @click.option(
     "--format",
@@ -212,10 +213,6 @@ def check(
     paths: tuple[str, ...],
     form: str,
     output: str | None,
-    select: tuple[str, ...],
-    ignore: tuple[str, ...],
-    extend_select: tuple[str, ...],
-    jobs: int,
     strict: bool,
     exit_zero: bool,
     chart: bool,
@@ -228,17 +225,18 @@ def check(
     Each program is run, unchanged, in a process of its own: without input, network or display, and without
     writing outside a scratch folder. Where its data is not there, packaged MNIST images take their place.
     Guards inside a process stop accidents, not attackers.
-    """
-    from backprop_doctor import checking, rules
 
-    selected = rules.resolve((*select, *extend_select)) if select else ()
-    ignored = tuple(code for code in rules.resolve(ignore) if code not in rules.resolve(extend_select))
+    What [tool.backprop-doctor] in the nearest pyproject.toml sets holds where no option says otherwise, and a
+    finding is silent at a line with # noqa: and its code.
+    """
+    from backprop_doctor import checking
+
     mend = show_diff or write_fix
-    report = _check(paths, output, jobs=jobs, select=selected, ignore=ignored, train=mend, **running)
+    report = _check(paths, output, train=mend, **running)
     if mend:
         report = _mend(report, write=write_fix, output=output)
     else:
-        wishes = {name: running[name] for name in ("seed", "call", "arguments")}
+        wishes = {name: running[name] for name in ("seed", "call", "arguments", "config")}
         _deliver(report, form, output, chart=chart, **wishes)
     code = checking.exit_code(report, strict=strict)
     return 0 if exit_zero and code == 1 else code
@@ -261,7 +259,7 @@ def trace(path: str, output: str | None, **running: Any) -> int:
     """
     from backprop_doctor import checking
 
-    report = _check((path,), output, jobs=1, **running)
+    report = _check((path,), output, **running)
     _deliver(report, "text", output, chart=True, findings=False)
     return checking.exit_code(report)
 
@@ -297,22 +295,25 @@ def list_rules() -> None:
     _echo(handbook.contents(rules.catalogue(), _view()))
 
 
-def _check(
-    paths: tuple[str, ...],
-    output: str | None,
-    *,
-    jobs: int,
-    time_limit: float,
-    memory_limit: int,
-    **options: Any,
-) -> Report:
+def _check(paths: tuple[str, ...], output: str | None, *, train: bool = False, **asked: Any) -> Report:
+    from dataclasses import replace
+
+    from backprop_doctor import config
     from backprop_doctor.checking import Options, check_files, programs
 
-    options["arguments"] = _words(options.pop("arguments"))
-    files = programs(paths)
+    given = _given(asked)
+    chosen = config.read(asked["config"]) if asked["config"] else None
+    standing = config.find(os.curdir) if chosen is None else chosen
+    if not (paths or standing.paths):
+        raise click.UsageError("give the programs to check: backprop-doctor check PATH...")
+    files = programs(paths or standing.paths)
     if output is not None and os.path.realpath(output) in map(os.path.realpath, files):
         raise UsageError(f"--output {output} is one of the programs that are checked")
-    wanted = Options(time_limit_seconds=time_limit, memory_limit_mib=memory_limit, **options)
+    jobs = given.get("jobs") or standing.jobs or os.cpu_count() or 1
+
+    def wanted(path: str) -> Options:
+        return replace(config.options(path, given, chosen), train=train)
+
     if len(files) == 1 or not sys.stderr.isatty():
         return check_files(files, wanted, jobs=jobs)
     with click.progressbar(length=len(files), label="checking", file=sys.stderr) as bar:
@@ -321,6 +322,19 @@ def _check(
             bar.update(1)
 
         return check_files(files, wanted, jobs=jobs, progress=progress)
+
+
+def _given(asked: dict[str, Any]) -> dict[str, Any]:
+    """What the command line says itself, in the words of the settings."""
+    from click.core import ParameterSource
+
+    from backprop_doctor import rules
+
+    source = click.get_current_context().get_parameter_source
+    given = {name: value for name, value in asked.items() if source(name) is not ParameterSource.DEFAULT}
+    if "arguments" in given:
+        given["args"] = _words(given.pop("arguments"))
+    return given | {name: rules.resolve(given[name]) for name in ("select", "ignore", "extend_select") if name in given}
 
 
 def _words(arguments: str | None) -> tuple[str, ...]:

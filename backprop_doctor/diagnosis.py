@@ -21,6 +21,7 @@ from backprop_doctor.proof import prove
 from backprop_doctor.records import FileReport, Finding, Fix, Unchecked
 from backprop_doctor.repair import repair
 from backprop_doctor.roles import Roles, assign_roles, is_same
+from backprop_doctor.selection import Selection, sift
 from backprop_doctor.source import Project, Source, open_project
 
 __all__ = ["diagnose", "examine", "open_case"]
@@ -44,8 +45,7 @@ def diagnose(
     surroundings: Surroundings | None = None,
     *,
     seed: int = 0,
-    select: tuple[str, ...] = (),
-    ignore: tuple[str, ...] = (),
+    selection: Selection | None = None,
     call: str = "",
     fix: bool = True,
     train: bool = False,
@@ -61,8 +61,8 @@ def diagnose(
         What each run of the program is confined to.
     seed : int
         Start of all randomness the program leaves unseeded.
-    select, ignore : tuple of str
-        Codes or prefixes of the rules to apply or to leave out.
+    selection : Selection, optional
+        The rules to apply or to leave out.
     call : str
         Code to run at the end of the file.
     fix : bool
@@ -87,14 +87,14 @@ def diagnose(
             raise
         case = found
         source = case.source
-    report = _examined(case, select, ignore)
+    report = _examined(case, selection)
     if fix:
         # What runs on a few images as it stands has to run on a few when it is mended.
         sizes = tuple(sizes for sizes in SIZES_OF_TRIALS if sizes[0] <= 1.1 * case.probe.train)
 
         def judge(changed: Project) -> FileReport:
             trial = open_case(changed, surroundings, seed=seed + 1, sizes=sizes)
-            return _examined(trial, select, ignore)
+            return _examined(trial, selection)
 
         report = repair(source, report, judge, search_seconds=search_seconds)
     if train:
@@ -123,9 +123,11 @@ def _entered(source: Project, surroundings: Surroundings | None, seed: int) -> C
     return case
 
 
-def _examined(case: Case, select: tuple[str, ...], ignore: tuple[str, ...]) -> FileReport:
-    findings, wrong, unchecked = examine(case, select=select, ignore=ignore)
-    report = chart.describe(case, findings, wrong)
+def _examined(case: Case, selection: Selection | None) -> FileReport:
+    found, wrong, unchecked = examine(case)
+    findings, silenced = sift(found, case.source, selection or Selection())
+    # The chart is of the program, not of what one wants to hear about it.
+    report = chart.describe(case, found, wrong)
     judged = [p for p in report.parameters if p.verdict != "unknown"]
     errors = any(f.severity == "error" for f in findings)
     unchecked += case.faults
@@ -136,13 +138,14 @@ def _examined(case: Case, select: tuple[str, ...], ignore: tuple[str, ...]) -> F
         ran=True,
         seconds=0.0,
         network=report,
-        lines=chart.lines(case, findings, wrong),
+        lines=chart.lines(case, found, wrong),
         findings=tuple(findings),
         unchecked=tuple(unchecked),
         modules=tuple(case.source.modules),
         remarks=(
             *_files(case.source),
             *case.remarks,
+            *silenced,
             *getattr(getattr(case.program.surroundings, "stand_ins", None), "used", ()),
         ),
     )
@@ -240,9 +243,7 @@ def _repeated(program: Program, trace: Trace, probe: Probe) -> None:
             )
 
 
-def examine(
-    case: Case, *, select: tuple[str, ...] = (), ignore: tuple[str, ...] = ()
-) -> tuple[list[Finding], dict[int, str], list[Unchecked]]:
+def examine(case: Case) -> tuple[list[Finding], dict[int, str], list[Unchecked]]:
     """Apply the rules; the precise ones first, those that only say *wrong* to what is left.
 
     Returns
@@ -273,18 +274,11 @@ def examine(
             if finding.severity == "error":
                 wrong.update(dict.fromkeys(sighting.objects, finding.code))
             known = any((f.code, f.position) == (finding.code, finding.position) for f in findings)
-            if _wanted(finding.code, select, ignore) and not known:
+            if not known:
                 findings.append(finding)
     order = {"error": 0, "warning": 1, "note": 2}
     findings.sort(key=lambda f: (order[f.severity], f.position.line, f.position.column))
     return findings, wrong, unchecked
-
-
-def _wanted(code: str, select: tuple[str, ...], ignore: tuple[str, ...]) -> bool:
-    def matches(prefixes: tuple[str, ...]) -> bool:
-        return any(code.startswith(p.upper()) for p in prefixes)
-
-    return (not select or matches(select)) and not matches(ignore)
 
 
 def _finding(case: Case, rule: ModuleType, sighting: Sighting) -> Finding:
@@ -316,8 +310,12 @@ def run_task(task: str, request: dict[str, Any]) -> dict[str, Any]:
             request["path"],
             surroundings,
             seed=int(request.get("seed") or 0),
-            select=tuple(request.get("select") or ()),
-            ignore=tuple(request.get("ignore") or ()),
+            selection=Selection(
+                select=tuple(request.get("select") or ()),
+                ignore=tuple(request.get("ignore") or ()),
+                extend_select=tuple(request.get("extend_select") or ()),
+                per_file_ignores=tuple((p, tuple(codes)) for p, codes in request.get("per_file_ignores") or ()),
+            ),
             call=str(request.get("call") or ""),
             fix=bool(request.get("fix", True)),
             train=bool(request.get("train")),

@@ -30,6 +30,7 @@ class View:
     seed: int = 0
     call: str | None = None
     arguments: str | None = None
+    config: str | None = None
     sources: dict[str, Project | None] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -69,6 +70,8 @@ class View:
             words += ["--call", self.call]
         if self.arguments:
             words += ["--args", self.arguments]
+        if self.config is not None:
+            words += ["--config", self.config]
         if self.seed:
             words += ["--seed", str(self.seed)]
         return shlex.join(words)
