@@ -9,14 +9,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backprop_doctor.errors import CannotCheckError, SourceError, UsageError
 from backprop_doctor.folders import programs_of
 from backprop_doctor.records import FileReport, Report, Unchecked
 from backprop_doctor.selection import Selection
 
-__all__ = ["Options", "check", "check_file", "check_files", "exit_code", "programs"]
+if TYPE_CHECKING:
+    from backprop_doctor.source import Project
+
+__all__ = ["STDIN", "Options", "check", "check_file", "check_files", "exit_code", "programs", "suspect_files"]
+
+STDIN = "<stdin>"
 
 SKIPPED_FOLDERS = frozenset({"__pycache__", "build", "dist", "env", "node_modules", "site-packages", "venv"})
 DATA_SUFFIXES = frozenset(
@@ -216,10 +221,29 @@ def _stop(futures: Sequence[Future[FileReport]]) -> None:
         time.sleep(0.01)
 
 
-def programs(paths: Iterable[str]) -> list[str]:
+def suspect_files(paths: Sequence[str], options: Callable[[str], Options], given: Project | None = None) -> Report:
+    """Read programs without running them; ``-`` stands for the one that is given."""
+    from backprop_doctor import static
+    from backprop_doctor.source import open_project
+
+    files = []
+    for path in paths:
+        try:
+            project = given if path == "-" and given is not None else open_project(path)
+        except SourceError as error:
+            files.append(
+                FileReport(path, "unknown", ran=False, seconds=0.0, unchecked=(Unchecked("the program", str(error)),))
+            )
+            continue
+        files.append(static.examine(project, options(os.curdir if path == "-" else path).selection))
+    return Report(tuple(files))
+
+
+def programs(paths: Iterable[str], *, modules: bool = False) -> list[str]:
     """The files that are meant by files and folders, each once, those of a folder in alphabetical order.
 
-    Of a folder these are notebooks and the Python files that are programs; modules are checked with those.
+    Of a folder these are notebooks and the Python files that are programs; modules are checked with those, so that
+    they are only listed if that is asked for.
 
     Raises
     ------
@@ -231,7 +255,7 @@ def programs(paths: Iterable[str]) -> list[str]:
     found: dict[str, str] = {}
     for path in paths:
         if os.path.isdir(path):
-            inside = programs_of(sorted(_walk(path)))
+            inside = sorted(_walk(path)) if modules else programs_of(sorted(_walk(path)))
             if not inside:
                 raise SourceError(f"{path}: there is no Python file in this folder")
         elif os.path.exists(path):
@@ -263,12 +287,15 @@ def _nearest(path: str) -> str:
     return f"; did you mean {parent / near[0]}?" if near else ""
 
 
-def exit_code(report: Report, *, strict: bool = False) -> int:
-    """0 checked and no errors, 1 errors (``strict``: or warnings), 3 not checked; the worst counts."""
+def exit_code(report: Report, *, strict: bool = False, static: bool = False) -> int:
+    """0 checked and no errors, 1 errors (``strict``: or warnings), 3 not checked; the worst counts.
+
+    ``static`` reports are about what was read and not run: they count as checked if they could be read.
+    """
     counted = {"error", "warning"} if strict else {"error"}
     codes = [0 if report.files else 3]
     for file in report.files:
-        if file.verdict == "unknown":
+        if file.unchecked if static else file.verdict == "unknown":
             codes.append(3)
         elif file.verdict == "faulty" or any(finding.severity in counted for finding in file.findings):
             codes.append(1)

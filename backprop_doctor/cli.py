@@ -112,6 +112,9 @@ Exit codes:
   1  errors were found
   2  wrong use, or a fault of this tool
   3  something could not be checked
+
+\b
+With --static nothing is run: 0 means that nothing is suspected, 1 suspected errors.
 """,
 )
 @click.option(
@@ -180,6 +183,7 @@ Examples:
   backprop-doctor check mynet.py --call "train(64, 100, 0.3, X, Y)"
   backprop-doctor check mynet.py --select BD3 --seed 7
   backprop-doctor check homework/ --format junit --output marks.xml
+  backprop-doctor check --static - < mynet.py
 """
 )
 @click.argument("paths", metavar="PATH...", nargs=-1)
@@ -193,6 +197,7 @@ Examples:
     metavar="FORM",
     help=f"Form of the report: {', '.join(FORMATS)}.",
 )
+@click.option("--static", is_flag=True, help="Run nothing: only what the text makes suspect; - reads standard input.")
 @click.option("--select", multiple=True, metavar="RULES", help="Only these rules: BD301, BD3, a name; commas.")
 @click.option("--ignore", multiple=True, metavar="RULES", help="Not these rules.")
 @click.option("--extend-select", multiple=True, metavar="RULES", help="These rules too, although ignored.")
@@ -215,6 +220,7 @@ def check(
     output: str | None,
     strict: bool,
     exit_zero: bool,
+    static: bool,
     chart: bool,
     show_diff: bool,
     write_fix: bool,
@@ -232,6 +238,14 @@ def check(
     from backprop_doctor import checking
 
     mend = show_diff or write_fix
+    if static:
+        if mend or chart:
+            raise UsageError("--static runs nothing, so that there is no chart and no fix could be proved")
+        if form in ("junit", "html"):
+            raise UsageError(f"--format {form} shows the verdicts of a run, and --static runs nothing")
+        return _suspect(paths, form, output, strict=strict, exit_zero=exit_zero, **running)
+    if "-" in paths:
+        raise UsageError("- reads a program from standard input, which can only be done with --static")
     report = _check(paths, output, train=mend, **running)
     if mend:
         report = _mend(report, write=write_fix, output=output)
@@ -322,6 +336,28 @@ def _check(paths: tuple[str, ...], output: str | None, *, train: bool = False, *
             bar.update(1)
 
         return check_files(files, wanted, jobs=jobs, progress=progress)
+
+
+def _suspect(
+    paths: tuple[str, ...], form: str, output: str | None, *, strict: bool, exit_zero: bool, **asked: Any
+) -> int:
+    from backprop_doctor import checking, config
+    from backprop_doctor.source import Project, Source
+
+    given = _given(asked)
+    chosen = config.read(asked["config"]) if asked["config"] else None
+    named = paths or (config.find(os.curdir) if chosen is None else chosen).paths
+    if not named:
+        raise click.UsageError("give the programs to check: backprop-doctor check --static PATH...")
+    files = checking.programs((path for path in named if path != "-"), modules=True)
+    typed = None
+    if "-" in named:
+        typed = Project([Source(checking.STDIN, sys.stdin.buffer.read().decode("utf-8", errors="replace"))])
+        files.append("-")
+    report = checking.suspect_files(files, lambda path: config.options(path, given, chosen), typed)
+    _deliver(report, form, output, config=asked["config"], sources={checking.STDIN: typed})
+    code = checking.exit_code(report, strict=strict, static=True)
+    return 0 if exit_zero and code == 1 else code
 
 
 def _given(asked: dict[str, Any]) -> dict[str, Any]:

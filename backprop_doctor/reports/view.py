@@ -65,7 +65,8 @@ class View:
 
     def again(self, path: str, finding: Finding) -> str:
         """The command that shows a finding once more."""
-        words = ["backprop-doctor", "check", path, "--select", finding.code]
+        named = ["--static", "-"] if path == "<stdin>" else [path]
+        words = ["backprop-doctor", "check", *named, "--select", finding.code]
         if self.call is not None:
             words += ["--call", self.call]
         if self.arguments:
