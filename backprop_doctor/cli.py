@@ -31,7 +31,7 @@ class _Doctor(click.Group):
     """Turns errors into one sentence and an exit code, and loads ``train`` only when it is run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return ["check", "trace", "train", "explain", "rules"]
+        return ["check", "trace", "train", "explain", "rules", "test-rule"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == "train":
@@ -307,6 +307,34 @@ def list_rules() -> None:
     from backprop_doctor.reports import handbook
 
     _echo(handbook.contents(rules.catalogue(), _view()))
+
+
+@cli.command(
+    name="test-rule",
+    epilog="""\b
+Examples:
+  backprop-doctor test-rule my_rules/momentum_sign.py
+""",
+)
+@click.argument("path", metavar="PATH")
+def test_rule(path: str) -> int:
+    """Test a rule of your own, or a folder of them: the page, its programs and the fixtures.
+
+    The example of the page has to draw the rule and no other error, what is to be used instead has to be healthy,
+    and each fixture (fixtures/NAME/bad_*.py and good_*.py, in a folder above) has to draw what its comments say.
+    """
+    from pathlib import Path
+
+    from backprop_doctor import rule_tests, rules
+
+    if not os.path.exists(path):
+        raise UsageError(f"there is no file or folder {path}")
+    failed = False
+    for rule in rules.add(Path(path)):
+        faults = list(rule_tests.run(rule, rule_tests.folder(rule)))
+        failed = failed or bool(faults)
+        _echo("\n".join(f"{rule.code} {rule.name}: {fault}" for fault in faults or ["as it should be"]))
+    return int(failed)
 
 
 def _check(paths: tuple[str, ...], output: str | None, *, train: bool = False, **asked: Any) -> Report:

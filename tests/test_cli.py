@@ -174,7 +174,7 @@ def test_a_missing_path_suggests_the_nearest(requests: list[dict[str, Any]]) -> 
     ("arguments", "hint"),
     [
         (("chek", "net.py"), "did you mean check?"),
-        (("zzz",), "there are check, trace, train, explain, rules"),
+        (("zzz",), "there are check, trace, train, explain, rules, test-rule"),
         (("check", "net.py", "--chrt"), "--chart"),
         (("explain", "bias-gradient-wrong-axs"), "did you mean BD301 bias-gradient-wrong-axis"),
         (("explain", "softmax"), "did you mean BD102 softmax-over-samples"),

@@ -12,7 +12,7 @@ import networks
 import pytest
 from click.testing import CliRunner, Result
 
-from backprop_doctor import rules, static
+from backprop_doctor import rule_tests, rules, static
 from backprop_doctor.cli import cli
 from backprop_doctor.source import open_project
 
@@ -60,13 +60,10 @@ def test_each_pattern_belongs_to_a_rule_and_sees_faults_of_the_fixtures() -> Non
 
 @pytest.mark.parametrize("rule", [rules.find(name) for name in static.patterns()], ids=lambda rule: rule.name)
 def test_what_the_page_writes_instead_is_not_suspected(rule: rules.RuleInfo, tmp_path: Path) -> None:
-    from test_rule_pages import program, sections
-
-    for heading, _, text in sections(rule):
-        if heading == "Use instead":
-            path = tmp_path / "program.py"
-            path.write_text(program(text), encoding="utf-8")
-            assert suspected(path) == {}
+    path = tmp_path / "program.py"
+    for text in rule_tests.programs(rule, "Use instead"):
+        path.write_text(text, encoding="utf-8")
+        assert suspected(path) == {}
 
 
 def test_a_third_factor_is_suspected_and_a_buffer_is_not(tmp_path: Path) -> None:
