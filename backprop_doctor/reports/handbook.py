@@ -71,7 +71,8 @@ def markdown(rules: Sequence[RuleInfo]) -> str:
     for family in dict.fromkeys(rule.family for rule in rules):
         of_family = [rule for rule in rules if rule.family == family]
         rows = [
-            f"| [{rule.code}](#{rule.code.lower()}-{rule.name}) | {rule.name} | {rule.severity} | {_cell(rule.summary)} |"
+            f"| [{rule.code}](#{rule.code.lower()}-{rule.name}) | {rule.name} | {rule.severity} "
+            f"| {_cell(rule.summary)} |"
             for rule in of_family
         ]
         parts += [
