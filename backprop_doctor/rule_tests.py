@@ -16,7 +16,8 @@ from itertools import groupby
 from pathlib import Path
 
 from backprop_doctor import rules
-from backprop_doctor.records import FileReport
+from backprop_doctor.errors import CannotCheckError
+from backprop_doctor.records import FileReport, Unchecked
 from backprop_doctor.rules import RuleInfo
 
 __all__ = [
@@ -134,7 +135,7 @@ def fixtures(where: Path) -> Iterator[str]:
 
 def fixture(rule: RuleInfo, path: Path) -> Iterator[str]:
     """A fixture draws what its comments say and nothing else; a bad one draws its rule, a good one no error."""
-    report = diagnosed(path)
+    report = _report(path)
     wanted, found = expected(path), seen(report)
     for line, code in wanted:
         if found.get((line, code)) != wanted[line, code]:
@@ -151,7 +152,9 @@ def fixture(rule: RuleInfo, path: Path) -> Iterator[str]:
 
 
 def _failures(report: FileReport) -> Iterator[str]:
-    yield from (f"{failed.what}: {failed.why}" for failed in report.unchecked if "fault of this tool" in failed.why)
+    for failed in report.unchecked:
+        if not report.ran or "fault of this tool" in failed.why:
+            yield f"{failed.what}: {failed.why}"
 
 
 def folder(rule: RuleInfo) -> Path | None:
@@ -193,13 +196,23 @@ def checked(text: str) -> FileReport:
     with tempfile.TemporaryDirectory() as parent:
         path = Path(parent, "program.py")
         path.write_text(text, encoding="utf-8")
-        return diagnosed(path, fix=True)
+        return _report(path, fix=True)
+
+
+def _report(path: Path, *, fix: bool = False) -> FileReport:
+    """The report on a program; where there can be none, one that says why."""
+    try:
+        return diagnosed(path, fix=fix)
+    except CannotCheckError as error:
+        why = (Unchecked("the program", str(error)),)
+        return FileReport(str(path), "unknown", ran=False, seconds=0.0, unchecked=why)
 
 
 def diagnosed(path: Path, *, fix: bool = False, search_seconds: float = 0.0) -> FileReport:
     """The report on a program, in this process."""
     from backprop_doctor import confinement, diagnosis
 
+    path = path.absolute()  # a program is run in the folder it is in
     with confinement.for_path(str(path)) as surroundings, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return diagnosis.diagnose(str(path), surroundings, fix=fix, search_seconds=search_seconds)
