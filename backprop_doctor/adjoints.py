@@ -130,7 +130,7 @@ class _Judge:
         self.result = Judgement()
         first: dict[int, Event] = {}
         for event in self.roles.trace.events[self.roles.step.start : self.roles.step.middle]:
-            if event.object != -1:
+            if event.object != -1 and event.object not in self.roles.trace.unfinished:
                 first.setdefault(event.object, event)
         computed = [e for e in first.values() if self.program.sites[e.site].kind != "load"]
         # What is computed from the parameters after the output (1 - a**2, say) is no part of the forward pass.
@@ -408,7 +408,8 @@ class _Judge:
             array = self._stacked(value, parameter.shape)
             if array is not None and fit(array, last).right:
                 claim = self._adjoint(value, parameter)
-                if claim.right:
+                # Where one unit alone is alive, other layers' gradients are multiples by chance.
+                if claim.right and (self._is_plain(claim.fit.factor) or not self._is_plain(found.fit.factor)):
                     same.append(claim)
         self.result.adjoints |= {(claim.value.object, claim.of.birth): claim for claim in same[:-1]}
         return same[-1]
@@ -451,8 +452,10 @@ class _Judge:
     def _adjoint(self, value: Quantity, of: Quantity) -> Adjoint:
         """The best that can be said of the claim that ``value`` is the adjoint of ``of``."""
         best = self._on_upstream(value, of)
-        if best is None or not best.right:
+        if best is None or not best.right or not self._is_plain(best.fit.factor):
             other = self._on_loss(value, of)
+            if best is not None and best.right:
+                return other if other is not None and other.right and self._is_plain(other.fit.factor) else best
             if best is None or (other is not None and (other.right or other.fit.residual < best.fit.residual)):
                 best = other or best
         return best or Adjoint(value, of, Fit(0.0, float("inf")), "none")
@@ -485,17 +488,19 @@ class _Judge:
         """Whether a claim with an odd factor has the same one at another point: chance has another each time."""
         if claim.upstream is None or claim.through is None:
             return False
-        point = self._others[-1]
+        return all(self._holds_at(point, claim, claim.upstream, claim.through) for point in self._others)
+
+    @staticmethod
+    def _holds_at(point: _Point, claim: Adjoint, upstream: Quantity, through: Quantity) -> bool:
         tangents = _tangents(point, claim.of, STEP_RELATIVE / 50)
         analytic = _projections(claim.value, claim.of.shape, [(point, tangents)])
-        upstream = np.asarray(point.values[claim.upstream.object], np.float64)
-        through = [t.derivatives[claim.through.birth] for t in tangents if claim.through.birth in t.derivatives]
-        if analytic is None or len(through) < len(tangents) or any(np.size(d) != upstream.size for d in through):
+        given = np.asarray(point.values[upstream.object], np.float64)
+        moved = [t.derivatives[through.birth] for t in tangents if through.birth in t.derivatives]
+        if analytic is None or len(moved) < len(tangents) or any(np.size(d) != given.size for d in moved):
             return False
-        numeric = np.array([float(np.sum(upstream.ravel() * np.ravel(d))) for d in through])
-        other = fit(analytic, numeric)
+        other = fit(analytic, np.array([float(np.sum(given.ravel() * np.ravel(d))) for d in moved]))
         # Where all is zero there (a dead unit), nothing speaks against it.
-        return not analytic.any() or (other.residual < 0.05 and abs(other.factor / claim.fit.factor - 1) < 0.01)
+        return not analytic.any() or (other.residual < 0.05 and abs(other.factor / claim.fit.factor - 1) < 1e-3)
 
     def _on_upstream(self, value: Quantity, of: Quantity, step: float = STEP_RELATIVE) -> Adjoint | None:
         """The claim judged on the adjoints of all later values that are there already."""
@@ -570,7 +575,7 @@ class _Judge:
             if right:
                 # Several of the program's numbers may be the loss times something: the plainest is meant.
                 first = [a for a in right if a.given == right[0].given]
-                return min(first, key=lambda a: abs(np.log(abs(a.fit.factor))) > PLAIN_WITHIN)
+                return min(first, key=lambda a: (not is_name(a.loss), abs(np.log(abs(a.fit.factor))) > PLAIN_WITHIN))
             if best is None or best.fit.residual > 0.05:
                 break
         canonical = self._canonical(value, of)

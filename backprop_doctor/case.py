@@ -81,6 +81,7 @@ class Case:
     remarks: list[str] = field(default_factory=list)
     faults: list[Unchecked] = field(default_factory=list)
     _claims: dict[tuple[int, Key], Adjoint] = field(default_factory=dict, repr=False)
+    _turns: dict[int, int] = field(default_factory=dict, repr=False)
     _answers: dict[Callable[..., Any], Any] = field(default_factory=dict, repr=False)
 
     # -- places ----------------------------------------------------------------------------------------
@@ -266,7 +267,8 @@ class Case:
     @cached_property
     def wrong_adjoints(self) -> list[Adjoint]:
         """Values used as adjoints that are not, beyond doubt, in the order of the backward pass."""
-        wrong = [a for a in self.judgement.adjoints.values() if not a.right and self.judgement.is_definite(a)]
+        definite = [a for a in self.judgement.adjoints.values() if not a.right and self.judgement.is_definite(a)]
+        wrong = [a for a in definite if not self._is_right_off_zero(a)]
         return sorted(wrong, key=lambda a: a.value.index)
 
     @cached_property
@@ -274,6 +276,28 @@ class Case:
         """Parameters whose gradient has the right shape and, beyond doubt, the wrong direction."""
         pairs = [(p, self.gradient(p)) for p in self.roles.parameters]
         return [(p, g) for p, g in pairs if g is not None and not g.right and self.judgement.is_definite(g)]
+
+    def _is_right_off_zero(self, claim: Adjoint) -> bool:
+        """Whether a claim fails only where its forward value is exactly 0: a kink there has any slope one likes.
+
+        A picture of zeros and no bias, or a layer of dead units, put a ReLU on its corner for sure.
+        """
+        value = self.value(claim.of)
+        corner = np.asarray(value) == 0
+        if claim.upstream is None or claim.through is None or not corner.any():
+            return False
+        upstream = np.asarray(self.value(claim.upstream), np.float64)
+        analytic = aligned(self.value(claim.value), claim.of.shape)
+        numbers: list[tuple[float, float]] = []
+        for tangent in self.measurement.tangents(claim.of.birth):
+            direction = np.where(corner, 0.0, tangent.direction)
+            derivatives = self.measurement.along(claim.of.birth, direction).derivatives
+            moved = np.ravel(np.asarray(derivatives.get(claim.through.birth, np.nan), np.float64))
+            if analytic is None or moved.size != upstream.size:
+                return False
+            numbers.append((float(np.sum(analytic * direction)), float(np.sum(upstream.ravel() * moved))))
+        ours, numeric = np.array(numbers).T
+        return not ours.any() or fit(ours, numeric).right
 
     def operand_quantities(self, statement: ast.stmt) -> list[Quantity]:
         """Arrays computed earlier that a statement reads, in reading order."""
@@ -330,8 +354,9 @@ class Case:
     def per_turn(self, key: Key) -> int:
         """How often the site of an event is passed in one turn of the loop that makes the steps."""
         step = self.roles.step
-        events = self.trace.at(key[0])
-        return sum(step.start <= e.index < step.middle for e in events) or 1
+        if key[0] not in self._turns:
+            self._turns[key[0]] = sum(step.start <= e.index < step.middle for e in self.trace.at(key[0])) or 1
+        return self._turns[key[0]]
 
     def first(self, event: Event) -> Event:
         """The first event of an event's object: what is done there reaches all its readers."""

@@ -47,6 +47,7 @@ class Options:
     per_file_ignores: tuple[tuple[str, tuple[str, ...]], ...] = ()
     fix: bool = True
     train: bool = False
+    unsafe: bool = False
     time_limit_seconds: float = 60.0
     memory_limit_mib: int = 4096
 
@@ -134,6 +135,7 @@ def check_file(path: str, options: Options) -> FileReport:
         "per_file_ignores": [[pattern, list(codes)] for pattern, codes in options.per_file_ignores],
         "fix": options.fix,
         "train": options.train,
+        "unsafe": options.unsafe,
     }
     started = time.perf_counter()
     try:

@@ -212,6 +212,12 @@ Examples:
 )
 @click.option("--diff", "show_diff", is_flag=True, help="Print the fix as a unified diff, proved by training.")
 @click.option("--fix", "write_fix", is_flag=True, help="Write the fix into the file, proved by training.")
+@click.option(
+    "--unsafe-fixes",
+    "unsafe",
+    is_flag=True,
+    help="With --diff or --fix: mend what is a matter of choice too, warnings and notes.",
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 for warnings too.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 although errors were found.")
 def check(
@@ -224,6 +230,7 @@ def check(
     chart: bool,
     show_diff: bool,
     write_fix: bool,
+    unsafe: bool,
     **running: Any,
 ) -> int:
     """Check programs: Python files, notebooks, or folders of them.
@@ -238,6 +245,8 @@ def check(
     from backprop_doctor import checking
 
     mend = show_diff or write_fix
+    if unsafe and not mend:
+        raise UsageError("--unsafe-fixes says which fixes are meant: give --diff to see them or --fix to write them")
     if static:
         if mend or chart:
             raise UsageError("--static runs nothing, so that there is no chart and no fix could be proved")
@@ -246,9 +255,13 @@ def check(
         return _suspect(paths, form, output, strict=strict, exit_zero=exit_zero, **running)
     if "-" in paths:
         raise UsageError("- reads a program from standard input, which can only be done with --static")
-    report = _check(paths, output, train=mend, **running)
+    report = _check(paths, output, train=mend, unsafe=unsafe, **running)
     if mend:
-        report = _mend(report, write=write_fix, output=output)
+        is_text = form == "text"
+        mended = _mend(report, write=write_fix, output=output if is_text else None, diff=is_text)
+        if not is_text:
+            _deliver(report, form, output)
+        report = mended
     else:
         wishes = {name: running[name] for name in ("seed", "call", "arguments", "config")}
         _deliver(report, form, output, chart=chart, **wishes)
@@ -337,7 +350,9 @@ def test_rule(path: str) -> int:
     return int(failed)
 
 
-def _check(paths: tuple[str, ...], output: str | None, *, train: bool = False, **asked: Any) -> Report:
+def _check(
+    paths: tuple[str, ...], output: str | None, *, train: bool = False, unsafe: bool = False, **asked: Any
+) -> Report:
     from dataclasses import replace
 
     from backprop_doctor import config
@@ -354,7 +369,7 @@ def _check(paths: tuple[str, ...], output: str | None, *, train: bool = False, *
     jobs = given.get("jobs") or standing.jobs or os.cpu_count() or 1
 
     def wanted(path: str) -> Options:
-        return replace(config.options(path, given, chosen), train=train)
+        return replace(config.options(path, given, chosen), train=train, unsafe=unsafe)
 
     if len(files) == 1 or not sys.stderr.isatty():
         return check_files(files, wanted, jobs=jobs)
@@ -410,14 +425,14 @@ def _words(arguments: str | None) -> tuple[str, ...]:
         raise UsageError(f"--args {arguments!r} cannot be taken apart: {error}") from None
 
 
-def _mend(report: Report, *, write: bool, output: str | None) -> Report:
-    """Print the diffs, or write them; what was done goes to stderr, so that a diff can be piped."""
+def _mend(report: Report, *, write: bool, output: str | None, diff: bool) -> Report:
+    """Print the diffs, or write them; what was done goes to stderr, so that a diff or a report can be piped."""
     from dataclasses import replace
 
     from backprop_doctor import patching
     from backprop_doctor.reports import mending
 
-    if not write:
+    if diff and not write:
         _write_text("".join(file.fix.diff or "" for file in report.files if file.fix).rstrip("\n"), output)
     files = []
     for file in report.files:

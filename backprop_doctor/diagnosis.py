@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from backprop_doctor import adjoints, axes, chart, confinement, rules
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.errors import CannotCheckError, DoctorError, IdleError, ProgramError
 from backprop_doctor.gradients import lively
 from backprop_doctor.instrument import instrument
+from backprop_doctor.oracles.plain_steps import odd_steps
 from backprop_doctor.program import Probe, Program, Surroundings, Trace
 from backprop_doctor.proof import prove
-from backprop_doctor.records import FileReport, Finding, Fix, Unchecked
+from backprop_doctor.records import FileReport, Finding, Fix, Network, Unchecked
 from backprop_doctor.repair import repair
-from backprop_doctor.roles import Roles, assign_roles, is_same
+from backprop_doctor.roles import Roles, assign_roles
 from backprop_doctor.selection import Selection, sift
 from backprop_doctor.source import Project, Source, open_project
 
@@ -31,9 +34,12 @@ Sizes = tuple[tuple[int, int], ...]
 # Numbers of images that collide with no usual width; then more, for programs that need more.
 # The same number twice is for programs that break as soon as a second set has another size.
 SIZES = ((97, 83), (97, 97), (1201, 1009), (60000, 10000))
-# A changed program is examined on other images, and started from another seed.
+# A changed program is examined on other images, and started from another seed; what is to be written into a file
+# once more, with weights of another size.
 SEARCH_SECONDS = 20.0
 SIZES_OF_TRIALS = ((89, 101), (101, 101), (1213, 1013), (60000, 10000))
+SIZES_OF_CONFIRMATION = ((103, 79), (103, 103), (1217, 1019), (60000, 10000))
+SCALE_OF_CONFIRMATION = 0.6
 EVENTS = (2_000, 16_000, 130_000)
 # Ends of a run that more images do not change.
 SAME_AT_ANY_SIZE = ("stopped", "Interrupted", "AttributeError", "FileNotFoundError", "ImportError", "KeyError",
@@ -50,6 +56,7 @@ def diagnose(
     fix: bool = True,
     train: bool = False,
     search_seconds: float = 0.0,
+    unsafe: bool = False,
 ) -> FileReport:
     """Check one file.
 
@@ -70,7 +77,9 @@ def diagnose(
     train : bool
         Whether to train the program to its end before and after the fix.
     search_seconds : float
-        How long to try small edits where no rule proposes one that helps.
+        How long to try small edits where no rule proposes one that helps; what is found is confirmed once more.
+    unsafe : bool
+        Whether to mend what is a matter of choice too: warnings and notes.
 
     Raises
     ------
@@ -87,19 +96,49 @@ def diagnose(
             raise
         case = found
         source = case.source
-    report = _examined(case, selection)
+    chosen = selection or Selection()
+    # All rules look, whichever are wanted: a fix must not bring up what another rule would see.
+    report = _examined(case)
     if fix:
-        # What runs on a few images as it stands has to run on a few when it is mended.
-        sizes = tuple(sizes for sizes in SIZES_OF_TRIALS if sizes[0] <= 1.1 * case.probe.train)
-
-        def judge(changed: Project) -> FileReport:
-            trial = open_case(changed, surroundings, seed=seed + 1, sizes=sizes)
-            return _examined(trial, selection)
-
-        report = repair(source, report, judge, search_seconds=search_seconds)
+        trials = _Trials(case, surroundings)
+        report = repair(
+            source,
+            report,
+            partial(trials.examine, SIZES_OF_TRIALS, seed + 1, 1.0),
+            confirm=partial(trials.examine, SIZES_OF_CONFIRMATION, seed + 2, SCALE_OF_CONFIRMATION)
+            if search_seconds
+            else None,
+            search_seconds=search_seconds,
+            severities=("error", "warning", "note") if unsafe else ("error",),
+            wanted=lambda finding: bool(sift([finding], source, chosen)[0]),
+        )
+    report = _chosen(report, source, chosen)
     if train:
         report = prove(source, report, lambda changed: open_case(changed, surroundings, seed=seed))
     return replace(report, seconds=time.perf_counter() - started)
+
+
+class _Trials:
+    """Examines changed versions of a program."""
+
+    def __init__(self, case: Case, surroundings: Surroundings | None) -> None:
+        self._case = case
+        self._surroundings = surroundings
+        self._last: tuple[tuple[object, ...], Case] | None = None
+
+    def examine(self, sizes: Sizes, seed: int, scale: float, changed: Project, codes: Collection[str]) -> FileReport:
+        """The report on a changed version, by the rules of these codes, or by all if there are none."""
+        key = (seed, changed.key)
+        if self._last is None or self._last[0] != key:
+            # What runs on a few images as it stands has to run on a few when it is mended.
+            fitting = tuple(pair for pair in sizes if pair[0] <= 1.1 * self._case.probe.train)
+            case = open_case(changed, self._surroundings, seed=seed, sizes=fitting, scale=scale)
+            self._last = (key, case)
+        case = self._last[1]
+        report = _examined(case, codes)
+        odd = set() if codes else odd_steps(case) - self._case.once(odd_steps)
+        doubts = [Unchecked(f"step of {name}", "no multiple of its gradient, as others are") for name in sorted(odd)]
+        return replace(report, unchecked=(*report.unchecked, *doubts))
 
 
 def _entered(source: Project, surroundings: Surroundings | None, seed: int) -> Case | None:
@@ -123,29 +162,38 @@ def _entered(source: Project, surroundings: Surroundings | None, seed: int) -> C
     return case
 
 
-def _examined(case: Case, selection: Selection | None) -> FileReport:
-    found, wrong, unchecked = examine(case)
-    findings, silenced = sift(found, case.source, selection or Selection())
-    # The chart is of the program, not of what one wants to hear about it.
-    report = chart.describe(case, found, wrong)
-    judged = [p for p in report.parameters if p.verdict != "unknown"]
-    errors = any(f.severity == "error" for f in findings)
+def _chosen(report: FileReport, source: Project, selection: Selection) -> FileReport:
+    """The report with the findings only that are wanted; the chart stays that of the program."""
+    findings, silenced = sift(report.findings, source, selection)
+    verdict = _verdict(findings, report.network)
+    return replace(report, findings=tuple(findings), verdict=verdict, remarks=(*report.remarks, *silenced))
+
+
+def _verdict(findings: Sequence[Finding], network: Network | None) -> Literal["healthy", "faulty", "unknown"]:
+    if any(finding.severity == "error" for finding in findings):
+        return "faulty"
+    judged = network is not None and any(parameter.verdict != "unknown" for parameter in network.parameters)
+    return "healthy" if judged else "unknown"
+
+
+def _examined(case: Case, codes: Collection[str] = ()) -> FileReport:
+    findings, wrong, unchecked = examine(case, codes)
+    report = chart.describe(case, findings, wrong)
     unchecked += case.faults
     unchecked += [Unchecked(f"gradient of {p.name}", p.reason) for p in report.parameters if p.verdict == "unknown"]
     return FileReport(
         path=case.source.path,
-        verdict="faulty" if errors else "healthy" if judged else "unknown",
+        verdict=_verdict(findings, report),
         ran=True,
         seconds=0.0,
         network=report,
-        lines=chart.lines(case, found, wrong),
+        lines=chart.lines(case, findings, wrong),
         findings=tuple(findings),
         unchecked=tuple(unchecked),
         modules=tuple(case.source.modules),
         remarks=(
             *_files(case.source),
             *case.remarks,
-            *silenced,
             *getattr(getattr(case.program.surroundings, "stand_ins", None), "used", ()),
         ),
     )
@@ -172,11 +220,12 @@ def open_case(
     seed: int = 0,
     sizes: Sizes = SIZES,
     events: tuple[int, ...] = EVENTS,
+    scale: float = 1.0,
 ) -> Case:
-    """Run a program, find its roles and judge its derivatives."""
+    """Run a program, find its roles and judge its derivatives, with weights of a size."""
     program = Program(instrument(source), surroundings, seed=seed)
     trace, roles, probe, remarks = _recorded(program, sizes, events)
-    measurement = lively(program, roles, probe)
+    measurement = lively(program, roles, probe, scale)
     return Case(
         program=program,
         probe=probe,
@@ -231,10 +280,9 @@ def _passed_over(trace: Trace) -> list[str]:
 
 def _repeated(program: Program, trace: Trace, probe: Probe) -> None:
     """Refuse a program that does something else each time: no difference could be told from chance."""
-    again = program.run(probe)
+    same = program.unchanged(probe, trace)
     for event in trace.events:
-        other = again.by_key.get(event.key)
-        if event.object != -1 and (other is None or not is_same(event.value, other.value)):
+        if event.object != -1 and event.key not in same:
             site = program.sites[event.site]
             text = program.source.segment(site.node)
             raise CannotCheckError(
@@ -243,8 +291,8 @@ def _repeated(program: Program, trace: Trace, probe: Probe) -> None:
             )
 
 
-def examine(case: Case) -> tuple[list[Finding], dict[int, str], list[Unchecked]]:
-    """Apply the rules; the precise ones first, those that only say *wrong* to what is left.
+def examine(case: Case, codes: Collection[str] = ()) -> tuple[list[Finding], dict[int, str], list[Unchecked]]:
+    """Apply the rules, all or those of some codes; the precise ones first, those that only say *wrong* to the rest.
 
     Returns
     -------
@@ -260,6 +308,8 @@ def examine(case: Case) -> tuple[list[Finding], dict[int, str], list[Unchecked]]
     loaded = sorted(rules.load(), key=lambda r: (getattr(r, "LAST_RESORT", False), rules.info(r).code))
     for rule in loaded:
         info = rules.info(rule)
+        if codes and info.code not in codes:
+            continue
         try:
             sightings = list(rule.examine(case))
         except Exception as error:  # a rule that fails must not hide the others
@@ -320,5 +370,6 @@ def run_task(task: str, request: dict[str, Any]) -> dict[str, Any]:
             fix=bool(request.get("fix", True)),
             train=bool(request.get("train")),
             search_seconds=SEARCH_SECONDS if request.get("train") else 0.0,
+            unsafe=bool(request.get("unsafe")),
         )
     return {"report": serialise.file_to_json(report)}

@@ -218,9 +218,9 @@ class Measurement:
 
     def _watched(self) -> Iterable[Key]:
         roles = self.roles
-        seen: set[int] = set()
+        seen: set[int] = {-1, *roles.trace.unfinished}
         for event in self.roles.trace.events[roles.step.start : roles.step.middle]:
-            if event.object == -1 or event.object in seen or not roles.on_parameters[event.index]:
+            if event.object in seen or not roles.on_parameters[event.index]:
                 continue
             seen.add(event.object)
             array = roles.forward(event) and roles.is_value(event.value)
@@ -256,11 +256,11 @@ class Measurement:
         return actions
 
 
-def lively(program: Program, roles: Roles, probe: Probe) -> Measurement:
-    """A measurement at the first point at which every parameter matters, or else at the best there is."""
+def lively(program: Program, roles: Roles, probe: Probe, scale: float = 1.0) -> Measurement:
+    """A measurement at the first point of a scale at which every parameter matters, or else at the best there is."""
     best: Measurement | None = None
     for variant in range(VARIANTS):
-        candidate = Measurement(program, roles, probe, variant=variant)
+        candidate = Measurement(program, roles, probe, scale=scale, variant=variant)
         if best is None or candidate.alive > best.alive:
             best = candidate
         if not roles.meetings or best.alive == len(roles.parameters):
@@ -341,6 +341,8 @@ def name_factor(factor: float, sizes: dict[str, int], *, tolerance: float = 1e-4
                 text += "/" + (under[0] if len(under) == 1 else "(" + "·".join(under) + ")")
             if best is None or weight < best[0]:
                 best = (weight, text)
-    if best is None:
-        return f"{factor:.3g}"
+    short = f"{factor:.3g}"
+    # 0.3 is more likely to be 0.3 than 4·D/(N·C), whatever the sizes happen to be.
+    if best is None or (best[0] > 3 and abs(float(short) / factor - 1) < 1e-9):
+        return short
     return ("-" if factor < 0 else "") + best[1]

@@ -303,11 +303,22 @@ class _Rewriter(ast.NodeTransformer):
 
     def _loop(self, node: ast.For | ast.While) -> list[ast.stmt]:
         site = self._site(node, "loop")
+        bound = self._loop_targets(node.target) if isinstance(node, ast.For) else []
         node.body, node.orelse = self._block(node.body), self._block(node.orelse)
         if self._only is not None:
             return [node]
-        node.body.insert(0, _tick_or_break(site.id, node))
+        node.body[:0] = [_tick_or_break(site.id, node), *bound]
         return [node, _tick(site.id, node, 1)]
+
+    def _loop_targets(self, target: ast.expr) -> list[ast.stmt]:
+        """Probe what a loop binds to names at each turn: a number that is read twice is one value."""
+        names = [n for n in ast.walk(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+        found: list[ast.stmt] = []
+        for name in names:
+            read = ast.copy_location(ast.Name(name.id, ast.Load()), name)
+            value = self._wrap(self._site(name, "load"), read)
+            found.append(ast.copy_location(ast.Assign([ast.Name(name.id, ast.Store())], value), name))
+        return found
 
     def _block(self, body: list[ast.stmt]) -> list[ast.stmt]:
         result: list[ast.stmt] = []

@@ -32,19 +32,22 @@ _INSTALLED = frozenset(map(os.path.realpath, sys.path))
 
 
 class Modules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds the user's modules during one run, and loads them instrumented; each run has them afresh.
+    """Finds the user's modules during a run, and loads them instrumented; each run has them afresh.
 
     Parameters
     ----------
     instrumented : Instrumented
         The program, which keeps the code of its modules.
+
+    Attributes
+    ----------
     loaded : function
         Called when a module has come in, before it is executed.
     """
 
-    def __init__(self, instrumented: Instrumented, loaded: Callable[[], None]) -> None:
+    def __init__(self, instrumented: Instrumented) -> None:
         self._instrumented = instrumented
-        self._loaded = loaded
+        self.loaded: Callable[[], None] = lambda: None
         folder = Path(instrumented.source.path).resolve().parent
         self._above = [str(place) for place in folders_above(folder)]
         self._places = (str(folder), *self._above)
@@ -85,7 +88,7 @@ class Modules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Run the instrumented code of a module."""
         code = self._instrumented.module(str(module.__file__))
-        self._loaded()
+        self.loaded()
         exec(code, module.__dict__)
 
     def _claimed(self, spec: Any) -> Any:

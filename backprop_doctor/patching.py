@@ -41,18 +41,40 @@ def write(report: FileReport) -> list[tuple[Path, str]]:
         changed = "the file has" if len(paths) == 1 else "a file has"
         raise UsageError(f"{report.path}: {changed} changed since it was checked; nothing was written")
     mended = source.edited(fix.edits)
-    return [(_kept(path, mended), path) for path in paths]
+    data = {path: _encoded(mended, path) for path in paths}
+    done: list[tuple[Path, str]] = []
+    try:
+        for path in paths:
+            done.append((_kept(path, data[path]), path))
+    except UsageError:
+        # All of it or nothing.
+        for kept, path in done:
+            os.replace(kept, os.path.realpath(path))
+        raise
+    return done
 
 
-def _kept(path: str, mended: Project) -> Path:
+def _encoded(mended: Project, path: str) -> bytes:
+    encoding = mended.find_file(path).encoding
+    try:
+        return mended.file_text(path).encode(encoding)
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{path}: the fix cannot be written in {encoding}; nothing was written") from error
+
+
+def _kept(path: str, data: bytes) -> Path:
     """Write a file, and say where it is kept as it was."""
     target = Path(os.path.realpath(path))
+    if not os.access(target, os.W_OK):
+        raise UsageError(f"{path}: is write-protected; nothing was written")
     kept = _unused(target.with_name(f"{target.name}.orig"))
     try:
         shutil.copy2(target, kept)
-        _replace(target, mended.file_text(path).encode(mended.find_file(path).encoding))
+        _replace(target, data)
     except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
+        with contextlib.suppress(OSError):
+            kept.unlink()
+        raise UsageError(f"{path}: cannot be written: {error.strerror}; nothing was written") from error
     return kept.relative_to(Path.cwd()) if kept.is_relative_to(Path.cwd()) else kept
 
 
@@ -72,6 +94,8 @@ def _replace(target: Path, data: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         shutil.copymode(target, name)
+        with contextlib.suppress(OSError, AttributeError):  # only the administrator may, and not everywhere
+            os.chown(name, target.stat().st_uid, target.stat().st_gid)
         os.replace(name, target)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -12,7 +12,8 @@ import random
 import time
 import traceback
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,7 +24,7 @@ import numpy as np
 from backprop_doctor.instrument import CURRENT, PROBE, TICK, Instrumented, Site
 from backprop_doctor.modules import Modules, package_of
 
-__all__ = ["Event", "Key", "Once", "Probe", "Program", "Surroundings", "Trace"]
+__all__ = ["Event", "Key", "Once", "Probe", "Program", "Surroundings", "Trace", "is_same"]
 
 Key = tuple[int, int]
 Action = Callable[[Any], Any]
@@ -33,6 +34,7 @@ _SCALARS = (float, int, bool, np.floating, np.integer, np.bool_)
 _NARROW = (np.dtype(np.float32), np.dtype(np.float16))
 RECORD_BYTES = 600_000_000
 LIST_LENGTH = 20_000
+FEW = 1_000
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ class Probe:
         Wall time after which the run is interrupted.
     latest : set of int
         Sites whose latest value is kept, besides the events.
+    brief : bool
+        Whether the run stops as soon as all of ``keep`` have passed.
     """
 
     actions: Mapping[Key, Action] = field(default_factory=dict)
@@ -106,6 +110,7 @@ class Probe:
     test: int = 83
     seconds: float = 20.0
     latest: frozenset[int] = frozenset()
+    brief: bool = False
 
 
 @dataclass
@@ -117,6 +122,7 @@ class Trace:
     traceback: str | None = None
     passed_over: tuple[str, ...] = ()  # cells that raised, as sentences; those below them ran
     latest: Mapping[int, Any] = field(default_factory=dict)
+    sites: Sequence[Site] = ()
 
     def __post_init__(self) -> None:
         self.by_key: dict[Key, Event] = {event.key: event for event in self.events}
@@ -143,6 +149,23 @@ class Trace:
             if event.storage != -1:
                 found.setdefault(event.storage, event)
         return found
+
+    @cached_property
+    def unfinished(self) -> frozenset[int]:
+        """Objects that are but stages of an array filled or summed up in a loop: nothing reads them.
+
+        Each only passes where it is stored, and the next turn makes another of it at that place.
+        """
+        stages: dict[tuple[int, int], int] = {}
+        found: set[int] = set()
+        for event in self.events:
+            if event.storage != -1 and self.sites[event.site].kind == "store":
+                before = stages.get((event.storage, event.site), event.object)
+                if before != event.object:
+                    found.add(before)
+                stages[event.storage, event.site] = event.object
+        passes = Counter(event.object for event in self.events)
+        return frozenset(number for number in found if passes[number] == 1)
 
     @cached_property
     def _by_site(self) -> dict[int, list[Event]]:
@@ -185,19 +208,29 @@ class Program:
         self.sites: list[Site] = instrumented.sites
         self.runs = 0
         self._instrumented = instrumented
+        self._modules = Modules(instrumented)
         self.surroundings = surroundings or (lambda train, test, seconds: nullcontext())
         self.seed = seed
 
     def run(self, probe: Probe) -> Trace:
         """Execute the program from its first line under a probe."""
+        return self._executed(_Run(self.sites, probe), probe)
+
+    def unchanged(self, probe: Probe, base: Trace) -> set[Key]:
+        """Events of another run that pass again under a probe with the same value, bit for bit; nothing is copied."""
+        run = _Comparison(self.sites, probe, base)
+        self._executed(run, probe)
+        return run.unchanged
+
+    def _executed(self, run: _Run, probe: Probe) -> Trace:
         self.runs += 1
-        run = _Run(self.sites, probe)
         ended, text = "finished", None
         failed: list[Exception] = []
         builtins.__dict__[PROBE] = run.probe
         builtins.__dict__[TICK] = run.tick
         builtins.__dict__[CURRENT] = run.current
-        modules = Modules(self._instrumented, run.make_room)
+        modules = self._modules
+        modules.loaded = run.make_room
         try:
             surroundings = self.surroundings(probe.train, probe.test, probe.seconds)
             with surroundings, modules, _frozen_randomness(self.seed), np.errstate(all="ignore"):
@@ -224,13 +257,17 @@ class Program:
         finally:
             modules.forget()
         passed_over = tuple(_sentence(error) for error in failed)
-        return Trace(run.events, ended, text, passed_over, run.latest)
+        return Trace(run.events, ended, text, passed_over, run.latest, self.sites)
 
     def _namespace(self) -> dict[str, Any]:
         namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "__doc__": None}
         if self.source.is_notebook:
             return namespace
-        return namespace | {"__file__": self.source.path, "__package__": package_of(self.source), "__spec__": None}
+        return namespace | {"__file__": self.source.path, "__package__": self._package, "__spec__": None}
+
+    @cached_property
+    def _package(self) -> str | None:
+        return package_of(self.source)
 
 
 class _Run:
@@ -245,6 +282,7 @@ class _Run:
         self._turns = probe.turns
         self._latest = probe.latest
         self.latest: dict[int, Any] = {}
+        self._enough = len(probe.keep) if probe.keep is not None and probe.brief else None
         self._end = probe.limit if probe.last is None else min(probe.last, probe.limit)
         self._counts = [0] * len(sites)
         self._index = -1
@@ -268,7 +306,8 @@ class _Run:
                 value = value + 0.0
         elif type(value) is list:
             value = self.current(value)
-            if not _is_numbers(value):
+            # An empty list that is made here to be filled is known from here on.
+            if not _is_numbers(value) and (value or self._sites[site].kind != "operation"):
                 return value
         else:
             return value
@@ -283,6 +322,8 @@ class _Run:
             self.latest[site] = np.array(value)
         if self._keep is None or (site, occurrence) in self._keep:
             self._record(site, occurrence, value)
+            if len(self.events) == self._enough:
+                self._stop()
         if self._index >= self._end:
             self._stop()
         return value
@@ -371,6 +412,34 @@ class _Run:
     def _next_object(self) -> int:
         self._made += 1
         return self._made
+
+
+class _Comparison(_Run):
+    """An execution in which values are only compared with those of another."""
+
+    def __init__(self, sites: list[Site], probe: Probe, base: Trace) -> None:
+        super().__init__(sites, probe)
+        self._base = base.by_key
+        self.unchanged: set[Key] = set()
+
+    def _record(self, site: int, occurrence: int, value: Any) -> None:
+        before = self._base.get((site, occurrence))
+        if before is not None and is_same(before.value, np.array(value) if isinstance(value, list) else value):
+            self.unchanged.add(before.key)
+
+
+def is_same(a: Any, b: Any) -> bool:
+    """Whether two values are bit for bit the same; NaN is NaN."""
+    if a is b:
+        return True
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        if np.shape(a) != np.shape(b):
+            return False
+        # Where large arrays differ, the first rows mostly do; NaN is rare and asking for it costs four passes.
+        if np.size(a) > FEW and np.ndim(a) and not is_same(a[0], b[0]):
+            return False
+        return bool(np.array_equal(a, b)) or bool(np.array_equal(a, b, equal_nan=True))
+    return bool(a == b) or (a != a and b != b)
 
 
 def _is_numbers(value: list[Any]) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_doctor.errors import ProgramError
-from backprop_doctor.program import Event, Key, Probe, Program, Trace
+from backprop_doctor.program import Event, Key, Probe, Program, Trace, is_same
 
 __all__ = [
     "Iteration",
@@ -161,23 +161,23 @@ def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = 
     partly: Roles | None = None
     settled = -1
     for turns in loops:
-        # Where parameters come into being in the first turn, the second is the first that trains.
-        for outer in turns.iterations:
-            carried = set(_carried(program, trace, outer, first_seen))
+        # Where parameters come into being in the first turn, or zeros hold the gradient back, the second trains more.
+        several = [(outer, set(_carried(program, trace, outer, first_seen))) for outer in turns.iterations]
+        for outer, carried in sorted(several, key=lambda pair: -len(pair[1])):
             if outer.start < settled or not carried:
                 continue
             # The shorter the turn, the cheaper the runs: the innermost loop that carries the same comes first.
             inside = [n.iterations[0] for n in loops if outer.start < n.starts[0] and n.end <= outer.middle]
             for loop in [*reversed(inside), outer]:
                 shared = carried & set(_carried(program, trace, loop, first_seen))
-                if len(shared) * 2 <= len(carried):
+                if len(shared) * 2 < len(carried):
                     continue
                 for mode in MODES:
                     found = _roles_in(program, trace, probe, loop, outer, first_seen, known, mode)
-                    if found is not None and found.meetings:
+                    if found is not None and _is_whole_picture(found, set(_carried(program, trace, loop, first_seen))):
                         return found
-                    partly = partly or found
-        if any(_carried(program, trace, n, first_seen) for n in turns.iterations):
+                    partly = found if partly is None or (found and not partly.meetings) else partly
+        if any(carried for _, carried in several):
             # What a loop inside carries (an activation from layer to layer) is no training either.
             settled = max(settled, turns.end)
     if partly is not None:
@@ -186,6 +186,21 @@ def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = 
         "no training was found: no array is changed from one pass of a loop to the next "
         "by values that depend on both data and labels"
     )
+
+
+def _is_whole_picture(roles: Roles, carried: set[int]) -> bool:
+    """Whether the output meets the labels, and most of what training changes on the way to it is a parameter.
+
+    A number that is the same in all turns is no label, but rather a learning rate.
+    """
+    trace, start = roles.trace, roles.step.start
+    labels = trace.by_key[roles.labels[0].birth]
+    fixed = all(e.value == labels.value for e in trace.at(labels.site) if e.index >= start and np.ndim(e.value) == 0)
+    if roles.output is None or (type(labels.value) is float and fixed):
+        return False
+    asked = carried & set(roles.reach)
+    on_the_way = {e.object for e in trace.events[start : roles.output.index] if e.object in asked}
+    return 2 * len(roles.parameters) >= len(on_the_way)
 
 
 # -- loops and what they carry -------------------------------------------------------------------------
@@ -236,7 +251,7 @@ class _Turns:
 def _loops(trace: Trace, *, patient: bool = True) -> list[_Turns]:
     """Loops with at least two turns, in order of first tick (outer ones before inner ones).
 
-    Unless ``patient``, a record that was cut before the outermost loop's second turn is refused.
+    Unless ``patient``, a record that was cut before the end of the outermost loop's second turn is refused.
     """
     stack: list[tuple[int, list[int]]] = []
     found: list[_Turns] = []
@@ -260,8 +275,11 @@ def _loops(trace: Trace, *, patient: bool = True) -> list[_Turns]:
                 stack[-1][1].append(event.index)
         elif not is_end:
             stack.append((event.site, [event.index]))
-    if stack and not complete and len(stack[0][1]) < 2 and not patient:
-        raise ProgramError("the outermost loop did not come to its second turn")
+    if stack and not complete and not patient:
+        starts = stack[0][1]
+        # What is read late in the second turn would be taken for what never changes.
+        if len(starts) < 2 or (len(starts) == 2 and len(trace.events) - starts[1] < starts[1] - starts[0]):
+            raise ProgramError("the outermost loop did not come to the end of its second turn")
     while stack:
         close(stack.pop(), len(trace.events))
     return sorted(found, key=lambda turns: (turns.starts[0], -turns.end))
@@ -303,27 +321,23 @@ def _carried(program: Program, trace: Trace, loop: Iteration, first_seen: dict[i
     """
     second = dict(_loads(program, trace, loop.middle, loop.end))
     carried: dict[int, Event] = {}
+    versions: dict[int, int] = {}
     for place, event in _loads(program, trace, loop.start, loop.middle):
         later = second.get(place)
-        if later is None or event.object in carried or not _existed(program, trace, first_seen[event.object], loop):
+        # Of an array that is changed in place the first version counts, the one that was there before.
+        version = versions.setdefault(event.storage, event.object) if event.storage != -1 else event.object
+        if (
+            later is None
+            or event.object in carried
+            or version != event.object
+            or not _existed(program, trace, first_seen[event.object], loop)
+        ):
             continue
         # What is changed through a view of it (a row of a matrix, say) shows at the next reading.
         made = loop.start <= first_seen[later.object].index < loop.middle
         if later.object != event.object and (made or later.storage == event.storage != -1):
             carried[event.object] = later
     return carried
-
-
-def is_same(a: Any, b: Any) -> bool:
-    """Whether two values are bit for bit the same; NaN is NaN."""
-    if a is b:
-        return True
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        if np.shape(a) != np.shape(b):
-            return False
-        # NaN is rare and comparing for it costs four passes over the array.
-        return bool(np.array_equal(a, b)) or bool(np.array_equal(a, b, equal_nan=True))
-    return bool(a == b) or (a != a and b != b)
 
 
 # -- differential runs -------------------------------------------------------------------------------------
@@ -381,13 +395,10 @@ def reach(
         actions = {e.key: _Then(moved.get(e.key), disturbed) for e in source}
         if held is not None:
             actions[held.key] = _Then(None, _Kept(base.value(held.key)))
-        changed = program.run(replace(probe, actions={**moved, **actions}, last=last))
+        same = program.unchanged(replace(probe, actions={**moved, **actions}, last=last), base)
         mask = masks[source[0].object] = known[question] = np.zeros(len(trace.events), bool)
         for event in trace.events[: last + 1]:
-            if event.object == -1:
-                continue
-            one, other = base.by_key.get(event.key), changed.by_key.get(event.key)
-            mask[event.index] = one is None or other is None or not is_same(one.value, other.value)
+            mask[event.index] = event.object != -1 and event.key not in same
     return masks, base
 
 
@@ -488,11 +499,15 @@ def _roles_in(
     carried = _carried(program, trace, loop, first_seen)
     sources: list[Event] = []
     entries: dict[int, Event] = {}
-    for _, event in _loads(program, trace, loop.start, loop.middle, numbers=mode.numbers):
-        birth, site = first_seen[event.object], program.sites[event.site]
-        external = birth is event and _existed(program, trace, event, loop) and (mode.numbers or is_array(event.value))
+    read = list(_loads(program, trace, loop.start, loop.middle, numbers=mode.numbers))
+    elements = {e.object for _, e in read if not _is_variable(program.sites[e.site].node)}
+    for _, event in read:
+        birth = first_seen[event.object]
+        wanted = mode.numbers or is_array(event.value) or (mode.scalars and type(event.value) is float)
+        external = birth is event and _existed(program, trace, event, loop) and wanted
         # Of real numbers only those count that training changes; of the others there are too many.
-        plain = type(event.value) is float and not (event.object in carried and _is_variable(site.node))
+        variable = event.object not in elements and (event.object in carried or mode.scalars)
+        plain = type(event.value) is float and not variable
         if (birth.index < loop.start or external) and event.object not in entries and not plain:
             entries[event.object] = event
             sources.append(birth)
@@ -544,7 +559,10 @@ def _roles_in(
             and (masks[p] & xs & ~masks[y] & turn).any()
         ]
 
-    best: tuple[tuple[int, int, int], int, int, list[int], Mask] | None = None
+    # A number that stays the same turn after turn is a rate, or a bias that is never trained, and hardly a label.
+    later_reads = {e.object for _, e in _loads(program, trace, loop.middle, loop.end)}
+    fixed = {y for y in masks if np.ndim(first_seen[y].value) == 0 and y in later_reads}
+    best: tuple[tuple[bool, int, int, int], int, int, list[int], Mask] | None = None
     for y in masks:
         if y in carried or not any(masks[y][later.index] for later in carried.values()):
             continue
@@ -560,10 +578,13 @@ def _roles_in(
             together = met & turn
             only_x, only_y = int((together & xs).sum()), int((together & masks[y]).sum())
             # A permutation or an index moves inputs and labels alike; inputs leave the labels alone.
-            apart = xs & masks[y] & arrays & ~met
-            if (together & masks[y] & ~xs).any() or only_y >= only_x or apart.any():
+            apart = (xs & masks[y] & arrays & ~met)[: int(np.argmax(together & masks[y])) or None]
+            # What labels move the inputs move too, but for comparisons that a small change leaves as they are.
+            labels_alone, inputs_alone = int((together & masks[y] & ~xs).sum()), int((together & xs & ~masks[y]).sum())
+            if 2 * labels_alone > inputs_alone or only_y >= only_x or apart.any():
                 continue
-            rank = (len(params), x not in carried, only_x - only_y)
+            # A learning rate joins late and reaches less than the labels do.
+            rank = (y not in fixed, len(params), x not in carried, only_y)
             if best is None or rank > best[0]:
                 best = (rank, x, y, params, xs)
     if (best is None or best[1] in carried) and not mode.positive:
@@ -678,7 +699,8 @@ def _batch(
         if is_array(event.value):
             last = event
     if last is None:
-        last = next(e for e in trace.events if e.object != -1 and on_inputs[e.index] and is_array(e.value))
+        data = [e for e in trace.events if e.object != -1 and on_inputs[e.index]]
+        last = next((e for e in data if is_array(e.value)), data[0])
     return _quantity(program, first_seen[last.object], names)
 
 

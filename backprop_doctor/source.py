@@ -7,6 +7,7 @@ is what a program consists of: the sources that run as ``__main__``, and the mod
 from __future__ import annotations
 
 import ast
+import bisect
 import difflib
 import hashlib
 import io
@@ -147,6 +148,11 @@ class Source:
     def offset(self, line: int, column: int) -> int:
         """Offset in ``text`` of a 1-based line and column."""
         return self._starts[line - 1] + column - 1
+
+    def place(self, offset: int) -> tuple[int, int]:
+        """The 1-based line and column of an offset in ``text``."""
+        line = bisect.bisect_right(self._starts, offset)
+        return line, offset - self._starts[line - 1] + 1
 
     def apply(self, edits: tuple[Edit, ...] | list[Edit]) -> str:
         """The text with every edit made; identical edits count once, overlapping ones are refused."""

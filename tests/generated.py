@@ -29,7 +29,7 @@ CODES = {
     "softmax_axis": ("BD102",),
     "m_from_features": ("BD101",),
     "bias_axis": ("BD301", "BD405"),
-    "bias_no_axis": ("BD302",),
+    "bias_no_axis": ("BD302", "BD316"),
     "bias_mean": ("BD303", "BD311"),
     "slope_missing": ("BD304",),
     "slope_argument": ("BD305", "BD306"),

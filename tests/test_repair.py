@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+import combined
 import networks
+import numpy as np
 import pytest
+from trajectories import trajectory
 
 from backprop_doctor import checking, patching
 from backprop_doctor.errors import UsageError
-from backprop_doctor.records import Edit, FileReport, Finding, Fix, Position
+from backprop_doctor.records import Edit, FileReport, Finding, Fix, Network, ParameterVerdict, Position, ProgramFix
 from backprop_doctor.repair import repair
-from backprop_doctor.source import Project, Source
+from backprop_doctor.source import Project, Source, open_project
 
 FAULTY = [path for path in networks.programs(".", "single") if "error" in networks.expected(path).values()]
 
@@ -42,6 +46,34 @@ def test_a_verified_fix_leaves_a_healthy_program(path: Path, tmp_path: Path) -> 
     assert after.fix is None
 
 
+SINGLE = [path for path in FAULTY if path.parent.name == "single" and "# unfixed" not in path.read_text("utf-8")]
+
+
+@pytest.mark.parametrize("path", SINGLE, ids=lambda path: path.stem)
+def test_a_mended_program_takes_the_steps_of_its_healthy_twin(path: Path, tmp_path: Path) -> None:
+    _, copy = mended(path, tmp_path)
+    layout = next(layout for layout in combined.LAYOUTS if path.name.startswith(layout))
+    wanted = trajectory("".join(combined.healthy(layout)))
+    for found, step in zip(trajectory(copy.read_text(encoding="utf-8")), wanted, strict=True):
+        np.testing.assert_allclose(found, step, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("several", combined.recipes(), ids=str)
+def test_of_several_faults_at_once_none_is_mended_wrongly(several: combined.Several, tmp_path: Path) -> None:
+    path = tmp_path / "network.py"
+    path.write_text(several.text, encoding="utf-8")
+    report = networks.diagnosed(path, fix=True, search_seconds=120)
+    assert report.fix is not None
+    if report.fix.status == "verified":
+        patching.write(report)
+        wanted = trajectory("".join(combined.healthy(several.layout)))
+        for found, step in zip(trajectory(path.read_text(encoding="utf-8")), wanted, strict=True):
+            np.testing.assert_allclose(found, step, rtol=1e-6, atol=1e-9)
+    else:
+        # What remains is said.
+        assert [f for f in report.findings if f.severity == "error" and f.fix.status != "verified"]
+
+
 def finding(code: str, line: int, edit: Edit | None) -> Finding:
     position = Position("net.py", line, 1, line, 2)
     fix = Fix("offered", "do that", (edit,)) if edit else Fix()
@@ -61,7 +93,7 @@ SOURCE = Source("net.py", "a = 1\nb = 2\n")
 
 def test_a_fix_that_changes_nothing_is_refused() -> None:
     fault = finding("BD301", 1, replaced(1, "a", "a"))
-    result = repair(SOURCE, report_of(fault), lambda source: report_of(fault))
+    result = repair(SOURCE, report_of(fault), lambda source, codes: report_of(fault))
     assert result.fix is not None
     assert result.fix.status == "none"
     assert result.findings[0].fix.status == "offered"
@@ -69,14 +101,14 @@ def test_a_fix_that_changes_nothing_is_refused() -> None:
 
 def test_a_fix_that_breaks_the_syntax_is_refused() -> None:
     fault = finding("BD301", 1, replaced(1, "a", "a("))
-    result = repair(SOURCE, report_of(fault), lambda source: report_of())
+    result = repair(SOURCE, report_of(fault), lambda source, codes: report_of())
     assert result.fix is not None
     assert result.fix.status == "none"
 
 
 def test_a_fix_that_trades_one_fault_for_another_is_refused() -> None:
     fault = finding("BD301", 1, replaced(1, "a", "c"))
-    result = repair(SOURCE, report_of(fault), lambda source: report_of(finding("BD402", 2, None)))
+    result = repair(SOURCE, report_of(fault), lambda source, codes: report_of(finding("BD402", 2, None)))
     assert result.fix is not None
     assert result.fix.status == "none"
 
@@ -84,7 +116,7 @@ def test_a_fix_that_trades_one_fault_for_another_is_refused() -> None:
 def test_only_the_edits_that_mend_something_stay() -> None:
     useless, good = finding("BD301", 1, replaced(1, "a", "c")), finding("BD402", 2, replaced(2, "b", "d"))
 
-    def judge(source: Project) -> FileReport:
+    def judge(source: Project, codes: Collection[str]) -> FileReport:
         return report_of(*(() if "d = 2" in source.text else (good,)), useless)
 
     result = repair(SOURCE, report_of(useless, good), judge)
@@ -92,6 +124,192 @@ def test_only_the_edits_that_mend_something_stay() -> None:
     assert result.fix.status == "partial"
     assert result.fix.edits == good.fix.edits
     assert [f.fix.status for f in result.findings] == ["offered", "verified"]
+
+
+def test_a_fix_that_passes_only_where_it_was_searched_is_refused() -> None:
+    fault = finding("BD301", 1, replaced(1, "a", "c"))
+    result = repair(
+        SOURCE,
+        report_of(fault),
+        lambda source, codes: report_of(),
+        confirm=lambda source, codes: report_of(finding("BD300", 1, None)),
+        search_seconds=0.2,
+    )
+    assert result.fix is not None
+    assert result.fix.status == "none"
+    assert result.findings[0].fix.status == "offered"
+
+
+def test_two_fixes_that_undo_each_other_are_refused() -> None:
+    source = Source("net.py", "axis = 0\n")
+    zero, one = Edit(Position("net.py", 1, 8, 1, 9), "1"), Edit(Position("net.py", 1, 8, 1, 9), "0")
+
+    def judge(changed: Project, codes: Collection[str]) -> FileReport:
+        return report_of(finding("BD301", 1, zero) if "= 0" in changed.text else finding("BD102", 1, one))
+
+    result = repair(source, report_of(finding("BD301", 1, zero)), judge, search_seconds=2)
+    assert result.fix is not None
+    assert result.fix.status == "none"
+
+
+def test_a_fix_with_which_a_parameter_or_its_verdict_is_lost_is_refused() -> None:
+    def network(*verdicts: str) -> Network:
+        return Network(
+            tuple(
+                ParameterVerdict(f"W{i}", 1, (2, 2), ("", ""), None, verdict, None, None, "")  # type: ignore[arg-type]
+                for i, verdict in enumerate(verdicts)
+            )
+        )
+
+    fault = finding("BD301", 1, replaced(1, "a", "c"))
+    before = replace(report_of(fault), network=network("wrong", "right"))
+    for after in (
+        network("wrong", "unknown"),
+        network("right"),
+        network("unknown", "right"),
+        network("wrong", "right"),
+    ):
+        result = repair(SOURCE, before, lambda source, codes, after=after: replace(report_of(), network=after))  # type: ignore[misc]
+        assert result.fix is not None
+        assert result.fix.status == "none"
+    result = repair(SOURCE, before, lambda source, codes: replace(report_of(), network=network("right", "right")))
+    assert result.fix is not None
+    assert result.fix.status == "verified"
+
+
+def test_a_fault_that_another_one_hides_is_mended_too() -> None:
+    first, second = finding("BD102", 1, replaced(1, "a", "c")), finding("BD301", 2, replaced(2, "b", "d"))
+
+    def judge(source: Project, codes: Collection[str]) -> FileReport:
+        if "a = 1" in source.text:
+            return report_of(first)
+        return report_of() if "d = 2" in source.text else report_of(second)
+
+    result = repair(SOURCE, report_of(first), judge, search_seconds=5)
+    assert result.fix is not None
+    assert result.fix.status == "verified"
+    assert Project.of(SOURCE).edited(result.fix.edits).text == "c = 1\nd = 2\n"
+
+
+def test_edits_that_turn_out_to_be_needless_are_left_out() -> None:
+    cause, symptom = finding("BD102", 1, replaced(1, "a", "c")), finding("BD301", 2, replaced(2, "b", "d"))
+
+    def judge(source: Project, codes: Collection[str]) -> FileReport:
+        return report_of() if "c = 1" in source.text else report_of(cause, symptom)
+
+    result = repair(SOURCE, report_of(cause, symptom), judge, search_seconds=5)
+    assert result.fix is not None
+    assert result.fix.status == "verified"
+    assert result.fix.edits == cause.fix.edits
+    assert [f.fix.status for f in result.findings] == ["verified", "verified"]
+
+
+def test_the_closest_candidate_is_described_and_not_applied() -> None:
+    source = Source("net.py", "a = x - y\n")
+    fault = finding("BD301", 1, None)
+
+    def judge(changed: Project, codes: Collection[str]) -> FileReport:
+        found = fault if "x - y" in changed.text else finding("BD402", 1, None)
+        return report_of(*([found] if not codes or found.code in codes else []))
+
+    result = repair(source, report_of(fault), judge, search_seconds=5)
+    assert result.fix is not None
+    assert result.fix.status == "none"
+    assert not result.fix.edits
+    assert "(then BD402 at line 1)" in result.findings[0].fix.summary
+    assert not result.findings[0].fix.edits
+
+
+def test_only_what_is_asked_for_is_mended_and_nothing_else_may_be_new() -> None:
+    first, second = finding("BD102", 1, replaced(1, "a", "c")), finding("BD301", 2, replaced(2, "b", "d"))
+
+    def judge(source: Project, codes: Collection[str]) -> FileReport:
+        return report_of(*([first] if "a = 1" in source.text else []), *([second] if "b = 2" in source.text else []))
+
+    result = repair(SOURCE, report_of(first, second), judge, wanted=lambda finding: finding.code == "BD301")
+    assert result.fix is not None
+    assert result.fix.edits == second.fix.edits
+
+
+def test_warnings_are_mended_on_request_alone() -> None:
+    warning = replace(finding("BD703", 1, replaced(1, "a", "c")), severity="warning")
+
+    def judge(source: Project, codes: Collection[str]) -> FileReport:
+        return replace(report_of(*([warning] if "a = 1" in source.text else [])), verdict="healthy")
+
+    before = replace(report_of(warning), verdict="healthy")
+    assert repair(SOURCE, before, judge).fix is None
+    result = repair(SOURCE, before, judge, severities=("error", "warning"))
+    assert result.fix is not None
+    assert result.fix.status == "verified"
+
+
+def offered(path: Path, *edits: Edit) -> FileReport:
+    """A report on a file whose fix are these edits."""
+    source = open_project(path)
+    for part in {edit.position.path for edit in edits}:
+        source.find_file(part)
+    fix = ProgramFix("verified", "", None, None, edits, source.digest(edit.position.path for edit in edits))
+    return replace(report_of(), path=str(path), fix=fix)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"a = 1\r\nb = 2\r\n",
+        b"a = 1\rb = 2\r",
+        b"\xef\xbb\xbfa = 1\n# caf\xc3\xa9\tb\n",
+        b"# -*- coding: latin-1 -*-\na = 1  # caf\xe9\n",
+        b"a = 1  # no end of line",
+        b"a = 1\n\x0c\nb = 2   \n\n\n",
+    ],
+    ids=["crlf", "cr", "bom", "latin-1", "no-end", "form-feed"],
+)
+def test_all_bytes_outside_a_fix_stay(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    path.write_bytes(data)
+    line = 2 if data.startswith(b"#") else 1
+    patching.write(offered(path, Edit(Position(str(path), line, 5, line, 6), "100")))
+    assert path.read_bytes() == data.replace(b"= 1", b"= 100")
+
+
+def test_a_notebook_keeps_its_outputs_and_everything_else(tmp_path: Path) -> None:
+    path = tmp_path / "net.ipynb"
+    shutil.copy(networks.FOLDER.parent / "notebooks" / "faulty.ipynb", path)
+    before = path.read_bytes()
+    cell, line, text = next(
+        (part.cell, number, part.line(number))
+        for part in open_project(path).main
+        for number in range(1, part.text.count("\n") + 1)
+        if part.line(number).startswith("import ")
+    )
+    patching.write(offered(path, Edit(Position(str(path), line, 1, line, 7, cell), "import ")))
+    old, new = f'"{text}'.encode(), f'"{text.replace("import", "import ", 1)}'.encode()
+    assert before.count(old) == 1
+    assert path.read_bytes() == before.replace(old, new)
+
+
+def test_of_several_files_all_are_written_or_none(tmp_path: Path) -> None:
+    main, module = tmp_path / "net.py", tmp_path / "layers.py"
+    main.write_text("a = 1\n")
+    module.write_text("b = 2\n")
+    edits = [Edit(Position(str(path), 1, 5, 1, 6), "3") for path in (main, module)]
+    report = offered(main, *edits)
+    assert len(patching.write(report)) == 2
+    assert (main.read_text(), module.read_text()) == ("a = 3\n", "b = 3\n")
+    report = offered(main, *edits)
+    with pytest.MonkeyPatch.context() as patch:
+
+        def replace_once(old: str, new: str) -> None:
+            if str(new) == str(main) and not str(old).endswith(".orig"):
+                raise PermissionError(13, "Permission denied")
+            os.rename(old, new)
+
+        patch.setattr(patching.os, "replace", replace_once)
+        with pytest.raises(UsageError, match="nothing was written"):
+            patching.write(report)
+    assert (main.read_text(), module.read_text()) == ("a = 3\n", "b = 3\n")
+    assert not [entry for entry in tmp_path.iterdir() if entry.name.startswith(".")]
 
 
 @pytest.fixture

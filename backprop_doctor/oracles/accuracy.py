@@ -75,13 +75,17 @@ def examine_accuracy(case: Case) -> Accuracy | None:
     # Predictions reach the metric themselves, not by what they do to the weights.
     held = _held(case, short)
 
-    def outcome(right: Right, keys: list[Key] = keys) -> Trace:
+    def outcome(right: Right, keys: list[Key] = keys, wanted: Key | None = None) -> Trace:
         def predict(value: Any) -> Any:
             known = targets.get(np.shape(value))
             return value if known is None else predictions(known, right(known.shape[axis]), axis)
 
         return case.run(
-            {**held, **dict.fromkeys(keys, predict)}, turns={case.roles.training.loop: SHORT_TURNS}, limit=SHORT_EVENTS
+            {**held, **dict.fromkeys(keys, predict)},
+            turns={case.roles.training.loop: SHORT_TURNS},
+            limit=SHORT_EVENTS,
+            keep=None if wanted is None else frozenset({wanted}),
+            brief=wanted is not None,
         )
 
     def nudge(value: Any) -> Any:
@@ -128,17 +132,17 @@ def examine_accuracy(case: Case) -> Accuracy | None:
     event = next(e for e in candidates if e.site == event.site and e.occurrence == first_turn)
     top = _number(event.value) or 0.0
     known = unit_of(event)
-    n = (
-        known[1]
-        if known
-        else _scored(short, keys, targets, lambda right, chosen: outcome(right, chosen).value(event.key), top, axis)
-    )
+
+    def figure(right: Right, chosen: list[Key] = keys) -> Any:
+        return outcome(right, chosen, event.key).value(event.key)
+
+    n = known[1] if known else _scored(short, keys, targets, figure, top, axis)
     later = [_number(e.value) or 0.0 for e in perfect.events if e.site == event.site and np.size(e.value) == 1]
-    looked = n if known else _looked_at(outcome, event, top, n)
+    looked = n if known else _looked_at(figure, top, n)
     shown = _number(short.value(event.key))
     unit = known[0] if known else 100.0 if top * n / max(looked, 1) > 1.5 else 1.0
     first = next((q for q in perfect.events if q.object == event.object), event)
-    only_training = outcome(_all, [output.birth]).value(event.key)
+    only_training = figure(_all, [output.birth])
     name = _name(case, perfect, event)
     return Accuracy(
         Quantity(first.object, first.key, first.index, name, case.program.sites[first.site].line, ()),
@@ -154,7 +158,7 @@ def examine_accuracy(case: Case) -> Accuracy | None:
         starts_low=_number(none.value(event.key)) == 0,
         wrong=_number(none.value(event.key)),
         half=_number(half.value(event.key)),
-        score=lambda right: _number(outcome(right).value(event.key)),
+        score=lambda right: _number(figure(right)),
         predict=predict_labels,
         traces=(perfect, half, none),
         sets=tuple(sorted(counts)),
@@ -298,12 +302,12 @@ def _candidates(case: Case, short: Trace, outcomes: tuple[Trace, ...], still: Tr
     return found
 
 
-def _looked_at(outcome: Callable[[Right], Trace], event: Event, perfect: float, n: int) -> int:
+def _looked_at(figure: Callable[[Right], Any], perfect: float, n: int) -> int:
     """How many samples, from the first on, decide the metric (bisection over 'the first k are right')."""
     low, high = 1, n
     while low < high:
         middle = (low + high) // 2
-        value = _number(outcome(lambda m, k=middle: np.arange(m) < k).value(event.key))  # type: ignore[misc]
+        value = _number(figure(lambda m, k=middle: np.arange(m) < k))  # type: ignore[misc]
         if value is not None and abs(value - perfect) < 1e-9 * abs(perfect):
             high = middle
         else:

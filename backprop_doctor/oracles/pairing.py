@@ -239,15 +239,18 @@ class Shuffle:
 def shuffles(case: Case) -> list[Shuffle]:
     """Calls by the usual names that ran before the first step was made, in order."""
     found: dict[int, Shuffle] = {}
+    calls: dict[ast.stmt, list[ast.Call]] = {}
     for event in case.trace.events[: case.roles.step.middle]:
         if event.object == -1:
             continue
         site = case.program.sites[event.site]
-        for node in ast.walk(site.statement):
-            if isinstance(node, ast.Call) and _called(node) in ORDERING:
-                known = found.pop(id(node), None)
-                own = event if site.node is node and np.ndim(event.value) == 1 else known.event if known else None
-                found[id(node)] = Shuffle(node, own, event.index >= case.roles.training.start)
+        if site.statement not in calls:
+            walked = ast.walk(site.statement)
+            calls[site.statement] = [n for n in walked if isinstance(n, ast.Call) and _called(n) in ORDERING]
+        for node in calls[site.statement]:
+            known = found.pop(id(node), None)
+            own = event if site.node is node and np.ndim(event.value) == 1 else known.event if known else None
+            found[id(node)] = Shuffle(node, own, event.index >= case.roles.training.start)
     return list(found.values())
 
 

@@ -23,6 +23,7 @@ __all__ = ["Layer", "hidden_layers", "hidden_values", "inputs_of", "spread", "un
 Array = NDArray[np.float64]
 
 ELEMENTS = 8  # fewer pairs of argument and activation say nothing of the function between them
+NOISE = 1e-9  # of the range of an array: what counts as no change from one element to the next
 FLAT = 0.0099  # share of the largest slope below which a unit hardly learns
 
 
@@ -62,18 +63,49 @@ def hidden_layers(case: Case, trace: Trace | None = None, turn: int = 0) -> Iter
         if value is not None and np.size(value) >= ELEMENTS and np.all(np.isfinite(value)):
             values.append((quantity, np.asarray(value, np.float64)))
     taken: set[int] = set()
+    ordered = _Ordered([value for _, value in values])
     for i, (argument, before) in enumerate(values):
         if argument.object in taken or argument.index >= output.index:
             continue
-        later = values[i + 1 :]
-        images = [(q, v, s) for q, v in later if (s := _slopes(before, v)) is not None]
+        growing, falling = ordered.later(i)
+        images = [(*values[j], s) for j in growing if (s := _slopes(before, values[j][1])) is not None]
         if not images:
             continue
-        taken |= {q.object for q, v in later if _is_monotone(before, v) or _is_monotone(before, -v)}
+        taken |= {values[j][0].object for j in growing if _is_monotone(before, values[j][1])}
+        taken |= {values[j][0].object for j in falling if _is_monotone(before, -values[j][1])}
         activation, after, slopes = images[-1]
         hidden = np.squeeze(after).shape != tuple(n for n in output.shape if n != 1) or activation.index < last
         if hidden and activation.object != output.object:
             yield Layer(argument, activation, before, after, slopes)
+
+
+class _Ordered:
+    """Arrays at a few of their elements: what does not grow there with another one does not grow with it.
+
+    An inner loop over pixels or moments makes hundreds of arrays, and each may be a function of each.
+    """
+
+    def __init__(self, values: list[Array]) -> None:
+        self._values = values
+        self._rows: dict[tuple[int, ...], list[int]] = {}
+        for i, value in enumerate(values):
+            self._rows.setdefault(value.shape, []).append(i)
+        self._stacks = {shape: np.stack([values[i].ravel() for i in rows]) for shape, rows in self._rows.items()}
+        self._slack = {shape: NOISE * np.ptp(s, axis=1) * s.shape[1] for shape, s in self._stacks.items()}
+
+    def later(self, i: int) -> tuple[list[int], list[int]]:
+        """Places of the arrays after one that may be a growing, or a falling, function of it."""
+        value = self._values[i]
+        order = np.argsort(value, axis=None, kind="stable")
+        few = order[np.linspace(0, order.size - 1, min(ELEMENTS, order.size)).astype(int)]
+        rows, slack = self._rows[value.shape], self._slack[value.shape]
+        rise = np.diff(self._stacks[value.shape][:, few], axis=1)
+        slack = np.where(slack > 0, slack, NOISE * order.size)
+        grows, falls = rise.min(axis=1) >= -slack, rise.max(axis=1) <= slack
+        return (
+            [j for j, good in zip(rows, grows, strict=True) if good and j > i],
+            [j for j, good in zip(rows, falls, strict=True) if good and j > i],
+        )
 
 
 def hidden_values(case: Case) -> Iterator[Quantity]:
@@ -109,7 +141,7 @@ def _is_monotone(before: Array, after: Array) -> bool:
     order = np.argsort(before, axis=None, kind="stable")
     x, y = before.ravel()[order], after.ravel()[order]
     rise = np.diff(y)
-    noise = 1e-9 * (np.ptp(y) or 1.0)
+    noise = NOISE * (np.ptp(y) or 1.0)
     return bool(rise.min() >= -noise and not np.any(rise[np.diff(x) <= 0] > noise))
 
 

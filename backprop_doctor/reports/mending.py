@@ -19,12 +19,11 @@ def render(file: FileReport, view: View, kept: Sequence[tuple[Path, str]] = ()) 
     """Say what the fix of a program mends, how that was proved, what stays, and how to undo it."""
     if not file.ran:
         return "\n".join(f"{unchecked_sentence(file, unchecked)}" for unchecked in file.unchecked)
-    errors = [finding for finding in file.findings if finding.severity == "error"]
-    if not errors:
+    left, mended = _left(file), [finding for finding in file.findings if finding.fix.status == "verified"]
+    if not left and not mended:
         return f"{file.path}: nothing to mend"
-    left = _left(file)
     written = "" if not kept else " in the file" if len(kept) == 1 else f" in {len(kept)} files"
-    lines = [f"{file.path}: {count(len(errors) - len(left), 'error')} mended{written}"]
+    lines = [f"{file.path}: {_counted(mended)} mended{written}"]
     fix = file.fix
     if fix and fix.proof:
         lines += _indented(fix.proof, view)
@@ -50,12 +49,19 @@ def render(file: FileReport, view: View, kept: Sequence[tuple[Path, str]] = ()) 
 def remaining(file: FileReport) -> FileReport:
     """The report of a program once its fix has been written."""
     left = _left(file)
-    findings = tuple(f for f in file.findings if f.severity != "error" or f in left)
+    findings = tuple(f for f in file.findings if f.fix.status != "verified")
     return replace(file, findings=findings, verdict="faulty" if left else "healthy")
 
 
 def _left(file: FileReport) -> list[Finding]:
     return [f for f in file.findings if f.severity == "error" and f.fix.status != "verified"]
+
+
+def _counted(findings: Sequence[Finding]) -> str:
+    severities = [finding.severity for finding in findings]
+    others = [count(severities.count(kind), kind) for kind in ("warning", "note") if kind in severities]
+    errors = [count(severities.count("error"), "error")] if "error" in severities or not others else []
+    return " and ".join([*errors, *others])
 
 
 def _indented(text: str, view: View) -> list[str]:

@@ -17,6 +17,7 @@ import ast
 import difflib
 import importlib
 import importlib.util
+import inspect
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -183,8 +184,10 @@ def resolve(selectors: Iterable[str], folder: Path = FOLDER) -> tuple[str, ...]:
 
 @cache
 def load() -> tuple[ModuleType, ...]:
-    """The rule modules, imported; in the place of one that cannot be imported stands one that says so."""
-    return tuple(_imported(rule) for rule in catalogue())
+    """The rule modules, imported, by code; one of others that cannot be imported raises when it is to examine."""
+    own = [importlib.import_module(f"{__name__}.{path.stem}") for path in FOLDER.glob("[!_]*.py")]
+    others = [_imported(rule) for rule in (*_others(), *_added)]
+    return tuple(sorted((*own, *others), key=lambda module: info(module).code))
 
 
 def _imported(rule: RuleInfo) -> ModuleType:
@@ -209,29 +212,39 @@ def _imported(rule: RuleInfo) -> ModuleType:
     return broken
 
 
+@cache
 def info(module: ModuleType) -> RuleInfo:
     """What is known of an imported rule."""
-    return next(rule for rule in catalogue() if rule.dotted == module.__name__)
+    if module.__name__.rpartition(".")[0] != __name__:
+        return next(rule for rule in catalogue() if rule.dotted == module.__name__)
+    path = FOLDER / f"{module.__name__.rpartition('.')[2]}.py"
+    if module.__doc__ is None:  # an interpreter that was told to leave docstrings out
+        return _read(path)
+    return _of(path, inspect.cleandoc(module.__doc__), module.SEVERITY)
 
 
 def _read(path: Path, package: str | None = __name__) -> RuleInfo:
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    head, _, explanation = (ast.get_docstring(tree) or "").partition("\n\n")
-    title = TITLE.fullmatch(" ".join(head.split()))
-    if title is None:
-        raise ValueError(f"{path}: the docstring has to start with 'BD123 name-of-the-fault: one sentence'")
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SEVERITY":
             severity = cast(Severity, ast.literal_eval(node.value))
-            return RuleInfo(
-                **title.groupdict(),
-                severity=severity,
-                explanation=explanation,
-                module=path.stem,
-                path=path,
-                package=package,
-            )
+            return _of(path, ast.get_docstring(tree) or "", severity, package)
     raise ValueError(f"{path}: a rule needs a constant SEVERITY")
+
+
+def _of(path: Path, docstring: str, severity: Severity, package: str | None = __name__) -> RuleInfo:
+    head, _, explanation = docstring.partition("\n\n")
+    title = TITLE.fullmatch(" ".join(head.split()))
+    if title is None:
+        raise ValueError(f"{path}: the docstring has to start with 'BD123 name-of-the-fault: one sentence'")
+    return RuleInfo(
+        **title.groupdict(),
+        severity=severity,
+        explanation=explanation,
+        module=path.stem,
+        path=path,
+        package=package,
+    )
 
 
 def _nearest(wanted: str, folder: Path) -> str:

@@ -200,12 +200,21 @@ def examine(case: Case) -> Iterator[Sighting]:
     step = case.roles.step
     events = case.once(_two_steps).events
     first, second = events[step.start : step.middle], events[step.middle :]
+    # A parameter is a sum of all its steps, and meant to be.
+    updates = {id(case.site(key).statement) for p in case.roles.parameters for key in p.updates}
+    earlier = _sums(case, first)
     for statement, results in _sums(case, second).items():
-        before = [result.value for result, _ in _sums(case, first).get(statement, []) if np.any(result.value)]
+        if id(statement) in updates:
+            continue
+        before = [result.value for result, _ in earlier.get(statement, []) if np.any(result.value)]
+        # Sums tell in one go which of many values can be close at all.
+        totals = np.array([np.sum(b, dtype=np.float64) for b in before])
+        slack = np.array([1e-8 * np.size(b) + 1e-8 * np.abs(b, dtype=np.float64).sum() for b in before])
         total = results[-1][0].value
         for result, added in results:
             left = np.asarray(result.value, np.float64) - added.value
-            carried = next((b for b in before if np.shape(b) == left.shape and np.allclose(left, b, rtol=1e-9)), None)
+            near = [before[i] for i in np.flatnonzero(np.abs(totals - left.sum()) <= slack)]
+            carried = next((b for b in near if np.shape(b) == left.shape and np.allclose(left, b, rtol=1e-9)), None)
             if carried is None or not any(
                 _follows(case, p, [r.value for r, _ in results]) for p in _alike(case, total)
             ):

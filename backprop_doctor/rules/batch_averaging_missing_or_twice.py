@@ -84,18 +84,22 @@ Divide once. Everything that follows from dZ2 has the factor already::
 
 How it is detected
 ------------------
-Each right gradient is compared with the numeric derivative of the loss,
-summed over the samples, along the chain of deltas it was computed from; the
-factors on the way are multiplied. The factor most gradients have counts as
-meant; with a tie it is that of the gradient nearest to the output. A gradient
-that is off by more than 1e-4 is followed back to the first line that brings
-in a factor of its own and on which no healthy gradient rests; that line is
-blamed.
+The gradients are compared with the numeric derivative of one loss: the first
+that most of them are multiples of, among those the program computes and the
+usual ones. If all have one factor, there is no fault. If no loss tells, the
+factors along the chain of deltas that each was computed from are multiplied.
+The factor most gradients have counts as meant; with a tie it is that of the
+gradient nearest to the output. A gradient that is off by more than 1e-4
+counts only if that ratio is made of lengths of the data and numbers of the
+program, and is the same at another point. It is followed back to the first
+line that brings in a factor of its own and on which no healthy gradient
+rests; that line is blamed, or the one from which two such lines have it.
 
 Fix safety
 ----------
-No edit is proposed. The factor is shown as a formula (N, 1/N, 2); whether it
-goes here or into the lines that lack it is for the author to say.
+A factor that stands in the line as a part of its own is taken out. Otherwise
+it is shown as a formula (N, 1/N, 2); whether it goes here or into the lines
+that lack it is for the author to say.
 
 Known limits
 ------------
@@ -106,6 +110,8 @@ Known limits
   part of its factor; different rates for different parameters then look like
   different factors.
 - One factor common to all gradients is no fault (BD201).
+- Factors are sought among 1, 2, 1/2 and -1, times or over at most two lengths
+  or numbers that the first step reads.
 
 References
 ----------
@@ -117,72 +123,197 @@ References
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
-from backprop_doctor.adjoints import Adjoint
+from backprop_doctor.adjoints import CATALOGUE, Adjoint
 from backprop_doctor.case import Case, Sighting
-from backprop_doctor.gradients import aligned, fit
-from backprop_doctor.records import Evidence
-from backprop_doctor.roles import Parameter
+from backprop_doctor.gradients import RIGHT_BELOW, Fit, Measurement, Tangent, aligned, fit
+from backprop_doctor.records import Edit, Evidence
+from backprop_doctor.roles import Parameter, Quantity
 
 SEVERITY = "error"
+Array = NDArray[np.float64]
+Slope = Callable[[Measurement, Tangent], float]
+
+SAME_WITHIN = 1e-4
+EXPLAINED_WITHIN = 1e-5
+OTHER_SCALE = 1.6
+NUMBERS = 40  # more numbers than these explain any ratio
+
+
+@dataclass(frozen=True)
+class _Total:
+    """A parameter's gradient, and its factor over the derivative of the loss common to all."""
+
+    parameter: Parameter
+    gradient: Adjoint
+    factor: float
 
 
 def examine(case: Case) -> Iterator[Sighting]:
     """Each gradient over the derivative of the same summed loss: the ratio has to be the same for all."""
-    totals: list[tuple[Parameter, Adjoint, float]] = []
-    found = [(p, case.gradient(p)) for p in case.roles.parameters]
-    # A gradient written into the update has no value of its own: its factors may stand anywhere in the step.
-    inline = any(g is not None and g.value.object not in case.binding for _, g in found)
-    for parameter, gradient in found:
-        total = case.total_factor(gradient) if gradient and gradient.right else None
-        if gradient is not None and total is not None and inline:
-            total = _step_factor(case, parameter, gradient, total)
-        if gradient is not None and total is not None:
-            totals.append((parameter, gradient, total))
+    if case.once(_is_shared):
+        return
+    totals = _totals(case)
     if len(totals) < 2:
         return
-    usual = _usual([t for _, _, t in totals])
-    odd = [(p, g, t) for p, g, t in totals if abs(t / usual - 1) > 1e-4]
-    blamed: set[int] = set()
-    for parameter, gradient, total in odd:
-        link = _culprit(case, gradient, [g for _, g, t in totals if abs(t / usual - 1) <= 1e-4])
-        ratio = total / usual
-        if inline and not _is_power(ratio, case.samples):
-            continue  # parameters may have a learning rate each
-        if link.value.object in blamed:
+    usual = _usual([t.factor for t in totals])
+    healthy = [t.gradient for t in totals if abs(t.factor / usual - 1) <= SAME_WITHIN]
+    inline = _is_inline(case)
+    found: list[tuple[Adjoint, float, _Total]] = []
+    for total in totals:
+        ratio = total.factor / usual
+        if abs(ratio - 1) <= SAME_WITHIN or not _is_explained(case, ratio, rates=not inline):
             continue
-        blamed.add(link.value.object)
+        link = _culprit(case, total.gradient, healthy)
+        if _holds(case, link):
+            found.append((link, ratio, total))
+    blamed: set[int] = set()
+    for link, ratio, total in found:
+        place = _source(link, ratio, found, healthy, case)
+        if place.object in blamed:
+            continue
+        blamed.add(place.object)
+        fix, edits = _without(case, link, ratio)
         yield Sighting(
-            node=case.home(link.value),
-            message=f"{link.value.name} carries a factor of {case.factor(ratio)} that the other gradients do not have",
+            node=case.home(place),
+            message=f"{place.name} carries a factor of {case.factor(ratio)} that the other gradients do not have",
             label=f"extra factor {case.factor(ratio)}",
             why="one loss has one gradient: its parts may share a constant factor, not have one each",
-            evidence=tuple(
+            evidence=(
                 Evidence(
-                    f"gradient of {p.name} over the derivative of the summed loss", case.factor(t), case.factor(usual)
-                )
-                for p, _, t in [(parameter, gradient, total)]
+                    f"gradient of {total.parameter.name} over the derivative of the summed loss",
+                    case.factor(total.factor),
+                    case.factor(usual),
+                ),
             ),
-            objects=(link.value.object,),
+            fix=fix,
+            edits=edits,
+            objects=(place.object,),
         )
+
+
+def _without(case: Case, link: Adjoint, ratio: float) -> tuple[str, tuple[Edit, ...]]:
+    """Take the factor out where it is a part of its own of the product, or the line that makes it is a quotient."""
+    for node in ast.walk(case.statement(link.value)):
+        if not isinstance(node, ast.BinOp) or not isinstance(node.op, (ast.Mult, ast.Div)):
+            continue
+        sides = [(node.right, node.left)] + ([(node.left, node.right)] if isinstance(node.op, ast.Mult) else [])
+        for factor, rest in sides:
+            number = case.number(factor)
+            number = 1 / number if number and isinstance(node.op, ast.Div) else number
+            if number and abs(number / ratio - 1) < 1e-4:
+                return f"without {case.text(factor)}", (case.edit(node, case.text(rest)),)
+    return "", ()
 
 
 def _is_power(ratio: float, samples: int) -> bool:
     return samples > 1 and any(abs(abs(ratio) / float(samples) ** k - 1) < 1e-4 for k in (-2, -1, 1, 2))
 
 
-def _step_factor(case: Case, parameter: Parameter, gradient: Adjoint, total: float) -> float | None:
+# -- one loss for all ----------------------------------------------------------------------------------
+
+
+def _is_shared(case: Case) -> bool:
+    """Whether all gradients are one multiple of the derivative of some loss, whichever value stands for each.
+
+    A value of few elements is a multiple of many others, so all that the update reads may be the gradient.
+    """
+    parameters = case.roles.parameters
+    for slope in _losses(case):
+        common: list[float] | None = None
+        for parameter in parameters:
+            found = [f.factor for q in _stand_ins(case, parameter) if (f := _fit(case, parameter, q, slope)).right]
+            common = found if common is None else [c for c in common if any(_alike(c, f) for f in found)]
+            if not common:
+                break
+        if common:
+            return True
+    return False
+
+
+def _stand_ins(case: Case, parameter: Parameter) -> list[Quantity]:
+    gradient = case.gradient(parameter)
+    found = [*([gradient.value] if gradient else []), *case.judgement.operands.get(parameter.object, [])]
+    return list({q.object: q for q in found}.values())
+
+
+def _losses(case: Case) -> list[Slope]:
+    """Derivatives of losses along a direction: the program's own, then the usual ones at its output."""
+
+    def declared(loss: Quantity) -> Slope:
+        return lambda m, t: float(np.sum(t.derivatives.get(loss.birth, np.nan)))
+
+    def implied(name: str) -> Slope:
+        def along(measurement: Measurement, tangent: Tangent) -> float:
+            output, target = case.roles.meetings[0].output, case.judgement.target
+            at = CATALOGUE[name](np.asarray(measurement.value(output.birth), np.float64), target)
+            moved = np.asarray(tangent.derivatives.get(output.birth, np.nan), np.float64)
+            return float("nan") if at is None or moved.shape != at.shape else float(np.sum(at * moved))
+
+        return along
+
+    known: list[Slope] = [declared(loss) for loss in case.judgement.losses]
+    if len(case.roles.meetings) == 1:
+        known += [implied(name) for name in CATALOGUE]
+    return known
+
+
+def _fit(case: Case, parameter: Parameter, value: Quantity, slope: Slope) -> Fit:
+    """How well a value is a multiple of the derivative of a loss."""
+    measurement = case.measurement
+    tangents = measurement.tangents(parameter.birth)
+    array = None if value.object < -1 else aligned(measurement.value(value.birth), parameter.shape)
+    if array is None:
+        return Fit(0.0, np.inf)
+    numeric = np.array([slope(measurement, t) for t in tangents])
+    return fit(np.array([float(np.sum(array * t.direction)) for t in tangents]), numeric)
+
+
+def _totals(case: Case) -> list[_Total]:
+    """Gradients with their factors over one loss: one most of them are multiples of, or that of their chains."""
+    pairs = [(p, case.gradient(p)) for p in case.roles.parameters]
+    right = [(p, g) for p, g in pairs if g is not None and g.right]
+    best: list[_Total] = []
+    for slope in _losses(case):
+        fitted = [_Total(p, g, f.factor) for p, g in right if (f := _fit(case, p, g.value, slope)).right]
+        if len(fitted) > len(best):
+            best = fitted
+    if len(best) < 2:
+        best = [_Total(p, g, total) for p, g in right if (total := _chained(case, g)) is not None]
+    if not _is_inline(case):
+        return best
+    steps = [(t, _step_factor(case, t)) for t in best]
+    return [replace(t, factor=factor) for t, factor in steps if factor is not None]
+
+
+def _chained(case: Case, gradient: Adjoint) -> float | None:
+    """The product of the factors along a chain that ends at a loss, and not at output less target."""
+    return None if case.chain(gradient)[-1].given == "canonical" else case.total_factor(gradient)
+
+
+def _is_inline(case: Case) -> bool:
+    """Whether a gradient is written into an update: its factors may stand anywhere in the step."""
+    gradients = [case.gradient(p) for p in case.roles.parameters]
+    return any(g is not None and g.value.object not in case.binding for g in gradients)
+
+
+def _step_factor(case: Case, total: _Total) -> float | None:
     """Step over derivative of the summed loss; None where the step is not proportional to the gradient."""
+    parameter = total.parameter
     before, after = case.live.value(parameter.birth), case.live.value(parameter.updates[-1])
-    value = aligned(case.live.value(gradient.value.birth), parameter.shape)
+    value = aligned(case.live.value(total.gradient.value.birth), parameter.shape)
     if after is None or value is None or np.shape(before) != np.shape(after):
         return None
     ratio = fit((np.asarray(after) - before).ravel(), value.ravel())
-    return total * ratio.factor if ratio.residual < 1e-6 else None
+    return total.factor * ratio.factor if ratio.residual < RIGHT_BELOW / 10 else None
 
 
 def _usual(totals: list[float]) -> float:
@@ -193,11 +324,94 @@ def _usual(totals: list[float]) -> float:
     return next(t for t, r in zip(reversed(totals), reversed(rounded), strict=True) if counts[r] == most)
 
 
+# -- what a factor may be --------------------------------------------------------------------------------
+
+
+def _alike(a: float, b: float, within: float = SAME_WITHIN) -> bool:
+    return abs(a / b - 1) <= within
+
+
+def _is_explained(case: Case, ratio: float, *, rates: bool) -> bool:
+    """Whether a ratio is made of lengths of the data and, with ``rates``, of numbers that stand in the program.
+
+    Without them only powers of the number of samples count: parameters may have a learning rate each.
+    """
+    if not rates:
+        samples = float(case.samples)
+        return samples > 1 and any(_alike(abs(ratio), samples**k) for k in (-2, -1, 1, 2))
+    numbers = case.once(_numbers)[:NUMBERS]
+    for a, b, plain in product([1.0, *numbers], [1.0, *numbers], (1.0, 2.0, 0.5)):
+        if any(_alike(abs(ratio), plain * made, EXPLAINED_WITHIN) for made in (a * b, a / b, 1 / (a * b))):
+            return True
+    return False
+
+
+def _numbers(case: Case) -> tuple[float, ...]:
+    """Lengths of the data and of the layers, then plain numbers that pass in the first step without hanging on it."""
+    roles = case.roles
+    shapes = [roles.batch.shape, *(m.output.shape for m in roles.meetings), *(p.shape for p in roles.parameters)]
+    lengths = {float(n) for shape in shapes for n in shape}
+    found = set(lengths)
+    statements = {id(case.site(e.key).statement): case.site(e.key).statement for e in case.step_events}
+    for statement in statements.values():
+        constants = [n.value for n in ast.walk(statement) if isinstance(n, ast.Constant)]
+        found |= {float(c) for c in constants if isinstance(c, (int, float)) and not isinstance(c, bool)}
+    passed: dict[int, set[float]] = {}
+    for event in case.step_events:
+        i = event.index
+        free = not (roles.on_parameters[i] or roles.on_inputs[i] or roles.on_labels[i])
+        if free and isinstance(event.value, (int, float)) and not isinstance(event.value, bool):
+            passed.setdefault(event.site, set()).add(float(event.value))
+    # What changes within a step is a counter.
+    found |= {n for several in passed.values() if len(several) == 1 for n in several}
+    known = {abs(n) for n in found if n and abs(n) != 1.0 and np.isfinite(n)}
+    return tuple(sorted(known, key=lambda n: (n not in lengths, n)))
+
+
+def _holds(case: Case, link: Adjoint) -> bool:
+    """Whether a claim has the same factor at another point; where nothing can be said there, it may."""
+    if link.upstream is None or link.through is None:
+        return True
+    other = case.once(_elsewhere)
+    tangents = other.tangents(link.of.birth)
+    value, upstream = aligned(other.value(link.value.birth), link.of.shape), other.value(link.upstream.birth)
+    moved: list[Array] = [t.derivatives.get(link.through.birth, np.zeros(0)) for t in tangents]
+    if value is None or upstream is None or any(np.size(d) != np.size(upstream) for d in moved):
+        return True
+    analytic = np.array([float(np.sum(value * t.direction)) for t in tangents])
+    numeric = np.array([float(np.sum(np.ravel(upstream) * np.ravel(d))) for d in moved])
+    found = fit(analytic, numeric)
+    return not analytic.any() or _alike(found.factor, link.fit.factor, 0.01)
+
+
+def _elsewhere(case: Case) -> Measurement:
+    return case.measurement.moved(scale=OTHER_SCALE)
+
+
+# -- the line to blame -----------------------------------------------------------------------------------
+
+
 def _culprit(case: Case, gradient: Adjoint, healthy: list[Adjoint]) -> Adjoint:
     """The first link from the loss whose own factor is not 1, unless healthy gradients rest on it too."""
     trusted = {link.value.object for g in healthy for link in case.chain(g)}
     links = case.chain(gradient)
     for link in reversed(links[1:]):
-        if link.value.object not in trusted and abs(link.fit.factor - 1) > 1e-4:
+        if link.value.object not in trusted and abs(link.fit.factor - 1) > SAME_WITHIN:
             return link
     return gradient
+
+
+def _source(
+    link: Adjoint, ratio: float, found: list[tuple[Adjoint, float, _Total]], healthy: list[Adjoint], case: Case
+) -> Quantity:
+    """The value from which two lines have the same factor, if nothing healthy rests on it; else the link's own."""
+    trusted = {known.value.object for g in healthy for known in case.chain(g)}
+    given = link.upstream
+    if given is None or given.object in trusted:
+        return link.value
+    others = {
+        other.value.object
+        for other, factor, _ in found
+        if other.upstream is not None and other.upstream.object == given.object and _alike(factor, ratio)
+    }
+    return given if len(others) > 1 else link.value

@@ -109,6 +109,7 @@ LARGE_INPUT = 10.0
 FLAT_SHARE = 0.5
 ABOVE_CHANCE = 3.0
 VANISHED = 1e3
+SMALL = 0.5  # of 1/sqrt(inputs)
 
 
 def examine(case: Case) -> Iterator[Sighting]:
@@ -184,12 +185,13 @@ def _too_small(case: Case, matrices: list[Parameter]) -> list[Sighting]:
         return []
     here, there = case.trace.value(gradient.value.birth), case.value(gradient.value)
     weights = [spread(case.trace.value(p.birth)) for p in matrices]
-    if here is None or there is None or min(weights) == 0:
+    small = min(matrices, key=lambda p: _gain(case, p))
+    # A gradient of exactly 0 is that of dead units or of an input of zeros, and fades nowhere.
+    if here is None or there is None or not np.any(here) or min(weights) == 0 or _gain(case, small) > SMALL:
         return []
-    ratio = spread(there) / max(spread(here), 1e-300)
+    ratio = spread(there) / spread(here)
     if not np.isfinite(ratio) or ratio < VANISHED:
         return []
-    small = min(matrices, key=lambda p: _gain(case, p))
     fan_in = inputs_of(case, small)
     return [
         Sighting(

@@ -133,7 +133,12 @@ def examine(case: Case) -> Iterator[Sighting]:
                 continue
             trace = accuracy.predict(target[:n] if axis == 0 else target[:, :n])  # type: ignore[index]
             full = _number(trace.value(final.key)) if trace else None
-            if full is None or not any(abs(full - unit) < 1e-9 * unit for unit in (1.0, 100.0, float(n))):
+            # A counter's first value is 1 whatever is predicted.
+            if (
+                full is None
+                or full == none
+                or not any(abs(full - unit) < 1e-9 * unit for unit in (1.0, 100.0, float(n)))
+            ):
                 continue
             node = case.program.sites[event.site].node
             name = case.program.sites[final.site].target or accuracy.quantity.name

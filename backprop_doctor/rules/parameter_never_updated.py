@@ -77,7 +77,9 @@ sight: some arrays are left fixed on purpose.
 
 Fix safety
 ----------
-No edit is proposed: the missing statement is the author's to write.
+Where the new value is stored under another name, it is stored under the
+parameter's; where no statement computes it, that of another parameter is
+written once more for this one.
 
 Known limits
 ------------
@@ -137,6 +139,7 @@ def examine(case: Case) -> Iterator[Sighting]:
         node = case.program.sites[lost.site].statement if lost else case.home(constant)
         if lost is not None:
             target = case.program.sites[lost.site].target
+            summary, edits = _stored(case, node, constant)
             message = f"the updated {constant.name} is stored in {target}: {constant.name} itself never changes"
         elif gradient:
             message = f"{constant.name} is never updated, though its gradient {gradient} is computed"
@@ -157,6 +160,14 @@ def examine(case: Case) -> Iterator[Sighting]:
             severity=None if gradient or lost is not None else "warning",
             objects=(constant.object,),
         )
+
+
+def _stored(case: Case, statement: ast.AST, constant: Quantity) -> tuple[str, tuple[Edit, ...]]:
+    """Store the new value where the next forward pass reads it."""
+    if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
+        return "", ()
+    text = f"{constant.name} = {case.text(statement.value)}"
+    return text, (case.edit(statement.targets[0], constant.name),)
 
 
 def _update(case: Case, constant: Quantity, gradient: str) -> tuple[str, tuple[Edit, ...]]:

@@ -234,16 +234,18 @@ def _unused(case: Case, output: Quantity) -> list[Quantity]:
         for e in case.step_events
         if e.index <= output.index and sites[e.site].kind == "load" and sites[e.site].parent in expressions
     }
-    return [
-        q
-        for q in case.judgement.forward
-        if q.object not in read and q.index < output.index and q.object in case.binding and len(q.shape) > 0
-    ]
+    found: dict[int, Quantity] = {}
+    for q in case.judgement.forward:
+        if q.object not in read and q.index < output.index and q.object in case.binding and len(q.shape) > 0:
+            # What a loop makes at one place again and again is one line.
+            found.setdefault(q.birth[0], q)
+    return list(found.values())
 
 
 def _activations_to(case: Case, unused: Quantity) -> Iterator[Activation]:
+    read = {q.object for q in case.operand_quantities(case.binding[unused.object].statement)}
     for z in reversed(case.judgement.forward):
-        if z.index < unused.index and z.shape == unused.shape and z.object in case.binding:
+        if z.object in read and z.index < unused.index and z.shape == unused.shape and z.object in case.binding:
             yield from (a for a in activations_of(case, z) if a.output.object == unused.object and np.any(a.slope))
 
 

@@ -67,9 +67,10 @@ Random weights::
 
 How it is detected
 ------------------
-If all units of a layer give the same numbers in the first step, the program
-is run for some more. If they are still the same, to one part in 10^10, the
-line that makes the weights is blamed.
+If all units of a layer give the same numbers in the first step, and its
+matrix starts with the same weights for all of them, the program is run for
+some more steps. If they are still the same, to one part in 10^10, the line
+that makes the weights is blamed.
 
 Fix safety
 ----------
@@ -119,6 +120,8 @@ def examine(case: Case) -> Iterator[Sighting]:
         parameter = _weights(case, units)
         if parameter is None or parameter.object in seen or not _alike(case, units, case.trace.value(units.birth)):
             continue
+        if not _starts_equal(case, parameter, units):
+            continue  # units are alike where they are all dead, or see an input of zeros
         site, first = units.birth
         keys = [(site, first + turn * case.per_turn(units.birth)) for turn in range(1, TURNS)]
         trace = case.run({}, keep=frozenset(keys), limit=case.step_limit(TURNS))
@@ -158,6 +161,15 @@ def _difference(case: Case, value: object) -> float:
     array = units_of(case, value)
     assert array is not None
     return float(np.ptp(array, axis=1).max())
+
+
+def _starts_equal(case: Case, parameter: Parameter, units: Quantity) -> bool:
+    """Whether a matrix starts with the same weights for all units."""
+    weights, array = case.trace.value(parameter.birth), units_of(case, case.trace.value(units.birth))
+    if weights is None or array is None:
+        return False
+    axes = [axis for axis, n in enumerate(np.shape(weights)) if n == array.shape[1]]
+    return any(not np.ptp(np.asarray(weights, np.float64), axis=axis).any() for axis in axes)
 
 
 def _weights(case: Case, units: Quantity) -> Parameter | None:
