@@ -9,13 +9,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backprop_doctor.errors import CannotCheckError, SourceError, UsageError
 from backprop_doctor.folders import programs_of
 from backprop_doctor.records import FileReport, Report, Unchecked
+from backprop_doctor.selection import Selection
 
-__all__ = ["Options", "check", "check_file", "check_files", "exit_code", "programs"]
+if TYPE_CHECKING:
+    from backprop_doctor.source import Project
+
+__all__ = ["STDIN", "Options", "check", "check_file", "check_files", "exit_code", "programs", "suspect_files"]
+
+STDIN = "<stdin>"
 
 SKIPPED_FOLDERS = frozenset({"__pycache__", "build", "dist", "env", "node_modules", "site-packages", "venv"})
 DATA_SUFFIXES = frozenset(
@@ -28,7 +34,8 @@ DATA_SUFFIXES = frozenset(
 class Options:
     """How programs are checked.
 
-    ``call`` is run at the end of a file that trains nothing by itself, ``arguments`` are put into ``sys.argv``.
+    ``call`` is run at the end of a file that trains nothing by itself, ``arguments`` are put into ``sys.argv``; what
+    selects the rules is said in `Selection`.
     """
 
     call: str | None = None
@@ -36,11 +43,18 @@ class Options:
     seed: int = 0
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    extend_select: tuple[str, ...] = ()
+    per_file_ignores: tuple[tuple[str, tuple[str, ...]], ...] = ()
     fix: bool = True
     train: bool = False
     unsafe: bool = False
     time_limit_seconds: float = 60.0
     memory_limit_mib: int = 4096
+
+    @property
+    def selection(self) -> Selection:
+        """Which findings are wanted."""
+        return Selection(self.select, self.ignore, self.extend_select, self.per_file_ignores)
 
 
 def check(
@@ -117,6 +131,8 @@ def check_file(path: str, options: Options) -> FileReport:
         "seed": options.seed,
         "select": list(options.select),
         "ignore": list(options.ignore),
+        "extend_select": list(options.extend_select),
+        "per_file_ignores": [[pattern, list(codes)] for pattern, codes in options.per_file_ignores],
         "fix": options.fix,
         "train": options.train,
         "unsafe": options.unsafe,
@@ -167,24 +183,26 @@ def _replaced(data: Any, names: dict[str, str]) -> Any:
 
 def check_files(
     paths: Sequence[str],
-    options: Options,
+    options: Options | Callable[[str], Options],
     *,
     jobs: int = 1,
     progress: Callable[[FileReport], None] | None = None,
 ) -> Report:
     """Check several programs, ``jobs`` of them at a time; the entries keep the order of the paths.
 
-    ``progress`` is called with each entry when it is ready.
+    ``options`` are those of all programs, or a function that gives those of each; ``progress`` is called with each
+    entry when it is ready.
     """
     tell = progress or (lambda _: None)
+    wanted = [options(path) if callable(options) else options for path in paths]
     if min(jobs, len(paths)) <= 1:
         files = []
-        for path in paths:
-            files.append(check_file(path, options))
+        for path, own in zip(paths, wanted, strict=True):
+            files.append(check_file(path, own))
             tell(files[-1])
         return Report(tuple(files))
     with ThreadPoolExecutor(max_workers=min(jobs, len(paths))) as pool:
-        futures = [pool.submit(check_file, path, options) for path in paths]
+        futures = [pool.submit(check_file, path, own) for path, own in zip(paths, wanted, strict=True)]
         try:
             for future in as_completed(futures):
                 tell(future.result())
@@ -205,10 +223,29 @@ def _stop(futures: Sequence[Future[FileReport]]) -> None:
         time.sleep(0.01)
 
 
-def programs(paths: Iterable[str]) -> list[str]:
+def suspect_files(paths: Sequence[str], options: Callable[[str], Options], given: Project | None = None) -> Report:
+    """Read programs without running them; ``-`` stands for the one that is given."""
+    from backprop_doctor import static
+    from backprop_doctor.source import open_project
+
+    files = []
+    for path in paths:
+        try:
+            project = given if path == "-" and given is not None else open_project(path)
+        except SourceError as error:
+            files.append(
+                FileReport(path, "unknown", ran=False, seconds=0.0, unchecked=(Unchecked("the program", str(error)),))
+            )
+            continue
+        files.append(static.examine(project, options(os.curdir if path == "-" else path).selection))
+    return Report(tuple(files))
+
+
+def programs(paths: Iterable[str], *, modules: bool = False) -> list[str]:
     """The files that are meant by files and folders, each once, those of a folder in alphabetical order.
 
-    Of a folder these are notebooks and the Python files that are programs; modules are checked with those.
+    Of a folder these are notebooks and the Python files that are programs; modules are checked with those, so that
+    they are only listed if that is asked for.
 
     Raises
     ------
@@ -220,7 +257,7 @@ def programs(paths: Iterable[str]) -> list[str]:
     found: dict[str, str] = {}
     for path in paths:
         if os.path.isdir(path):
-            inside = programs_of(sorted(_walk(path)))
+            inside = sorted(_walk(path)) if modules else programs_of(sorted(_walk(path)))
             if not inside:
                 raise SourceError(f"{path}: there is no Python file in this folder")
         elif os.path.exists(path):
@@ -252,12 +289,15 @@ def _nearest(path: str) -> str:
     return f"; did you mean {parent / near[0]}?" if near else ""
 
 
-def exit_code(report: Report, *, strict: bool = False) -> int:
-    """0 checked and no errors, 1 errors (``strict``: or warnings), 3 not checked; the worst counts."""
+def exit_code(report: Report, *, strict: bool = False, static: bool = False) -> int:
+    """0 checked and no errors, 1 errors (``strict``: or warnings), 3 not checked; the worst counts.
+
+    ``static`` reports are about what was read and not run: they count as checked if they could be read.
+    """
     counted = {"error", "warning"} if strict else {"error"}
     codes = [0 if report.files else 3]
     for file in report.files:
-        if file.verdict == "unknown":
+        if file.unchecked if static else file.verdict == "unknown":
             codes.append(3)
         elif file.verdict == "faulty" or any(finding.severity in counted for finding in file.findings):
             codes.append(1)

@@ -31,7 +31,7 @@ class _Doctor(click.Group):
     """Turns errors into one sentence and an exit code, and loads ``train`` only when it is run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return ["check", "trace", "train", "explain", "rules"]
+        return ["check", "trace", "train", "explain", "rules", "test-rule"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == "train":
@@ -112,6 +112,9 @@ Exit codes:
   1  errors were found
   2  wrong use, or a fault of this tool
   3  something could not be checked
+
+\b
+With --static nothing is run: 0 means that nothing is suspected, 1 suspected errors.
 """,
 )
 @click.option(
@@ -134,6 +137,7 @@ def main() -> None:
 def _running_options(command: Command) -> Command:
     """The options that say how programs are run."""
     options = (
+        click.option("--config", metavar="FILE", help="Settings, instead of those of the nearest pyproject.toml."),
         click.option(
             "--call",
             metavar="CODE",
@@ -179,9 +183,10 @@ Examples:
   backprop-doctor check mynet.py --call "train(64, 100, 0.3, X, Y)"
   backprop-doctor check mynet.py --select BD3 --seed 7
   backprop-doctor check homework/ --format junit --output marks.xml
+  backprop-doctor check --static - < mynet.py
 """
 )
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.argument("paths", metavar="PATH...", nargs=-1)
 @click.option("--chart", is_flag=True, help="Show the chart too: every line with its shapes and a verdict.")
 @click.option(
     "--format",
@@ -192,6 +197,7 @@ Examples:
     metavar="FORM",
     help=f"Form of the report: {', '.join(FORMATS)}.",
 )
+@click.option("--static", is_flag=True, help="Run nothing: only what the text makes suspect; - reads standard input.")
 @click.option("--select", multiple=True, metavar="RULES", help="Only these rules: BD301, BD3, a name; commas.")
 @click.option("--ignore", multiple=True, metavar="RULES", help="Not these rules.")
 @click.option("--extend-select", multiple=True, metavar="RULES", help="These rules too, although ignored.")
@@ -218,12 +224,9 @@ def check(
     paths: tuple[str, ...],
     form: str,
     output: str | None,
-    select: tuple[str, ...],
-    ignore: tuple[str, ...],
-    extend_select: tuple[str, ...],
-    jobs: int,
     strict: bool,
     exit_zero: bool,
+    static: bool,
     chart: bool,
     show_diff: bool,
     write_fix: bool,
@@ -235,16 +238,24 @@ def check(
     Each program is run, unchanged, in a process of its own: without input, network or display, and without
     writing outside a scratch folder. Where its data is not there, packaged MNIST images take their place.
     Guards inside a process stop accidents, not attackers.
-    """
-    from backprop_doctor import checking, rules
 
-    selected = rules.resolve((*select, *extend_select)) if select else ()
-    ignored = tuple(code for code in rules.resolve(ignore) if code not in rules.resolve(extend_select))
+    What [tool.backprop-doctor] in the nearest pyproject.toml sets holds where no option says otherwise, and a
+    finding is silent at a line with # noqa: and its code.
+    """
+    from backprop_doctor import checking
+
     mend = show_diff or write_fix
     if unsafe and not mend:
         raise UsageError("--unsafe-fixes says which fixes are meant: give --diff to see them or --fix to write them")
-    options: dict[str, Any] = {"select": selected, "ignore": ignored, "train": mend, "unsafe": unsafe}
-    report = _check(paths, output, jobs=jobs, **options, **running)
+    if static:
+        if mend or chart:
+            raise UsageError("--static runs nothing, so that there is no chart and no fix could be proved")
+        if form in ("junit", "html"):
+            raise UsageError(f"--format {form} shows the verdicts of a run, and --static runs nothing")
+        return _suspect(paths, form, output, strict=strict, exit_zero=exit_zero, **running)
+    if "-" in paths:
+        raise UsageError("- reads a program from standard input, which can only be done with --static")
+    report = _check(paths, output, train=mend, unsafe=unsafe, **running)
     if mend:
         is_text = form == "text"
         mended = _mend(report, write=write_fix, output=output if is_text else None, diff=is_text)
@@ -252,7 +263,7 @@ def check(
             _deliver(report, form, output)
         report = mended
     else:
-        wishes = {name: running[name] for name in ("seed", "call", "arguments")}
+        wishes = {name: running[name] for name in ("seed", "call", "arguments", "config")}
         _deliver(report, form, output, chart=chart, **wishes)
     code = checking.exit_code(report, strict=strict)
     return 0 if exit_zero and code == 1 else code
@@ -275,7 +286,7 @@ def trace(path: str, output: str | None, **running: Any) -> int:
     """
     from backprop_doctor import checking
 
-    report = _check((path,), output, jobs=1, **running)
+    report = _check((path,), output, **running)
     _deliver(report, "text", output, chart=True, findings=False)
     return checking.exit_code(report)
 
@@ -311,22 +322,55 @@ def list_rules() -> None:
     _echo(handbook.contents(rules.catalogue(), _view()))
 
 
+@cli.command(
+    name="test-rule",
+    epilog="""\b
+Examples:
+  backprop-doctor test-rule my_rules/momentum_sign.py
+""",
+)
+@click.argument("path", metavar="PATH")
+def test_rule(path: str) -> int:
+    """Test a rule of your own, or a folder of them: the page, its programs and the fixtures.
+
+    The example of the page has to draw the rule and no other error, what is to be used instead has to be healthy,
+    and each fixture (fixtures/NAME/bad_*.py and good_*.py, in a folder above) has to draw what its comments say.
+    """
+    from pathlib import Path
+
+    from backprop_doctor import rule_tests, rules
+
+    if not os.path.exists(path):
+        raise UsageError(f"there is no file or folder {path}")
+    failed = False
+    for rule in rules.add(Path(path)):
+        faults = list(rule_tests.run(rule, rule_tests.folder(rule)))
+        failed = failed or bool(faults)
+        _echo("\n".join(f"{rule.code} {rule.name}: {fault}" for fault in faults or ["as it should be"]))
+    return int(failed)
+
+
 def _check(
-    paths: tuple[str, ...],
-    output: str | None,
-    *,
-    jobs: int,
-    time_limit: float,
-    memory_limit: int,
-    **options: Any,
+    paths: tuple[str, ...], output: str | None, *, train: bool = False, unsafe: bool = False, **asked: Any
 ) -> Report:
+    from dataclasses import replace
+
+    from backprop_doctor import config
     from backprop_doctor.checking import Options, check_files, programs
 
-    options["arguments"] = _words(options.pop("arguments"))
-    files = programs(paths)
+    given = _given(asked)
+    chosen = config.read(asked["config"]) if asked["config"] else None
+    standing = config.find(os.curdir) if chosen is None else chosen
+    if not (paths or standing.paths):
+        raise click.UsageError("give the programs to check: backprop-doctor check PATH...")
+    files = programs(paths or standing.paths)
     if output is not None and os.path.realpath(output) in map(os.path.realpath, files):
         raise UsageError(f"--output {output} is one of the programs that are checked")
-    wanted = Options(time_limit_seconds=time_limit, memory_limit_mib=memory_limit, **options)
+    jobs = given.get("jobs") or standing.jobs or os.cpu_count() or 1
+
+    def wanted(path: str) -> Options:
+        return replace(config.options(path, given, chosen), train=train, unsafe=unsafe)
+
     if len(files) == 1 or not sys.stderr.isatty():
         return check_files(files, wanted, jobs=jobs)
     with click.progressbar(length=len(files), label="checking", file=sys.stderr) as bar:
@@ -335,6 +379,41 @@ def _check(
             bar.update(1)
 
         return check_files(files, wanted, jobs=jobs, progress=progress)
+
+
+def _suspect(
+    paths: tuple[str, ...], form: str, output: str | None, *, strict: bool, exit_zero: bool, **asked: Any
+) -> int:
+    from backprop_doctor import checking, config
+    from backprop_doctor.source import Project, Source
+
+    given = _given(asked)
+    chosen = config.read(asked["config"]) if asked["config"] else None
+    named = paths or (config.find(os.curdir) if chosen is None else chosen).paths
+    if not named:
+        raise click.UsageError("give the programs to check: backprop-doctor check --static PATH...")
+    files = checking.programs((path for path in named if path != "-"), modules=True)
+    typed = None
+    if "-" in named:
+        typed = Project([Source(checking.STDIN, sys.stdin.buffer.read().decode("utf-8", errors="replace"))])
+        files.append("-")
+    report = checking.suspect_files(files, lambda path: config.options(path, given, chosen), typed)
+    _deliver(report, form, output, config=asked["config"], sources={checking.STDIN: typed})
+    code = checking.exit_code(report, strict=strict, static=True)
+    return 0 if exit_zero and code == 1 else code
+
+
+def _given(asked: dict[str, Any]) -> dict[str, Any]:
+    """What the command line says itself, in the words of the settings."""
+    from click.core import ParameterSource
+
+    from backprop_doctor import rules
+
+    source = click.get_current_context().get_parameter_source
+    given = {name: value for name, value in asked.items() if source(name) is not ParameterSource.DEFAULT}
+    if "arguments" in given:
+        given["args"] = _words(given.pop("arguments"))
+    return given | {name: rules.resolve(given[name]) for name in ("select", "ignore", "extend_select") if name in given}
 
 
 def _words(arguments: str | None) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from backprop_doctor.proof import prove
 from backprop_doctor.records import FileReport, Finding, Fix, Network, Unchecked
 from backprop_doctor.repair import repair
 from backprop_doctor.roles import Roles, assign_roles
+from backprop_doctor.selection import Selection, sift
 from backprop_doctor.source import Project, Source, open_project
 
 __all__ = ["diagnose", "examine", "open_case"]
@@ -50,8 +51,7 @@ def diagnose(
     surroundings: Surroundings | None = None,
     *,
     seed: int = 0,
-    select: tuple[str, ...] = (),
-    ignore: tuple[str, ...] = (),
+    selection: Selection | None = None,
     call: str = "",
     fix: bool = True,
     train: bool = False,
@@ -68,8 +68,8 @@ def diagnose(
         What each run of the program is confined to.
     seed : int
         Start of all randomness the program leaves unseeded.
-    select, ignore : tuple of str
-        Codes or prefixes of the rules to apply or to leave out.
+    selection : Selection, optional
+        The rules to apply or to leave out.
     call : str
         Code to run at the end of the file.
     fix : bool
@@ -96,6 +96,7 @@ def diagnose(
             raise
         case = found
         source = case.source
+    chosen = selection or Selection()
     # All rules look, whichever are wanted: a fix must not bring up what another rule would see.
     report = _examined(case)
     if fix:
@@ -109,9 +110,9 @@ def diagnose(
             else None,
             search_seconds=search_seconds,
             severities=("error", "warning", "note") if unsafe else ("error",),
-            wanted=lambda finding: _wanted(finding.code, select, ignore),
+            wanted=lambda finding: bool(sift([finding], source, chosen)[0]),
         )
-    report = _chosen(report, select, ignore)
+    report = _chosen(report, source, chosen)
     if train:
         report = prove(source, report, lambda changed: open_case(changed, surroundings, seed=seed))
     return replace(report, seconds=time.perf_counter() - started)
@@ -161,10 +162,11 @@ def _entered(source: Project, surroundings: Surroundings | None, seed: int) -> C
     return case
 
 
-def _chosen(report: FileReport, select: tuple[str, ...], ignore: tuple[str, ...]) -> FileReport:
-    """The report with the findings of those rules only that are wanted."""
-    findings = tuple(finding for finding in report.findings if _wanted(finding.code, select, ignore))
-    return replace(report, findings=findings, verdict=_verdict(findings, report.network))
+def _chosen(report: FileReport, source: Project, selection: Selection) -> FileReport:
+    """The report with the findings only that are wanted; the chart stays that of the program."""
+    findings, silenced = sift(report.findings, source, selection)
+    verdict = _verdict(findings, report.network)
+    return replace(report, findings=tuple(findings), verdict=verdict, remarks=(*report.remarks, *silenced))
 
 
 def _verdict(findings: Sequence[Finding], network: Network | None) -> Literal["healthy", "faulty", "unknown"]:
@@ -329,13 +331,6 @@ def examine(case: Case, codes: Collection[str] = ()) -> tuple[list[Finding], dic
     return findings, wrong, unchecked
 
 
-def _wanted(code: str, select: tuple[str, ...], ignore: tuple[str, ...]) -> bool:
-    def matches(prefixes: tuple[str, ...]) -> bool:
-        return any(code.startswith(p.upper()) for p in prefixes)
-
-    return (not select or matches(select)) and not matches(ignore)
-
-
 def _finding(case: Case, rule: ModuleType, sighting: Sighting) -> Finding:
     info = rules.info(rule)
     fix = Fix()
@@ -365,8 +360,12 @@ def run_task(task: str, request: dict[str, Any]) -> dict[str, Any]:
             request["path"],
             surroundings,
             seed=int(request.get("seed") or 0),
-            select=tuple(request.get("select") or ()),
-            ignore=tuple(request.get("ignore") or ()),
+            selection=Selection(
+                select=tuple(request.get("select") or ()),
+                ignore=tuple(request.get("ignore") or ()),
+                extend_select=tuple(request.get("extend_select") or ()),
+                per_file_ignores=tuple((p, tuple(codes)) for p, codes in request.get("per_file_ignores") or ()),
+            ),
             call=str(request.get("call") or ""),
             fix=bool(request.get("fix", True)),
             train=bool(request.get("train")),

@@ -110,7 +110,8 @@ def test_options_reach_the_child_process(requests: list[dict[str, Any]]) -> None
     assert requests == [
         {"task": "check", "path": os.path.abspath("net.py"), "call": "train(X)",
          "arguments": ["--epochs", "3", "a b"], "seed": 7, "time": 2.5, "memory": 512,
-         "select": ["BD3", "BD102"], "ignore": ["BD301", "BD4"], "fix": True, "train": False, "unsafe": False}
+         "select": ["BD3", "BD102"], "ignore": ["BD301", "BD4"], "extend_select": [], "per_file_ignores": [],
+         "fix": True, "train": False, "unsafe": False}
     ]  # fmt: skip
 
 
@@ -119,13 +120,14 @@ def test_defaults_are_those_of_the_help(requests: list[dict[str, Any]]) -> None:
     assert requests == [
         {"task": "check", "path": os.path.abspath("net.py"), "call": None, "arguments": [],
          "seed": 0, "time": 60, "memory": 4096,
-         "select": [], "ignore": [], "fix": True, "train": False, "unsafe": False}
+         "select": [], "ignore": [], "extend_select": [], "per_file_ignores": [],
+         "fix": True, "train": False, "unsafe": False}
     ]  # fmt: skip
 
 
-def test_extend_select_adds_to_select_and_takes_back_ignore(requests: list[dict[str, Any]]) -> None:
-    doctor("check", "net.py", "--select", "BD3", "--extend-select", "BD102", "--ignore", "BD102")
-    assert (requests[0]["select"], requests[0]["ignore"]) == (["BD3", "BD102"], [])
+def test_extend_select_is_handed_on_beside_select_and_ignore(requests: list[dict[str, Any]]) -> None:
+    doctor("check", "net.py", "--select", "BD3", "--extend-select", "BD102", "--ignore", "BD1")
+    assert [requests[0][key] for key in ("select", "ignore", "extend_select")] == [["BD3"], ["BD1"], ["BD102"]]
 
 
 def test_a_folder_means_its_python_files_and_no_hidden_or_foreign_ones(
@@ -173,7 +175,7 @@ def test_a_missing_path_suggests_the_nearest(requests: list[dict[str, Any]]) -> 
     ("arguments", "hint"),
     [
         (("chek", "net.py"), "did you mean check?"),
-        (("zzz",), "there are check, trace, train, explain, rules"),
+        (("zzz",), "there are check, trace, train, explain, rules, test-rule"),
         (("check", "net.py", "--chrt"), "--chart"),
         (("explain", "bias-gradient-wrong-axs"), "did you mean BD301 bias-gradient-wrong-axis"),
         (("explain", "softmax"), "did you mean BD102 softmax-over-samples"),

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from backprop_doctor import gradient_check, layer_check
+from backprop_doctor import gradient_check, layer_check, rules
+from backprop_doctor.reports import handbook
 
 ROOT = Path(__file__).parent.parent
 HAS_ENTRY_POINT = any(e.value == "backprop_doctor.pytest_plugin" for e in metadata.entry_points(group="pytest11"))
@@ -94,3 +95,11 @@ def test_the_grading_recipe_gives_the_marks_it_says(tmp_path: Path) -> None:
     output = run(tmp_path, "test_functions.py")
     assert "1 failed, 1 passed" in output
     assert rounded(student.strip()) in rounded(output)
+
+
+def test_the_page_of_rules_is_what_is_made_of_them() -> None:
+    made = handbook.markdown(rules.catalogue(rules.FOLDER))
+    again = "python -m backprop_doctor.reports.handbook > docs/rules.md"
+    assert (ROOT / "docs" / "rules.md").read_text(encoding="utf-8") == made + "\n", f"write it again: {again}"
+    for rule in rules.catalogue(rules.FOLDER):
+        assert f"## {rule.code} {rule.name}\n" in made

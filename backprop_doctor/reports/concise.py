@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from backprop_doctor.records import Report
+from backprop_doctor.reports.layout import clean
 from backprop_doctor.reports.view import View
 from backprop_doctor.reports.wording import first_line, place, unchecked_sentence
 
@@ -20,6 +21,8 @@ def _lines(report: Report) -> Iterator[str]:
     for file in report.files:
         for finding in file.findings:
             yield f"{place(finding.position)}: {finding.code} {first_line(finding.message)}"
+        if not (file.ran or file.unchecked):
+            yield f"{clean(file.path)}: static only: nothing was run"
         if file.verdict == "unknown":
             for unchecked in file.unchecked:
                 yield first_line(unchecked_sentence(file, unchecked))

@@ -1,14 +1,15 @@
-"""The pages about rules: one rule explained, and the list of all."""
+"""The pages about rules: one rule explained, and the list of all; ``python -m`` writes them as Markdown."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from backprop_doctor.reports.layout import display_width, pad, wrap
 from backprop_doctor.reports.view import View
 from backprop_doctor.rules import RuleInfo
 
-__all__ = ["contents", "page"]
+__all__ = ["contents", "markdown", "page"]
 
 COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 UNDERLINES = set("-=~")
@@ -62,3 +63,52 @@ def _entry(rule: RuleInfo, width: int, view: View) -> Iterator[str]:
     first, *others = wrap(rule.summary, view.width - margin)
     yield f"{head}  {first}"
     yield from (" " * margin + line for line in others)
+
+
+def markdown(rules: Sequence[RuleInfo]) -> str:
+    """All rules with their pages as one Markdown document."""
+    parts = ["# The rules", "<!-- Written by: python -m backprop_doctor.reports.handbook > docs/rules.md -->"]
+    for family in dict.fromkeys(rule.family for rule in rules):
+        of_family = [rule for rule in rules if rule.family == family]
+        rows = [
+            f"| [{rule.code}](#{rule.code.lower()}-{rule.name}) | {rule.name} | {rule.severity} "
+            f"| {_cell(rule.summary)} |"
+            for rule in of_family
+        ]
+        parts += [
+            f"## {family[0].upper()}{family[1:]}",
+            "\n".join(["| code | name | level | |", "|---|---|---|---|", *rows]),
+        ]
+    for rule in rules:
+        parts += [f"## {rule.code} {rule.name}", f"{rule.summary[0].upper()}{rule.summary[1:]} *({rule.severity})*"]
+        parts.append("\n".join(_markdown_body(rule.explanation)))
+    return "\n\n".join(parts)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _markdown_body(text: str) -> Iterator[str]:
+    """Headings instead of underlines; what is indented is code already."""
+    lines = text.rstrip().splitlines()
+    for line, following in zip(lines, [*lines, ""][1:], strict=True):
+        if _is_underline(following) and line.strip():
+            yield f"### {line}"
+        elif _is_underline(line):
+            yield ""
+        elif line.startswith("    "):
+            yield line
+        else:
+            yield _escaped(line.removesuffix(":") if line.endswith("::") else line)
+
+
+def _escaped(line: str) -> str:
+    """Prose as it stands: stars and underscores of formulas are not meant as emphasis."""
+    return re.sub(r"([*_<`])", r"\\\1", line)
+
+
+if __name__ == "__main__":
+    from backprop_doctor.rules import FOLDER, catalogue
+
+    print(markdown(catalogue(FOLDER)))

@@ -31,7 +31,7 @@ def render(report: Report, view: View) -> str:
         "columnKind": "unicodeCodePoints",
         "invocations": [
             {
-                "executionSuccessful": all(file.ran for file in report.files),
+                "executionSuccessful": all(file.ran or not file.unchecked for file in report.files),
                 "toolExecutionNotifications": [n for file in report.files for n in _notifications(file)],
             }
         ],

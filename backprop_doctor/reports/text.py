@@ -17,6 +17,7 @@ __all__ = ["render", "render_findings"]
 INDENT = 9  # "  seen   "
 PROSE_WIDTH = 110  # longer lines are hard to read, however wide the terminal
 COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+NOTHING_WAS_RUN = "static only: nothing was run"
 ROLES: tuple[Role, ...] = ("forward", "loss", "backward", "update", "metric")
 
 
@@ -38,7 +39,7 @@ def render_findings(findings: Iterable[Finding], path: str, view: View) -> Itera
 
 
 def _file(file: FileReport, view: View, *, alone: bool) -> Iterator[str]:
-    if not file.ran:
+    if file.unchecked and not file.ran:
         yield _not_run(file, view)
         return
     if view.findings:
@@ -299,7 +300,9 @@ def _not_run(file: FileReport, view: View) -> str:
 
 def _verdict(file: FileReport, view: View) -> str:
     colour = {"healthy": "green", "faulty": "red", "unknown": "yellow"}[file.verdict]
-    word = "cannot tell" if file.verdict == "unknown" else file.verdict
+    word: str = "cannot tell" if file.verdict == "unknown" else file.verdict
+    if not file.ran:
+        word = NOTHING_WAS_RUN
     head = f"{view.style(clean(file.path), bold=True)}: {view.style(word, fg=colour, bold=True)}"
     severities = [finding.severity for finding in file.findings]
     parts = [count(severities.count(s), s) for s in ("error", "warning", "note") if s in severities]

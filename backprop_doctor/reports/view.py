@@ -30,6 +30,7 @@ class View:
     seed: int = 0
     call: str | None = None
     arguments: str | None = None
+    config: str | None = None
     sources: dict[str, Project | None] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -64,11 +65,14 @@ class View:
 
     def again(self, path: str, finding: Finding) -> str:
         """The command that shows a finding once more."""
-        words = ["backprop-doctor", "check", path, "--select", finding.code]
+        named = ["--static", "-"] if path == "<stdin>" else [path]
+        words = ["backprop-doctor", "check", *named, "--select", finding.code]
         if self.call is not None:
             words += ["--call", self.call]
         if self.arguments:
             words += ["--args", self.arguments]
+        if self.config is not None:
+            words += ["--config", self.config]
         if self.seed:
             words += ["--seed", str(self.seed)]
         return shlex.join(words)
