@@ -146,8 +146,17 @@ def is_real(value: object) -> bool:
     return isinstance(value, np.ndarray) and value.size >= 1 and value.dtype.kind == "f"
 
 
-def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = True) -> Roles:
+def assign_roles(
+    program: Program,
+    trace: Trace,
+    probe: Probe,
+    *,
+    final: bool = True,
+    barren: set[tuple[Iteration, Iteration]] | None = None,
+) -> Roles:
     """Find the roles in a recorded run; ``final`` says that no longer record will be tried.
+
+    ``barren`` are the loops that were found to train nothing in a shorter record, and those found here are added.
 
     Raises
     ------
@@ -157,6 +166,7 @@ def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = 
     first_seen = _first_seen(trace)
     loops = _loops(trace, patient=final)
     known: dict[object, Any] = {}
+    barren = set() if barren is None else barren
     settled = -1
     for outer in loops:
         carried = set(_carried(program, trace, outer, first_seen))
@@ -166,7 +176,8 @@ def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = 
         inside = [n for n in loops if outer.start < n.start and n.end <= outer.middle]
         for loop in [*reversed(inside), outer]:
             shared = carried & set(_carried(program, trace, loop, first_seen))
-            if len(shared) * 2 <= len(carried):
+            turns = replace(loop, finish=-1), replace(outer, finish=-1)
+            if len(shared) * 2 <= len(carried) or turns in barren:
                 continue
             # A label may be a plain number, and so may all values; asking numbers too costs a run for each.
             partly: Roles | None = None
@@ -179,6 +190,9 @@ def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = 
                 partly = partly or found
             if partly is not None:
                 return partly
+            # What is recorded of these turns is the same in every longer record, unless it ends in them.
+            if loop.end < len(trace.events):
+                barren.add(turns)
         # What a loop inside carries (an activation from layer to layer) is no training either.
         settled = outer.finish
     raise ProgramError(
@@ -357,9 +371,13 @@ def _alike(program: Program, sources: list[Event], carried: dict[int, Event]) ->
     Whole numbers have no identity: those that are read under one name are one source.
     """
     groups: dict[object, list[Event]] = {}
+    storages: dict[int, object] = {}
     for source in sources:
         site = program.sites[source.site]
+        # A list that grows is one list, whatever its length.
         place: object = (source.site, np.shape(source.value))
+        if source.storage != -1:
+            place = storages.setdefault(source.storage, place)
         if source.object in carried:
             place = source.key
         elif type(source.value) is int:
