@@ -124,8 +124,10 @@ class Trace:
     latest: Mapping[int, Any] = field(default_factory=dict)
     sites: Sequence[Site] = ()
 
-    def __post_init__(self) -> None:
-        self.by_key: dict[Key, Event] = {event.key: event for event in self.events}
+    @cached_property
+    def by_key(self) -> dict[Key, Event]:
+        """The events by what identifies them."""
+        return {(event.site, event.occurrence): event for event in self.events}
 
     def operands(self, event: Event, sites: list[int]) -> list[Event]:
         """The latest events of some sites before an event."""
@@ -284,6 +286,10 @@ class _Run:
         self.latest: dict[int, Any] = {}
         self._enough = len(probe.keep) if probe.keep is not None and probe.brief else None
         self._end = probe.limit if probe.last is None else min(probe.last, probe.limit)
+        # Sites at which something is done or kept; None for all.
+        self._concerned = (
+            None if probe.keep is None else {site for site, _ in (*probe.keep, *probe.actions)} | probe.latest
+        )
         self._counts = [0] * len(sites)
         self._index = -1
         self._bytes = 0
@@ -294,25 +300,35 @@ class _Run:
         self._made = -1
 
     def probe(self, site: int, value: Any) -> Any:
-        if isinstance(value, np.ndarray):
-            if value.dtype.kind not in "fiub":
-                return value
-            value = self.current(value)
-        elif isinstance(value, _SCALARS):
-            if isinstance(value, (np.float32, np.float16)):
-                value = np.float64(value)
-            elif type(value) is float and self._sites[site].kind == "constant":
+        # The longest loops are those of plain Python, in which nearly all values are numbers.
+        kind = type(value)
+        if kind is float:
+            if self._sites[site].kind == "constant":
                 # Equal constants share one object: a variable gets one of its own.
                 value = value + 0.0
-        elif type(value) is list:
-            value = self.current(value)
-            if not _is_numbers(value):
+        elif kind is not int:
+            if isinstance(value, np.ndarray):
+                if value.dtype.kind not in "fiub":
+                    return value
+                value = self.current(value)
+            elif kind is list:
+                value = self.current(value)
+                if not _is_numbers(value):
+                    return value
+            elif not isinstance(value, _SCALARS):
                 return value
-        else:
-            return value
-        self._index += 1
+            elif isinstance(value, (np.float32, np.float16)):
+                value = np.float64(value)
+        self._index = index = self._index + 1
         occurrence = self._counts[site]
         self._counts[site] = occurrence + 1
+        if self._concerned is None or site in self._concerned:
+            value = self._passed(site, occurrence, value)
+        if index >= self._end:
+            self._stop()
+        return value
+
+    def _passed(self, site: int, occurrence: int, value: Any) -> Any:
         if self._actions:
             action = self._actions.get((site, occurrence))
             if action is not None:
@@ -323,8 +339,6 @@ class _Run:
             self._record(site, occurrence, value)
             if len(self.events) == self._enough:
                 self._stop()
-        if self._index >= self._end:
-            self._stop()
         return value
 
     def make_room(self) -> None:
