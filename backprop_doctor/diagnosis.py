@@ -198,7 +198,7 @@ def _recorded(program: Program, sizes: Sizes, events: tuple[int, ...]) -> tuple[
             if limit == events[0] and not trace.failed:
                 _repeated(program, trace, probe)
             try:
-                last = limit == events[-1]
+                last = limit == events[-1] or trace.full
                 roles = assign_roles(program, trace, Probe(train=train, test=test), final=last, barren=barren)
                 return trace, roles, probe, [*remarks, *_passed_over(trace)]
             except ProgramError as error:
@@ -209,7 +209,7 @@ def _recorded(program: Program, sizes: Sizes, events: tuple[int, ...]) -> tuple[
                     failure = IdleError(sentence) if idle else ProgramError(sentence)
                 if trace.failed:
                     remarks.append(f"with {train} training and {test} test images: {failure}")
-            if trace.ended != "stopped":
+            if trace.ended != "stopped" or trace.full:
                 break
         stand_ins = getattr(program.surroundings, "stand_ins", None)
         alike = stand_ins is not None and not stand_ins.is_asked

@@ -24,7 +24,7 @@ import numpy as np
 from backprop_doctor.instrument import CURRENT, PROBE, TICK, Instrumented, Site
 from backprop_doctor.modules import Modules, package_of
 
-__all__ = ["Event", "Key", "Once", "Probe", "Program", "Surroundings", "Trace", "is_same"]
+__all__ = ["RECORD_BYTES", "Event", "Key", "Once", "Probe", "Program", "Surroundings", "Trace", "is_same"]
 
 Key = tuple[int, int]
 Action = Callable[[Any], Any]
@@ -123,6 +123,7 @@ class Trace:
     passed_over: tuple[str, ...] = ()  # cells that raised, as sentences; those below them ran
     latest: Mapping[int, Any] = field(default_factory=dict)
     sites: Sequence[Site] = ()
+    full: bool = False  # whether it was stopped because the values kept took too much memory
 
     @cached_property
     def by_key(self) -> dict[Key, Event]:
@@ -259,7 +260,7 @@ class Program:
         finally:
             modules.forget()
         passed_over = tuple(_sentence(error) for error in failed)
-        return Trace(run.events, ended, text, passed_over, run.latest, self.sites)
+        return Trace(run.events, ended, text, passed_over, run.latest, self.sites, run.full)
 
     def _namespace(self) -> dict[str, Any]:
         namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "__doc__": None}
@@ -278,6 +279,7 @@ class _Run:
     def __init__(self, sites: list[Site], probe: Probe) -> None:
         self.events: list[Event] = []
         self.stopping = False
+        self.full = False
         self._sites = sites
         self._actions = probe.actions
         self._keep = probe.keep
@@ -414,6 +416,7 @@ class _Run:
             if copy is None or copy.shape != value.shape or not np.array_equal(copy, value):
                 self._bytes += value.nbytes
                 if self._bytes > RECORD_BYTES:
+                    self.full = True
                     self._stop()
                 if copy is not None and not np.array_equal(copy, value, equal_nan=True):
                     known.object = self._next_object()
@@ -433,6 +436,8 @@ class _Comparison(_Run):
     def __init__(self, sites: list[Site], probe: Probe, base: Trace) -> None:
         super().__init__(sites, probe)
         self._base = base.by_key
+        # What follows was not recorded, perhaps for want of memory.
+        self._end = min(self._end, base.events[-1].index if base.events else -1)
         self.unchanged: set[Key] = set()
 
     def _record(self, site: int, occurrence: int, value: Any) -> None:
