@@ -8,6 +8,7 @@ proportional to <C, dv>.  The constant of proportion is the factor; it gets a na
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -328,7 +329,7 @@ def name_factor(factor: float, sizes: dict[str, int], *, tolerance: float = 1e-4
     best: tuple[int, str] | None = None
     for number in (Fraction(1), Fraction(2), Fraction(1, 2), Fraction(4), Fraction(1, 4), Fraction(3)):
         for powers in product((0, 1, -1), repeat=min(len(letters), 4)):
-            value = float(number) * np.prod([float(n) ** p for (_, n), p in zip(letters, powers, strict=False)])
+            value = float(number) * math.prod(float(n) ** p for (_, n), p in zip(letters, powers, strict=False))
             if abs(abs(factor) / value - 1) > tolerance:
                 continue
             above = [name for (name, _), p in zip(letters, powers, strict=False) if p == 1]
