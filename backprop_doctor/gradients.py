@@ -219,7 +219,7 @@ class Measurement:
 
     def _watched(self) -> Iterable[Key]:
         roles = self.roles
-        seen: set[int] = {-1, *roles.trace.unfinished}
+        seen: set[int] = {-1, *roles.unfinished}
         for event in self.roles.trace.events[roles.step.start : roles.step.middle]:
             if event.object in seen or not roles.on_parameters[event.index]:
                 continue

@@ -12,8 +12,7 @@ import random
 import time
 import traceback
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -122,7 +121,6 @@ class Trace:
     traceback: str | None = None
     passed_over: tuple[str, ...] = ()  # cells that raised, as sentences; those below them ran
     latest: Mapping[int, Any] = field(default_factory=dict)
-    sites: Sequence[Site] = ()
     full: bool = False  # whether it was stopped because the values kept took too much memory
 
     @cached_property
@@ -152,23 +150,6 @@ class Trace:
             if event.storage != -1:
                 found.setdefault(event.storage, event)
         return found
-
-    @cached_property
-    def unfinished(self) -> frozenset[int]:
-        """Objects that are but stages of an array filled or summed up in a loop: nothing reads them.
-
-        Each only passes where it is stored, and the next turn makes another of it at that place.
-        """
-        stages: dict[tuple[int, int], int] = {}
-        found: set[int] = set()
-        for event in self.events:
-            if event.storage != -1 and self.sites[event.site].kind == "store":
-                before = stages.get((event.storage, event.site), event.object)
-                if before != event.object:
-                    found.add(before)
-                stages[event.storage, event.site] = event.object
-        passes = Counter(event.object for event in self.events)
-        return frozenset(number for number in found if passes[number] == 1)
 
     @cached_property
     def _by_site(self) -> dict[int, list[Event]]:
@@ -260,7 +241,7 @@ class Program:
         finally:
             modules.forget()
         passed_over = tuple(_sentence(error) for error in failed)
-        return Trace(run.events, ended, text, passed_over, run.latest, self.sites, run.full)
+        return Trace(run.events, ended, text, passed_over, run.latest, run.full)
 
     def _namespace(self) -> dict[str, Any]:
         namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "__doc__": None}

@@ -9,6 +9,7 @@ value depends on the labels.
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -96,7 +97,8 @@ class Roles:
     ``batch`` is the part of the inputs that the first step uses.  ``on_parameters``, ``on_inputs`` and
     ``on_labels`` say for each event of ``trace`` (by index) whether it depends on any of these; ``reach``
     has one such mask per source; ``apart`` is the same run with all that starts at zero moved off it.
-    ``scalars`` says that the network computes with plain numbers.
+    ``scalars`` says that the network computes with plain numbers; ``unfinished`` are the objects of the step
+    that are but stages of others.
     """
 
     trace: Trace
@@ -115,6 +117,7 @@ class Roles:
     apart: Trace
     scalars: bool = False
     meetings: list[Meeting] = field(default_factory=list)
+    unfinished: frozenset[int] = frozenset()
 
     @property
     def output(self) -> Quantity | None:
@@ -523,7 +526,25 @@ def _roles_in(
         scalars=scalars,
     )
     roles.meetings = _meetings(program, roles, first_seen)
+    roles.unfinished = _unfinished(program, trace.events[loop.start : loop.middle])
     return roles
+
+
+def _unfinished(program: Program, events: list[Event]) -> frozenset[int]:
+    """Objects that are but stages of an array filled or summed up in a loop inside the step: nothing reads them.
+
+    Each only passes where it is stored, and the next turn makes another of it at that place.
+    """
+    stages: dict[tuple[int, int], int] = {}
+    found: set[int] = set()
+    for event in events:
+        if event.storage != -1 and program.sites[event.site].kind == "store":
+            before = stages.get((event.storage, event.site), event.object)
+            if before != event.object:
+                found.add(before)
+            stages[event.storage, event.site] = event.object
+    passes = Counter(event.object for event in events)
+    return frozenset(number for number in found if passes[number] == 1)
 
 
 def _closed(program: Program, trace: Trace, mask: Mask, loop: Iteration) -> Mask:
