@@ -130,12 +130,13 @@ class _Judge:
         self.result = Judgement()
         first: dict[int, Event] = {}
         for event in self.roles.trace.events[self.roles.step.start : self.roles.step.middle]:
-            if event.object != -1 and event.object not in self.roles.trace.unfinished:
+            if event.object != -1:
                 first.setdefault(event.object, event)
         computed = [e for e in first.values() if self.program.sites[e.site].kind != "load"]
         # What is computed from the parameters after the output (1 - a**2, say) is no part of the forward pass.
         last = max((m.output.index for m in self.roles.meetings), default=self.roles.step.middle)
-        self.forward = [self._quantity(e) for e in computed if self._is_forward(e) and e.index <= last]
+        whole = (e for e in computed if e.object not in self.roles.unfinished)
+        self.forward = [self._quantity(e) for e in whole if self._is_forward(e) and e.index <= last]
         self.backward = [self._quantity(e) for e in computed if self.roles.backward(e) and self.roles.is_value(e.value)]
         self.numbers = [
             self._quantity(e) for e in computed if self.roles.backward(e) and isinstance(e.value, (float, int))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backprop_doctor.guards import Guards, Note
-from backprop_doctor.program import Probe, Program, Trace
+from backprop_doctor.program import RECORD_BYTES, Probe, Program, Trace
 from backprop_doctor.standins import StandIns, where_from
 
 __all__ = ["Confinement", "for_path", "reason", "run"]
@@ -118,7 +118,8 @@ def reason(program: Program, trace: Trace, notes: Sequence[Note], lack: str) -> 
         if trace.ended == "stopped" and sentence == lack:
             site = next((program.sites[e.site] for e in reversed(trace.events) if e.object == -1), None)
             place = f"{site.source.name}:{site.line}" if site else place
-            sentence = f"{lack}; after {len(trace.events):,} values the program was still in this loop"
+            size = f", which take more than {RECORD_BYTES // 10**6} MB," if trace.full else ""
+            sentence = f"{lack}; after {len(trace.events):,} values{size} the program was still in this loop"
     return f"{place}: {sentence}"
 
 

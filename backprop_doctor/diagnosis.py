@@ -23,7 +23,7 @@ from backprop_doctor.program import Probe, Program, Surroundings, Trace
 from backprop_doctor.proof import prove
 from backprop_doctor.records import FileReport, Finding, Fix, Network, Unchecked
 from backprop_doctor.repair import repair
-from backprop_doctor.roles import Roles, assign_roles
+from backprop_doctor.roles import Iteration, Roles, assign_roles
 from backprop_doctor.selection import Selection, sift
 from backprop_doctor.source import Project, Source, open_project
 
@@ -243,13 +243,15 @@ def _recorded(program: Program, sizes: Sizes, events: tuple[int, ...]) -> tuple[
     remarks: list[str] = []
     failure: CannotCheckError | None = None
     for train, test in sizes:
+        barren: set[tuple[Iteration, Iteration]] = set()
         for limit in events:
             probe = Probe(train=train, test=test, limit=limit)
             trace, notes = confinement.run(program, probe)
             if limit == events[0] and not trace.failed:
                 _repeated(program, trace, probe)
             try:
-                roles = assign_roles(program, trace, Probe(train=train, test=test), final=limit == events[-1])
+                last = limit == events[-1] or trace.full
+                roles = assign_roles(program, trace, Probe(train=train, test=test), final=last, barren=barren)
                 return trace, roles, probe, [*remarks, *_passed_over(trace)]
             except ProgramError as error:
                 # A crash says more than the lack of training that it causes.
@@ -259,7 +261,7 @@ def _recorded(program: Program, sizes: Sizes, events: tuple[int, ...]) -> tuple[
                     failure = IdleError(sentence) if idle else ProgramError(sentence)
                 if trace.failed:
                     remarks.append(f"with {train} training and {test} test images: {failure}")
-            if trace.ended != "stopped":
+            if trace.ended != "stopped" or trace.full:
                 break
         stand_ins = getattr(program.surroundings, "stand_ins", None)
         alike = stand_ins is not None and not stand_ins.is_asked

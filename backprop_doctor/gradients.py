@@ -8,6 +8,7 @@ proportional to <C, dv>.  The constant of proportion is the factor; it gets a na
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -218,7 +219,7 @@ class Measurement:
 
     def _watched(self) -> Iterable[Key]:
         roles = self.roles
-        seen: set[int] = {-1, *roles.trace.unfinished}
+        seen: set[int] = {-1, *roles.unfinished}
         for event in self.roles.trace.events[roles.step.start : roles.step.middle]:
             if event.object in seen or not roles.on_parameters[event.index]:
                 continue
@@ -328,7 +329,7 @@ def name_factor(factor: float, sizes: dict[str, int], *, tolerance: float = 1e-4
     best: tuple[int, str] | None = None
     for number in (Fraction(1), Fraction(2), Fraction(1, 2), Fraction(4), Fraction(1, 4), Fraction(3)):
         for powers in product((0, 1, -1), repeat=min(len(letters), 4)):
-            value = float(number) * np.prod([float(n) ** p for (_, n), p in zip(letters, powers, strict=False)])
+            value = float(number) * math.prod(float(n) ** p for (_, n), p in zip(letters, powers, strict=False))
             if abs(abs(factor) / value - 1) > tolerance:
                 continue
             above = [name for (name, _), p in zip(letters, powers, strict=False) if p == 1]

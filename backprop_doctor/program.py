@@ -12,8 +12,7 @@ import random
 import time
 import traceback
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +23,7 @@ import numpy as np
 from backprop_doctor.instrument import CURRENT, PROBE, TICK, Instrumented, Site
 from backprop_doctor.modules import Modules, package_of
 
-__all__ = ["Event", "Key", "Once", "Probe", "Program", "Surroundings", "Trace", "is_same"]
+__all__ = ["RECORD_BYTES", "Event", "Key", "Once", "Probe", "Program", "Surroundings", "Trace", "is_same"]
 
 Key = tuple[int, int]
 Action = Callable[[Any], Any]
@@ -122,10 +121,12 @@ class Trace:
     traceback: str | None = None
     passed_over: tuple[str, ...] = ()  # cells that raised, as sentences; those below them ran
     latest: Mapping[int, Any] = field(default_factory=dict)
-    sites: Sequence[Site] = ()
+    full: bool = False  # whether it was stopped because the values kept took too much memory
 
-    def __post_init__(self) -> None:
-        self.by_key: dict[Key, Event] = {event.key: event for event in self.events}
+    @cached_property
+    def by_key(self) -> dict[Key, Event]:
+        """The events by what identifies them."""
+        return {(event.site, event.occurrence): event for event in self.events}
 
     def operands(self, event: Event, sites: list[int]) -> list[Event]:
         """The latest events of some sites before an event."""
@@ -149,23 +150,6 @@ class Trace:
             if event.storage != -1:
                 found.setdefault(event.storage, event)
         return found
-
-    @cached_property
-    def unfinished(self) -> frozenset[int]:
-        """Objects that are but stages of an array filled or summed up in a loop: nothing reads them.
-
-        Each only passes where it is stored, and the next turn makes another of it at that place.
-        """
-        stages: dict[tuple[int, int], int] = {}
-        found: set[int] = set()
-        for event in self.events:
-            if event.storage != -1 and self.sites[event.site].kind == "store":
-                before = stages.get((event.storage, event.site), event.object)
-                if before != event.object:
-                    found.add(before)
-                stages[event.storage, event.site] = event.object
-        passes = Counter(event.object for event in self.events)
-        return frozenset(number for number in found if passes[number] == 1)
 
     @cached_property
     def _by_site(self) -> dict[int, list[Event]]:
@@ -257,7 +241,7 @@ class Program:
         finally:
             modules.forget()
         passed_over = tuple(_sentence(error) for error in failed)
-        return Trace(run.events, ended, text, passed_over, run.latest, self.sites)
+        return Trace(run.events, ended, text, passed_over, run.latest, run.full)
 
     def _namespace(self) -> dict[str, Any]:
         namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "__doc__": None}
@@ -276,6 +260,7 @@ class _Run:
     def __init__(self, sites: list[Site], probe: Probe) -> None:
         self.events: list[Event] = []
         self.stopping = False
+        self.full = False
         self._sites = sites
         self._actions = probe.actions
         self._keep = probe.keep
@@ -284,6 +269,10 @@ class _Run:
         self.latest: dict[int, Any] = {}
         self._enough = len(probe.keep) if probe.keep is not None and probe.brief else None
         self._end = probe.limit if probe.last is None else min(probe.last, probe.limit)
+        # Sites at which something is done or kept; None for all.
+        self._concerned = (
+            None if probe.keep is None else {site for site, _ in (*probe.keep, *probe.actions)} | probe.latest
+        )
         self._counts = [0] * len(sites)
         self._index = -1
         self._bytes = 0
@@ -294,26 +283,36 @@ class _Run:
         self._made = -1
 
     def probe(self, site: int, value: Any) -> Any:
-        if isinstance(value, np.ndarray):
-            if value.dtype.kind not in "fiub":
-                return value
-            value = self.current(value)
-        elif isinstance(value, _SCALARS):
-            if isinstance(value, (np.float32, np.float16)):
-                value = np.float64(value)
-            elif type(value) is float and self._sites[site].kind == "constant":
+        # The longest loops are those of plain Python, in which nearly all values are numbers.
+        kind = type(value)
+        if kind is float:
+            if self._sites[site].kind == "constant":
                 # Equal constants share one object: a variable gets one of its own.
                 value = value + 0.0
-        elif type(value) is list:
-            value = self.current(value)
-            # An empty list that is made here to be filled is known from here on.
-            if not _is_numbers(value) and (value or self._sites[site].kind != "operation"):
+        elif kind is not int:
+            if isinstance(value, np.ndarray):
+                if value.dtype.kind not in "fiub":
+                    return value
+                value = self.current(value)
+            elif kind is list:
+                value = self.current(value)
+                # An empty list that is made here to be filled is known from here on.
+                if not _is_numbers(value) and (value or self._sites[site].kind != "operation"):
+                    return value
+            elif not isinstance(value, _SCALARS):
                 return value
-        else:
-            return value
-        self._index += 1
+            elif isinstance(value, (np.float32, np.float16)):
+                value = np.float64(value)
+        self._index = index = self._index + 1
         occurrence = self._counts[site]
         self._counts[site] = occurrence + 1
+        if self._concerned is None or site in self._concerned:
+            value = self._passed(site, occurrence, value)
+        if index >= self._end:
+            self._stop()
+        return value
+
+    def _passed(self, site: int, occurrence: int, value: Any) -> Any:
         if self._actions:
             action = self._actions.get((site, occurrence))
             if action is not None:
@@ -324,8 +323,6 @@ class _Run:
             self._record(site, occurrence, value)
             if len(self.events) == self._enough:
                 self._stop()
-        if self._index >= self._end:
-            self._stop()
         return value
 
     def make_room(self) -> None:
@@ -401,6 +398,7 @@ class _Run:
             if copy is None or copy.shape != value.shape or not np.array_equal(copy, value):
                 self._bytes += value.nbytes
                 if self._bytes > RECORD_BYTES:
+                    self.full = True
                     self._stop()
                 if copy is not None and not np.array_equal(copy, value, equal_nan=True):
                     known.object = self._next_object()
@@ -420,6 +418,8 @@ class _Comparison(_Run):
     def __init__(self, sites: list[Site], probe: Probe, base: Trace) -> None:
         super().__init__(sites, probe)
         self._base = base.by_key
+        # What follows was not recorded, perhaps for want of memory.
+        self._end = min(self._end, base.events[-1].index if base.events else -1)
         self.unchanged: set[Key] = set()
 
     def _record(self, site: int, occurrence: int, value: Any) -> None:

@@ -9,6 +9,7 @@ value depends on the labels.
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -97,7 +98,8 @@ class Roles:
     ``batch`` is the part of the inputs that the first step uses.  ``on_parameters``, ``on_inputs`` and
     ``on_labels`` say for each event of ``trace`` (by index) whether it depends on any of these; ``reach``
     has one such mask per source; ``apart`` is the same run with all that starts at zero moved off it.
-    ``scalars`` says that the network computes with plain numbers.
+    ``scalars`` says that the network computes with plain numbers; ``unfinished`` are the objects of the step
+    that are but stages of others.
     """
 
     trace: Trace
@@ -116,6 +118,7 @@ class Roles:
     apart: Trace
     scalars: bool = False
     meetings: list[Meeting] = field(default_factory=list)
+    unfinished: frozenset[int] = frozenset()
 
     @property
     def output(self) -> Quantity | None:
@@ -147,8 +150,17 @@ def is_real(value: object) -> bool:
     return isinstance(value, np.ndarray) and value.size >= 1 and value.dtype.kind == "f"
 
 
-def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = True) -> Roles:
+def assign_roles(
+    program: Program,
+    trace: Trace,
+    probe: Probe,
+    *,
+    final: bool = True,
+    barren: set[tuple[Iteration, Iteration]] | None = None,
+) -> Roles:
     """Find the roles in a recorded run; ``final`` says that no longer record will be tried.
+
+    ``barren`` are the loops that were found to train nothing in a shorter record, and those found here are added.
 
     Raises
     ------
@@ -158,25 +170,32 @@ def assign_roles(program: Program, trace: Trace, probe: Probe, *, final: bool = 
     first_seen = _first_seen(trace)
     loops = _loops(trace, patient=final)
     known: dict[object, Any] = {}
+    barren = set() if barren is None else barren
     partly: Roles | None = None
     settled = -1
     for turns in loops:
         # Where parameters come into being in the first turn, or zeros hold the gradient back, the second trains more.
         several = [(outer, set(_carried(program, trace, outer, first_seen))) for outer in turns.iterations]
-        for outer, carried in sorted(several, key=lambda pair: -len(pair[1])):
+        for outer, carried in sorted(several, key=lambda found: -len(found[1])):
             if outer.start < settled or not carried:
                 continue
             # The shorter the turn, the cheaper the runs: the innermost loop that carries the same comes first.
             inside = [n.iterations[0] for n in loops if outer.start < n.starts[0] and n.end <= outer.middle]
             for loop in [*reversed(inside), outer]:
                 shared = carried & set(_carried(program, trace, loop, first_seen))
-                if len(shared) * 2 < len(carried):
+                pair = replace(loop, finish=-1), replace(outer, finish=-1)
+                if len(shared) * 2 < len(carried) or pair in barren:
                     continue
+                fruitless = True
                 for mode in MODES:
                     found = _roles_in(program, trace, probe, loop, outer, first_seen, known, mode)
                     if found is not None and _is_whole_picture(found, set(_carried(program, trace, loop, first_seen))):
                         return found
+                    fruitless = fruitless and found is None
                     partly = found if partly is None or (found and not partly.meetings) else partly
+                # What is recorded of these turns is the same in every longer record, unless it ends in them.
+                if fruitless and loop.end < len(trace.events):
+                    barren.add(pair)
         if any(carried for _, carried in several):
             # What a loop inside carries (an activation from layer to layer) is no training either.
             settled = max(settled, turns.end)
@@ -460,9 +479,13 @@ def _alike(program: Program, sources: list[Event], carried: dict[int, Event]) ->
     Whole numbers have no identity: those that are read under one name are one source.
     """
     groups: dict[object, list[Event]] = {}
+    storages: dict[int, object] = {}
     for source in sources:
         site = program.sites[source.site]
+        # A list that grows is one list, whatever its length.
         place: object = (source.site, np.shape(source.value))
+        if source.storage != -1:
+            place = storages.setdefault(source.storage, place)
         if source.object in carried:
             place = source.key
         elif type(source.value) is int:
@@ -632,7 +655,25 @@ def _roles_in(
         scalars=mode.scalars,
     )
     roles.meetings = _meetings(program, roles, first_seen)
+    roles.unfinished = _unfinished(program, trace.events[loop.start : loop.middle])
     return roles
+
+
+def _unfinished(program: Program, events: list[Event]) -> frozenset[int]:
+    """Objects that are but stages of an array filled or summed up in a loop inside the step: nothing reads them.
+
+    Each only passes where it is stored, and the next turn makes another of it at that place.
+    """
+    stages: dict[tuple[int, int], int] = {}
+    found: set[int] = set()
+    for event in events:
+        if event.storage != -1 and program.sites[event.site].kind == "store":
+            before = stages.get((event.storage, event.site), event.object)
+            if before != event.object:
+                found.add(before)
+            stages[event.storage, event.site] = event.object
+    passes = Counter(event.object for event in events)
+    return frozenset(number for number in found if passes[number] == 1)
 
 
 def _closed(program: Program, trace: Trace, mask: Mask, loop: Iteration) -> Mask:

@@ -159,12 +159,12 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def serving(self, train: int, test: int) -> Iterator[None]:
         """Serve so many training and test images while the context lasts."""
         self._sizes = (train, test)
-        for name, module in list(sys.modules.items()):
-            if self._is_ours(module):
-                if name.partition(".")[0] in self.withdrawn:
-                    del sys.modules[name]
-            elif name in self._modules:
-                self._override(module)
+        for name in [n for n in sys.modules if self.withdrawn and n.partition(".")[0] in self.withdrawn]:
+            if self._is_ours(sys.modules[name]):
+                del sys.modules[name]
+        for name in self._modules.keys() & sys.modules.keys():
+            if not self._is_ours(sys.modules[name]):
+                self._override(sys.modules[name])
         sys.meta_path.insert(0, self)
         packaged, lookup = mnist.load, np.__dict__.get("__getattr__")
         mnist.load = self._own  # type: ignore[assignment]

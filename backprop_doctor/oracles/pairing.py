@@ -153,7 +153,8 @@ def reaches(case: Case, actions: Mapping[Key, Action]) -> bool:
     """Whether some actions change the inputs or the labels of the first step at all."""
     labels, batch = labels_of_step(case), case.roles.batch.birth
     keys = [batch] if labels is None else [batch, labels.key]
-    trace = case.run(dict(actions), last=max(case.trace.by_key[key].index for key in keys))
+    last = max(case.trace.by_key[key].index for key in keys)
+    trace = case.run(dict(actions), last=last, keep=frozenset(keys))
     return any(not is_same(case.trace.value(key), trace.value(key)) for key in keys)
 
 
@@ -169,8 +170,9 @@ def arrivals(
     if labels is None:
         return None
     last = max(case.trace.by_key[batch.birth].index, labels.index)
-    base = case.run(dict(more), last=last) if more else case.trace
-    trace = case.run({**(more or {}), **actions}, last=last)
+    keep = frozenset({batch.birth, labels.key})
+    base = case.run(dict(more), last=last, keep=keep) if more else case.trace
+    trace = case.run({**(more or {}), **actions}, last=last, keep=keep)
     one = _rows(base, trace, batch.birth, case.axes.input_samples)
     other = _rows(base, trace, labels.key, _axis_of(case, labels))
     return None if one is None or other is None or one.shape != other.shape else (one, other)
