@@ -73,6 +73,16 @@ def test_a_statement_is_tried_inside_the_loop_below_and_before_its_own() -> None
     assert outside in results(inside, 2)
 
 
+def test_what_a_line_adds_to_is_set_back_in_each_loop_around_it() -> None:
+    text = "d = 0\nfor epoch in e:\n    for x in X:\n        d += x\n    w -= d\n"
+    assert "for epoch in e:\n    d = 0\n    for x in X:\n        d += x\n    w -= d\n" in results(text, 4)
+
+
+def test_what_each_turn_stores_anew_is_summed() -> None:
+    text = "for epoch in e:\n    for x in X:\n        d = g(x)\n    w -= d\n"
+    assert "for epoch in e:\n    d = 0\n    for x in X:\n        d += g(x)\n    w -= d\n" in results(text, 3)
+
+
 def test_a_statement_is_tried_below_and_above_its_neighbours() -> None:
     assert "b = 2\na = 1\n" in results("a = 1\nb = 2\n", 1)
     assert "b = 2\na = 1\n" in results("a = 1\nb = 2\n", 2)
