@@ -5,6 +5,7 @@ source -> program -> events -> roles -> adjoints -> findings -> fixes -> report
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Collection, Sequence
@@ -39,6 +40,9 @@ SEARCH_SECONDS = 20.0
 SIZES_OF_TRIALS = ((89, 101), (101, 101), (1213, 1013), (60000, 10000))
 SIZES_OF_CONFIRMATION = ((103, 79), (103, 103), (1217, 1019), (60000, 10000))
 SCALE_OF_CONFIRMATION = 0.6
+# Of the time for one program: when the search has to end, and what is kept back for the report.
+SHARE_OF_SEARCH = 0.5
+MARGIN_SECONDS = 3.0
 EVENTS = (2_000, 16_000, 130_000)
 # Ends of a run that more images do not change.
 SAME_AT_ANY_SIZE = ("stopped", "Interrupted", "AttributeError", "FileNotFoundError", "ImportError", "KeyError",
@@ -57,6 +61,7 @@ def diagnose(
     train: bool = False,
     search_seconds: float = 0.0,
     unsafe: bool = False,
+    time_limit_seconds: float = math.inf,
 ) -> FileReport:
     """Check one file.
 
@@ -80,6 +85,8 @@ def diagnose(
         How long to try small edits where no rule proposes one that helps; what is found is confirmed once more.
     unsafe : bool
         Whether to mend what is a matter of choice too: warnings and notes.
+    time_limit_seconds : float
+        Wall time for all of it: the search and the proof are cut short where they would not end before.
 
     Raises
     ------
@@ -100,6 +107,7 @@ def diagnose(
     report = _examined(case)
     if fix:
         trials = _Trials(case, surroundings)
+        spent = time.perf_counter() - started
         report = repair(
             source,
             report,
@@ -107,13 +115,14 @@ def diagnose(
             confirm=partial(trials.examine, SIZES_OF_CONFIRMATION, seed + 2, SCALE_OF_CONFIRMATION)
             if search_seconds
             else None,
-            search_seconds=search_seconds,
+            search_seconds=min(search_seconds, max(0.0, time_limit_seconds * SHARE_OF_SEARCH - spent)),
             severities=("error", "warning", "note") if unsafe else ("error",),
             wanted=lambda finding: _wanted(finding.code, select, ignore),
         )
     report = _chosen(report, select, ignore)
-    if train:
-        report = prove(source, report, lambda changed: open_case(changed, surroundings, seed=seed))
+    left = time_limit_seconds - MARGIN_SECONDS - (time.perf_counter() - started)
+    if train and left > MARGIN_SECONDS:
+        report = prove(source, report, lambda changed: open_case(changed, surroundings, seed=seed), seconds=left)
     return replace(report, seconds=time.perf_counter() - started)
 
 
@@ -373,5 +382,6 @@ def run_task(task: str, request: dict[str, Any]) -> dict[str, Any]:
             train=bool(request.get("train")),
             search_seconds=SEARCH_SECONDS if request.get("train") else 0.0,
             unsafe=bool(request.get("unsafe")),
+            time_limit_seconds=float(request.get("time_limit") or math.inf),
         )
     return {"report": serialise.file_to_json(report)}

@@ -52,7 +52,7 @@ def reset(source: Source, statement: ast.stmt, loop: Loop) -> tuple[Edit, ...]:
     target = _target(source, statement)
     for block in _blocks(source.tree) if target else ():
         for i, first in enumerate(block):
-            set_before = isinstance(first, ast.Assign) and _target(source, first) == target
+            set_before = isinstance(first, ast.Assign) and target in _bound(source, first)
             if set_before and first.lineno < loop.lineno <= statement.lineno and _is_alone(source, block, i):
                 return _moved(source, first, _start(source, loop.body[0]), loop.body[0])
     return ()
@@ -97,6 +97,12 @@ def _target(source: Source, statement: ast.stmt) -> str:
     if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
         return source.segment(statement.targets[0])
     return ""
+
+
+def _bound(source: Source, statement: ast.Assign) -> set[str]:
+    """What a statement stores values in, also several at once."""
+    parts = [part for target in statement.targets for part in getattr(target, "elts", [target])]
+    return {source.segment(part) for part in parts}
 
 
 def _ending(source: Source) -> str:

@@ -152,3 +152,8 @@ def test_lines_are_followed_across_what_is_put_in_and_taken_out() -> None:
     assert line_after([put_in], at) == 4
     assert line_after([taken_out], at) == 2
     assert line_after([put_in, taken_out], at) == 3
+
+
+def test_what_is_set_together_with_another_is_moved_with_it() -> None:
+    text = "d, e = 0, 0\nfor epoch in n:\n    for x in X:\n        d += x\n    w -= d\n"
+    assert "for epoch in n:\n    d, e = 0, 0\n    for x in X:\n        d += x\n    w -= d\n" in results(text, 4)
