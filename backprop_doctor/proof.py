@@ -77,7 +77,7 @@ def _accuracy(source: Project, open_case: Callable[[Project], Case], ends: float
     probe = Probe(keep=frozenset(), limit=10**12, train=train, test=test, seconds=seconds, latest=frozenset({site}))
     trace = program.run(probe)
     # What a run that was cut short had reached is not what it ends with.
-    value = None if trace.failed else trace.latest.get(site)
+    value = None if trace.ended != "finished" else trace.latest.get(site)
     return None if value is None or np.size(value) != 1 else float(np.squeeze(value)) / metric.unit
 
 
