@@ -144,7 +144,8 @@ class _Trials:
             self._last = (key, case)
         case = self._last[1]
         report = _examined(case, codes)
-        odd = set() if codes else odd_steps(case) - self._case.once(odd_steps)
+        # That takes runs of its own, which only what is to be written into a file is worth.
+        odd = odd_steps(case) - self._case.once(odd_steps) if sizes is SIZES_OF_CONFIRMATION else set()
         doubts = [Unchecked(f"step of {name}", "no multiple of its gradient, as others are") for name in sorted(odd)]
         return replace(report, unchecked=(*report.unchecked, *doubts))
 
