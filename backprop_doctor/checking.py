@@ -136,6 +136,7 @@ def check_file(path: str, options: Options) -> FileReport:
         "fix": options.fix,
         "train": options.train,
         "unsafe": options.unsafe,
+        "time_limit": options.time_limit_seconds,
     }
     started = time.perf_counter()
     try:

@@ -5,6 +5,7 @@ source -> program -> events -> roles -> adjoints -> findings -> fixes -> report
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Collection, Sequence
@@ -40,6 +41,9 @@ SEARCH_SECONDS = 20.0
 SIZES_OF_TRIALS = ((89, 101), (101, 101), (1213, 1013), (60000, 10000))
 SIZES_OF_CONFIRMATION = ((103, 79), (103, 103), (1217, 1019), (60000, 10000))
 SCALE_OF_CONFIRMATION = 0.6
+# Of the time for one program: when the search has to end, and what is kept back for the report.
+SHARE_OF_SEARCH = 0.5
+MARGIN_SECONDS = 3.0
 EVENTS = (2_000, 16_000, 130_000)
 # Ends of a run that more images do not change.
 SAME_AT_ANY_SIZE = ("stopped", "Interrupted", "AttributeError", "FileNotFoundError", "ImportError", "KeyError",
@@ -57,6 +61,7 @@ def diagnose(
     train: bool = False,
     search_seconds: float = 0.0,
     unsafe: bool = False,
+    time_limit_seconds: float = math.inf,
 ) -> FileReport:
     """Check one file.
 
@@ -80,6 +85,8 @@ def diagnose(
         How long to try small edits where no rule proposes one that helps; what is found is confirmed once more.
     unsafe : bool
         Whether to mend what is a matter of choice too: warnings and notes.
+    time_limit_seconds : float
+        Wall time for all of it: the search and the proof are cut short where they would not end before.
 
     Raises
     ------
@@ -101,6 +108,7 @@ def diagnose(
     report = _examined(case)
     if fix:
         trials = _Trials(case, surroundings)
+        spent = time.perf_counter() - started
         report = repair(
             source,
             report,
@@ -108,13 +116,14 @@ def diagnose(
             confirm=partial(trials.examine, SIZES_OF_CONFIRMATION, seed + 2, SCALE_OF_CONFIRMATION)
             if search_seconds
             else None,
-            search_seconds=search_seconds,
+            search_seconds=min(search_seconds, max(0.0, time_limit_seconds * SHARE_OF_SEARCH - spent)),
             severities=("error", "warning", "note") if unsafe else ("error",),
             wanted=lambda finding: bool(sift([finding], source, chosen)[0]),
         )
     report = _chosen(report, source, chosen)
-    if train:
-        report = prove(source, report, lambda changed: open_case(changed, surroundings, seed=seed))
+    left = time_limit_seconds - MARGIN_SECONDS - (time.perf_counter() - started)
+    if train and left > MARGIN_SECONDS:
+        report = prove(source, report, lambda changed: open_case(changed, surroundings, seed=seed), seconds=left)
     return replace(report, seconds=time.perf_counter() - started)
 
 
@@ -136,7 +145,8 @@ class _Trials:
             self._last = (key, case)
         case = self._last[1]
         report = _examined(case, codes)
-        odd = set() if codes else odd_steps(case) - self._case.once(odd_steps)
+        # That takes runs of its own, which only what is to be written into a file is worth.
+        odd = odd_steps(case) - self._case.once(odd_steps) if sizes is SIZES_OF_CONFIRMATION else set()
         doubts = [Unchecked(f"step of {name}", "no multiple of its gradient, as others are") for name in sorted(odd)]
         return replace(report, unchecked=(*report.unchecked, *doubts))
 
@@ -373,5 +383,6 @@ def run_task(task: str, request: dict[str, Any]) -> dict[str, Any]:
             train=bool(request.get("train")),
             search_seconds=SEARCH_SECONDS if request.get("train") else 0.0,
             unsafe=bool(request.get("unsafe")),
+            time_limit_seconds=float(request.get("time_limit") or math.inf),
         )
     return {"report": serialise.file_to_json(report)}

@@ -39,12 +39,10 @@ def candidates(source: Source, blamed: Position) -> Iterator[tuple[Edit, ...]]:
     blamed : Position
         What is blamed; the whole of its lines is looked at, the blamed part of them first.
     """
-    inside = [(_cost(source, edit, blamed), number, (edit,)) for number, edit in enumerate(_within(source, blamed))]
-    moved = [
-        ((COST_OF_A_MOVE, sum(len(edit.replacement) for edit in edits)), -number, edits)
-        for number, edits in enumerate(rearranged(source, blamed.line))
-    ]
-    yield from (edits for _, _, edits in sorted([*inside, *moved], key=lambda ranked: ranked[:2]))
+    ranked = [(_cost(source, edit, blamed), (edit,)) for edit in _within(source, blamed)]
+    moved = enumerate(rearranged(source, blamed.line))
+    places = [((COST_OF_A_MOVE, number), edits) for number, edits in moved]
+    yield from (edits for _, edits in sorted([*ranked, *places], key=lambda pair: pair[0]))
 
 
 def _cost(source: Source, edit: Edit, blamed: Position) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -30,7 +31,9 @@ Work = Callable[[], float | None]
 _EXIT = os._exit
 
 
-def prove(source: Project, report: FileReport, open_case: Callable[[Project], Case]) -> FileReport:
+def prove(
+    source: Project, report: FileReport, open_case: Callable[[Project], Case], *, seconds: float = SECONDS
+) -> FileReport:
     """The report with the accuracy before and after its fix, where the program computes one.
 
     Parameters
@@ -41,17 +44,20 @@ def prove(source: Project, report: FileReport, open_case: Callable[[Project], Ca
         With a fix.
     open_case : function of Project to Case
         Runs and judges a program; raises `DoctorError` where it cannot be run.
+    seconds : float
+        Wall time to spend; a run that takes longer, or than `SECONDS`, proves nothing.
     """
+    ends = time.monotonic() + min(seconds, SECONDS)
     if report.fix is None or not report.fix.edits:
         return report
     metric = [f.fix for f in report.findings if f.code.startswith(METRIC) and f.fix.status == "verified"]
     versions = (source.edited(e for fix in metric for e in fix.edits), source.edited(report.fix.edits))
-    runs = [partial(_accuracy, version, open_case) for version in versions]
+    runs = [partial(_accuracy, version, open_case, ends) for version in versions]
     before, after = _side_by_side(*runs)
     return replace(report, fix=replace(report.fix, accuracy_before=before, accuracy_after=after))
 
 
-def _accuracy(source: Project, open_case: Callable[[Project], Case]) -> float | None:
+def _accuracy(source: Project, open_case: Callable[[Project], Case], ends: float) -> float | None:
     """The last accuracy of a whole training run, as a fraction; None where none can be relied on."""
     try:
         case = open_case(source)
@@ -65,10 +71,13 @@ def _accuracy(source: Project, open_case: Callable[[Project], Case]) -> float | 
     probed = frozenset({site, *(quantity.birth[0] for quantity in case.roles.inputs)})
     program = Program(instrument(source, probed), case.program.surroundings, seed=case.program.seed)
     train, test = IMAGES
-    trace = program.run(
-        Probe(keep=frozenset(), limit=10**12, train=train, test=test, seconds=SECONDS, latest=frozenset({site}))
-    )
-    value = trace.latest.get(site)
+    seconds = ends - time.monotonic()
+    if seconds <= 0:
+        return None
+    probe = Probe(keep=frozenset(), limit=10**12, train=train, test=test, seconds=seconds, latest=frozenset({site}))
+    trace = program.run(probe)
+    # What a run that was cut short had reached is not what it ends with.
+    value = None if trace.ended != "finished" else trace.latest.get(site)
     return None if value is None or np.size(value) != 1 else float(np.squeeze(value)) / metric.unit
 
 

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from backprop_doctor.records import Edit, Position
 from backprop_doctor.source import Source
 
-__all__ = ["rearranged"]
+__all__ = ["loops", "rearranged", "reset", "summed"]
+
+Loop = ast.For | ast.While
 
 # How many statements further down or up one is tried.
 REACH = 8
@@ -16,10 +18,15 @@ REACH = 8
 
 def rearranged(source: Source, line: int) -> Iterator[tuple[Edit, ...]]:
     """The places in which the statement that starts on a line may belong, the nearest first."""
-    parents = {child: node for node in ast.walk(source.tree) for child in ast.iter_child_nodes(node)}
+    parents = _parents(source.tree)
     for block in _blocks(source.tree):
         for i, statement in enumerate(block):
-            if statement.lineno == line and _is_alone(source, block, i):
+            if statement.lineno != line:
+                continue
+            around = _loops(statement, parents)
+            found = [make(source, statement, loop) for make in (reset, summed) for loop in around]
+            yield from (edits for edits in found if edits)
+            if _is_alone(source, block, i):
                 yield from _moves(source, block, i, parents)
 
 
@@ -40,11 +47,73 @@ def _moves(
         yield _moved(source, statement, _start(source, parents[loop]), parents[loop])
 
 
+def reset(source: Source, statement: ast.stmt, loop: Loop) -> tuple[Edit, ...]:
+    """Set what a statement adds to inside a loop, not before it; no edits where that is not to be seen."""
+    target = _target(source, statement)
+    for block in _blocks(source.tree) if target else ():
+        for i, first in enumerate(block):
+            set_before = isinstance(first, ast.Assign) and target in _bound(source, first)
+            if set_before and first.lineno < loop.lineno <= statement.lineno and _is_alone(source, block, i):
+                return _moved(source, first, _start(source, loop.body[0]), loop.body[0])
+    return ()
+
+
+def summed(source: Source, statement: ast.stmt, loop: Loop) -> tuple[Edit, ...]:
+    """What each turn of a loop stores anew, added up from 0 on; no edits where nothing is stored."""
+    target = _target(source, statement)
+    if not target or not isinstance(statement, ast.Assign):
+        return ()
+    place, value = source.position(statement.targets[0]), source.position(statement.value)
+    if place.end_line != value.line:
+        return ()
+    column = source.line(value.line).find("=", place.end_column - 1) + 1
+    at = Position(source.path, value.line, column, value.line, column + 1, source.cell)
+    start = _start(source, loop)
+    before = Position(source.path, start, 1, start, 1, source.cell)
+    return Edit(before, f"{_indent(source, loop)}{target} = 0{_ending(source)}"), Edit(at, "+=")
+
+
+def loops(tree: ast.Module, node: ast.AST) -> list[Loop]:
+    """The loops around a node in its function, the innermost first."""
+    return _loops(node, _parents(tree))
+
+
+def _parents(tree: ast.Module) -> dict[ast.AST, ast.AST]:
+    return {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+
+
+def _loops(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> list[Loop]:
+    found: list[Loop] = []
+    while node in parents and not isinstance(node, (ast.FunctionDef, ast.Lambda)):
+        node = parents[node]
+        if isinstance(node, (ast.For, ast.While)):
+            found.append(node)
+    return found
+
+
+def _target(source: Source, statement: ast.stmt) -> str:
+    if isinstance(statement, ast.AugAssign):
+        return source.segment(statement.target)
+    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+        return source.segment(statement.targets[0])
+    return ""
+
+
+def _bound(source: Source, statement: ast.Assign) -> set[str]:
+    """What a statement stores values in, also several at once."""
+    parts = [part for target in statement.targets for part in getattr(target, "elts", [target])]
+    return {source.segment(part) for part in parts}
+
+
+def _ending(source: Source) -> str:
+    return next((end for end in ("\r\n", "\n", "\r") if source.whole_line(1).endswith(end)), "\n")
+
+
 def _moved(source: Source, statement: ast.stmt, line: int, like: ast.AST) -> tuple[Edit, ...]:
     """Take the lines of a statement away, and put them before a line, indented as another node."""
     first, last = _start(source, statement), _end(source, statement)
     text = "".join(source.whole_line(number) for number in range(first, last + 1))
-    ending = next((end for end in ("\r\n", "\n", "\r") if source.whole_line(1).endswith(end)), "\n")
+    ending = _ending(source)
     old, new = _indent(source, statement), _indent(source, like)
     lines = [new + part.removeprefix(old) for part in text.splitlines(keepends=True)]
     text = "".join(lines)

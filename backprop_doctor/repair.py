@@ -234,12 +234,16 @@ class _Trial:
                 return False
         return True
 
-    def with_only(self, end: _State, edits: Edits) -> _State | None:
-        """The program with fewer edits, if no more is found in it than with all."""
+    def with_only(self, end: _State, edits: Edits, left_out: _Step) -> _State | None:
+        """The program without the edits of one step, if no more is found in it than with all."""
         try:
             project = self.source.edited(edits)
             project.parse()
         except (ValueError, DoctorError):
+            return None
+        codes = frozenset(finding.code for finding in left_out.fault.findings)
+        first = self._examined(project, self.judges[0], codes)
+        if first is None or _codes(first) - _codes(end.report):
             return None
         report = self._examined(project, self.judges[0])
         if report is None or _codes(report) - _codes(end.report) or not _is_as_good(end.report, report):
@@ -284,7 +288,7 @@ class _Search:
             others = {e for other in end.steps if other is not step for e in other.own(end.edits)}
             left = tuple(edit for edit in end.edits if edit not in own or edit in others)
             if left and len(left) < len(end.edits):
-                end = self._trial.with_only(end, left) or end
+                end = self._trial.with_only(end, left, step) or end
         return end
 
     def _next(self, state: _State) -> _State | None:

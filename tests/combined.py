@@ -13,6 +13,8 @@ import networks
 FOLDER = networks.FOLDER / "single"
 LAYOUTS = ("samples_first", "features_first")
 EACH = 6
+# Together they make a program that does not run: there is nothing to be checked.
+CRASHING = {"batch_size_from_feature_axis", "parameter_shape_drift"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ def recipes() -> list[Several]:
         chosen: set[tuple[str, ...]] = set()
         while len(chosen) < EACH:
             some = tuple(sorted(drawn.sample(names, number)))
-            if _are_apart([change for fault in some for change in changed(layout, fault)]):
+            runs = not set(some) >= CRASHING
+            if runs and _are_apart([change for fault in some for change in changed(layout, fault)]):
                 chosen.add(some)
         found += [Several(layout, some) for some in sorted(chosen)]
     return found

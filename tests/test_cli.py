@@ -111,7 +111,8 @@ def test_options_reach_the_child_process(requests: list[dict[str, Any]]) -> None
         {"task": "check", "path": os.path.abspath("net.py"), "call": "train(X)",
          "arguments": ["--epochs", "3", "a b"], "seed": 7, "time": 2.5, "memory": 512,
          "select": ["BD3", "BD102"], "ignore": ["BD301", "BD4"], "extend_select": [], "per_file_ignores": [],
-         "fix": True, "train": False, "unsafe": False}
+         "fix": True, "train": False, "unsafe": False,
+          "time_limit": 2.5}
     ]  # fmt: skip
 
 
@@ -121,7 +122,8 @@ def test_defaults_are_those_of_the_help(requests: list[dict[str, Any]]) -> None:
         {"task": "check", "path": os.path.abspath("net.py"), "call": None, "arguments": [],
          "seed": 0, "time": 60, "memory": 4096,
          "select": [], "ignore": [], "extend_select": [], "per_file_ignores": [],
-         "fix": True, "train": False, "unsafe": False}
+         "fix": True, "train": False, "unsafe": False,
+          "time_limit": 60}
     ]  # fmt: skip
 
 

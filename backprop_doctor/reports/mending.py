@@ -34,7 +34,8 @@ def render(file: FileReport, view: View, kept: Sequence[tuple[Path, str]] = ()) 
             view,
         )
     elif fix and fix.edits:
-        lines += _indented("not proved by training: no accuracy that can be relied on is computed at the end", view)
+        reason = "no accuracy that can be relied on is computed, or training does not end in time"
+        lines += _indented(f"not proved by training: {reason}", view)
     for finding in left:
         summary = finding.fix.summary.splitlines()[0] if finding.fix.summary else ""
         advice = f"; closest: {summary}" if summary else ""

@@ -156,7 +156,8 @@ change of a parameter in step 2 is proportional to the sum.
 Fix safety
 ----------
 Where there is one addition a step, += becomes =. Where several are added
-up, the finding names the buffer to set to 0. The changed program is
+up, the line that sets the buffer first is moved into the loop of the steps,
+if it stands alone. The changed program is
 examined again from another seed, and the fix is called verified only if the
 finding is gone and no error is new.
 
@@ -186,6 +187,7 @@ from numpy.typing import NDArray
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.gradients import aligned, fit
 from backprop_doctor.program import Event, Trace
+from backprop_doctor.rearrangements import loops, reset
 from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Parameter, is_array
 
@@ -321,8 +323,12 @@ def _follows(case: Case, parameter: Parameter, sums: list[Array]) -> bool:
 
 
 def _edits(case: Case, statement: ast.stmt, times: int) -> tuple[Edit, ...]:
-    """``=`` for ``+=`` where there is one addition a step."""
-    if not isinstance(statement, ast.AugAssign) or times > 1:
+    """``=`` for ``+=`` where there is one addition a step, else the first value set in the loop of the steps."""
+    if times > 1:
+        home, updates = case.source_of(statement), [case.site(p.updates[-1]).statement for p in case.roles.parameters]
+        around = [loop for loop in loops(home.tree, statement) if any(u in ast.walk(loop) for u in updates)]
+        return reset(home, statement, around[0]) if around else ()
+    if not isinstance(statement, ast.AugAssign):
         return ()
     start, end = case.source.position(statement.target), case.source.position(statement.value)
     column = case.source.line(start.end_line).find("+=", start.end_column - 1)

@@ -82,7 +82,8 @@ earlier ones may be read by anything else.
 
 Fix safety
 ----------
-No edit is proposed: the sum needs a start before the loop as well.
+= becomes +=, with 0 before the loop over the samples; the changed program is
+examined again before the fix is called verified.
 
 Known limits
 ------------
@@ -101,6 +102,7 @@ References
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from typing import Any
 
@@ -108,7 +110,8 @@ import numpy as np
 
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.program import Event
-from backprop_doctor.records import Evidence
+from backprop_doctor.rearrangements import loops, summed
+from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Parameter
 from backprop_doctor.rules._lines import wrong_lines
 
@@ -146,9 +149,17 @@ def examine(case: Case) -> Iterator[Sighting]:
                     Evidence("the same with the last one doubled", "another", "another"),
                 ),
                 fix="+= in place of =, and 0 before the loop",
+                edits=_added_up(case, bound.statement, case.site(parameter.updates[-1]).statement),
                 objects=(operand.object, *_of_samples(case)),
             )
             break
+
+
+def _added_up(case: Case, statement: ast.stmt, update: ast.stmt) -> tuple[Edit, ...]:
+    """Add up what the turns of the outermost loop store that the update is not in."""
+    home = case.source_of(statement)
+    inner = [loop for loop in loops(home.tree, statement) if update not in ast.walk(loop)]
+    return summed(home, statement, inner[-1]) if inner else ()
 
 
 def _of_samples(case: Case) -> list[int]:

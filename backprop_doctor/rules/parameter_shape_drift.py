@@ -74,7 +74,8 @@ compared. The operand of the update with another shape is named.
 
 Fix safety
 ----------
-No edit is proposed: the fault lies in the operand, and where that comes from
+A factor of the step that stretches it is left out, if the others fit the
+parameter. Otherwise the fault lies in an operand, and where that comes from
 differs from program to program.
 
 Known limits
@@ -94,12 +95,14 @@ References
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
 import numpy as np
 
 from backprop_doctor.case import Case, Sighting
-from backprop_doctor.records import Evidence
+from backprop_doctor.records import Edit, Evidence
+from backprop_doctor.roles import Parameter
 
 SEVERITY = "error"
 LAST_RESORT = 1
@@ -117,6 +120,7 @@ def examine(case: Case) -> Iterator[Sighting]:
         objects = (parameter.successor, *(q.object for q in operands))
         gradient = next((q for q in operands if q.shape != parameter.shape), None)
         cause = f"; {gradient.name} is {case.describe(gradient.shape)}" if gradient else ""
+        summary, edits = _unstretched(case, parameter)
         yield Sighting(
             node=site.node,
             message=f"{parameter.name} changes shape in its update: {case.describe(parameter.shape)} becomes "
@@ -130,5 +134,20 @@ def examine(case: Case) -> Iterator[Sighting]:
                     case.describe(parameter.shape),
                 ),
             ),
+            fix=summary,
+            edits=edits,
             objects=objects,
         )
+
+
+def _unstretched(case: Case, parameter: Parameter) -> tuple[str, tuple[Edit, ...]]:
+    """Leave out the factor of the step that stretches it, if the other factors fit the parameter."""
+    statement = case.site(parameter.updates[-1]).statement
+    shapes = {case.program.sites[e.site].node: np.shape(e.value) for e in case.events_in(statement)}
+    for node in ast.walk(statement):
+        if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Mult):
+            continue
+        for kept, stretching in ((node.left, node.right), (node.right, node.left)):
+            if shapes.get(kept) == parameter.shape and shapes.get(stretching, ()) not in ((), parameter.shape):
+                return f"without {case.text(stretching)}", (case.edit(node, case.text(kept)),)
+    return "", ()
