@@ -424,7 +424,7 @@ def _verdicts(passes: _Passes, judge: Judge, candidates: list[_Candidate], seed:
             verdicts.append(_unknown(name, passes.point[index], "missing", reason))
         else:
             verdict = judge.verdict(index, candidate.value, name)
-            verdicts.append(replace(verdict, reason=f"{candidate.text}: {verdict.reason}"))
+            verdicts.append(replace(verdict, claim=candidate.text, reason=f"{candidate.text}: {verdict.reason}"))
     return GradientReport(passes.subject, tuple(verdicts), judge.numeric.value, judge.numeric.evaluations, seed)
 
 

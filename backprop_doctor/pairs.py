@@ -1,0 +1,597 @@
+"""Checks files that only define things: pairs of a forward and a backward pass, layers, and losses with gradients.
+
+What belongs together is guessed from names first, then by trying.  Arguments are filled by trying shapes; a way of
+calling counts in which most gradients are right, so that only what is wrong in every sensible way is called wrong.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import inspect
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import Any
+
+import numpy as np
+
+from backprop_doctor import rules
+from backprop_doctor.anchors import anchor, definition
+from backprop_doctor.errors import UsageError
+from backprop_doctor.fillings import SAMPLES, Settings, Value, fillings, fresh, spelled
+from backprop_doctor.gradient_check import gradcheck
+from backprop_doctor.gradient_report import GradientReport, GradientVerdict
+from backprop_doctor.layer_check import check_layer
+from backprop_doctor.modules import Modules, package_of
+from backprop_doctor.program import Surroundings, frozen_randomness
+from backprop_doctor.records import Evidence, FileReport, Finding, LineVerdict, Network, ParameterVerdict, Unchecked
+from backprop_doctor.source import Project
+from backprop_doctor.structures import as_array, has_numbers
+
+__all__ = ["check_pairs"]
+
+SECONDS = 6.0
+SECONDS_EACH = 1.5
+SECONDS_TO_RUN = 20.0
+VIABLE = 10  # ways of calling that run, looked at closely
+STRANGERS = 40  # pairs of functions whose names do not belong together
+FORWARD = frozenset({"forward", "fwd", "fprop", "feedforward", "loss"})
+BACKWARD = frozenset(
+    {"backward", "backwards", "bwd", "back", "bprop", "backprop", "grad", "gradient", "derivative", "deriv", "prime",
+     "d", "der"}
+)  # fmt: skip
+PROBLEMS = (Exception, SystemExit)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two functions, or two methods of a class, of which one may be the backward pass of the other."""
+
+    name: str
+    forward: Any
+    backward: Any
+    owner: type | None = None
+    related: bool = True  # by their names
+
+    @property
+    def words(self) -> str:
+        return self.name if self.owner else f"{self.forward.__name__} and {self.backward.__name__}"
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A way of calling something, and what came of it."""
+
+    values: tuple[Value, ...]
+    report: GradientReport
+    words: str
+    code: CodeType | None
+    name: str
+    claims: dict[str, str] = field(default_factory=dict)
+    is_loss: bool = False
+
+    @property
+    def rights(self) -> int:
+        return sum(verdict.verdict == "right" for verdict in self.report.verdicts)
+
+    @property
+    def alike(self) -> bool:
+        """Whether all arrays that go in have one shape."""
+        return len({value.shape for value in self.values if value.kind == "array"}) == 1
+
+    @property
+    def samples(self) -> int:
+        return sum(value.kind == "array" and not value.shared for value in self.values)
+
+
+def check_pairs(source: Project, surroundings: Surroundings | None, *, seed: int = 0) -> FileReport | None:
+    """The report on what a file defines, or None if it defines nothing of the kind.
+
+    Parameters
+    ----------
+    source : Project
+        A program that trains nothing.
+    surroundings : function of (train, test, seconds) returning a context manager, optional
+        What the program is confined to.
+    seed : int
+        Start of all randomness.
+    """
+    with _executed(source, surroundings, seed) as namespace:
+        session = _Session(source, namespace, seed)
+        session.judge()
+    return session.report()
+
+
+@dataclass
+class _Plain:
+    """The code of a program and of its modules, as it stands."""
+
+    source: Project
+
+    def module(self, path: str) -> CodeType:
+        part = self.source.module(path)
+        return compile(part.tree, part.name, "exec", dont_inherit=True)
+
+
+@contextlib.contextmanager
+def _executed(source: Project, surroundings: Surroundings | None, seed: int) -> Iterator[dict[str, Any]]:
+    """What a program defines, for as long as the context lasts."""
+    namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "__doc__": None}
+    if not source.is_notebook:
+        namespace |= {"__file__": source.path, "__package__": package_of(source), "__spec__": None}
+    modules = Modules(_Plain(source), lambda: None)
+    around = surroundings(97, 83, SECONDS_TO_RUN) if surroundings else contextlib.nullcontext()
+    try:
+        with around, modules, frozen_randomness(seed), np.errstate(all="ignore"):
+            for part in source.main:
+                with contextlib.suppress(*PROBLEMS):
+                    exec(compile(part.tree, part.name, "exec", dont_inherit=True), namespace)
+            yield namespace
+    finally:
+        modules.forget()
+
+
+class _Session:
+    """One file: what it defines, what was tried, what was found."""
+
+    def __init__(self, source: Project, namespace: dict[str, Any], seed: int) -> None:
+        self.source = source
+        self.seed = seed
+        own = {part.name for part in source.main}
+        self.functions = {
+            value.__name__: value
+            for value in namespace.values()
+            if inspect.isfunction(value) and value.__code__.co_filename in own and value.__name__ in namespace
+        }
+        self.classes = [
+            value
+            for name, value in namespace.items()
+            if isinstance(value, type) and value.__name__ == name and value.__module__ == "__main__"
+        ]
+        self.ways: list[_Way] = []
+        self.unchecked: list[Unchecked] = []
+        self.until = time.monotonic() + SECONDS
+
+    def judge(self) -> None:
+        """Try everything."""
+        paired: set[str] = set()
+        subjects: list[tuple[str, Callable[[], _Way | str]]] = []
+        for pair in _pairs(self.functions):
+            paired |= {pair.forward.__name__, pair.backward.__name__}
+            subjects.append((pair.words, lambda pair=pair: self._layer(pair)))  # type: ignore[misc]
+        for owner in self.classes:
+            if any(owner in other.__mro__[1:] for other in self.classes):
+                continue  # what others are made from is checked with them
+            for pair in _methods(owner):
+                subjects.append((pair.words, lambda pair=pair: self._layer(pair)))  # type: ignore[misc]
+        for words, attempt in subjects:
+            self._take(words, attempt)
+        rest = [function for name, function in self.functions.items() if name not in paired]
+        for function in rest:
+            way = self._loss(function)
+            if isinstance(way, _Way):
+                self.ways.append(way)
+                paired.add(function.__name__)
+        self._strangers([function for function in rest if function.__name__ not in paired])
+
+    def _take(self, words: str, attempt: Callable[[], _Way | str]) -> None:
+        if time.monotonic() > self.until:
+            self.unchecked.append(Unchecked(words, f"the {SECONDS:g} s for such checks were over"))
+            return
+        way = attempt()
+        if isinstance(way, _Way):
+            self.ways.append(way)
+        elif way:
+            self.unchecked.append(Unchecked(words, way))
+
+    # -- trying --------------------------------------------------------------------------------------------
+
+    def _layer(self, pair: _Pair) -> _Way | str:
+        """The best way of calling a pair, or why there is none."""
+        made = _required(pair.owner) if pair.owner else []
+        names = _required(pair.forward)[1 if pair.owner else 0 :]
+        return self._best(pair, made, names, lambda values, given: self._tried(pair, len(made), values, given))
+
+    def _best(
+        self,
+        pair: _Pair,
+        made: list[str],
+        names: list[str],
+        tried: Callable[[tuple[Value, ...], list[Any]], _Way | None],
+    ) -> _Way | str:
+        until = min(self.until, time.monotonic() + SECONDS_EACH)
+        best: _Way | None = None
+        viable, trouble = 0, "no arguments were found with which it runs"
+        for values in fillings([*made, *names], len(made)):
+            if time.monotonic() > until or viable >= VIABLE:
+                break
+            generator = np.random.default_rng([self.seed, 29])
+            given = [fresh(value, generator) for value in values]
+            try:
+                with np.errstate(all="ignore"):
+                    way = tried(values, given)
+            except NotImplementedError:
+                return ""
+            except UsageError as error:
+                viable += 1
+                trouble = str(error)
+                continue
+            except PROBLEMS:
+                continue
+            if way is None:
+                continue
+            viable += 1
+            if best is None or _is_better(way, best):
+                best = way
+            if best.report.passed:
+                break
+        return best or trouble
+
+    def _tried(self, pair: _Pair, made: int, values: tuple[Value, ...], given: list[Any]) -> _Way | None:
+        """One way of calling a pair; raises what the program raises."""
+        if pair.owner is None:
+            forward, backward = pair.forward, pair.backward
+            layer: Any = (forward, backward)
+        else:
+            owner = pair.owner(*given[:made])
+            forward, backward = getattr(owner, pair.forward.__name__), getattr(owner, pair.backward.__name__)
+            layer = owner if (forward.__name__, backward.__name__) == ("forward", "backward") else (forward, backward)
+        inputs, kinds = given[made:], values[made:]
+        if not _responds(forward, inputs, kinds):
+            return None
+        inputs = [Settings(value.asked) if isinstance(value, Settings) else value for value in inputs]
+        report = _judged(layer, inputs, (1.0,), self.seed)
+        report = _without_settings(report, _required(pair.forward)[1 if pair.owner else 0 :], kinds)
+        if report.passed:
+            full = _judged(layer, inputs, (1.0, 0.1, 3.0), self.seed)
+            report = _without_settings(full, _required(pair.forward)[1 if pair.owner else 0 :], kinds)
+        names = [*(_required(pair.owner) if pair.owner else []), *_required(pair.forward)[1 if pair.owner else 0 :]]
+        said = [spelled(name, value, kind) for name, value, kind in zip(names, [*given[:made], *inputs], values, strict=True)]
+        if pair.owner is None:
+            words = f"{pair.forward.__name__}({', '.join(said)}) and {pair.backward.__name__}"
+        else:
+            words = f"{pair.name}({', '.join(said[:made])}).{pair.forward.__name__}({', '.join(said[made:])}) and {pair.backward.__name__}"
+        way = _Way(values, report, words, _code(pair.backward), pair.name)
+        return way if pair.related or way.rights else None
+
+    def _loss(self, function: Any) -> _Way | str:
+        """A function that returns a loss and its gradients."""
+        names = _required(function)
+        if not 2 <= len(names) <= 4:
+            return ""
+        pair = _Pair(function.__name__, function, function)
+        return self._best(pair, [], names, lambda values, given: self._tried_loss(function, names, values, given))
+
+    def _tried_loss(
+        self, function: Any, names: list[str], values: tuple[Value, ...], given: list[Any]
+    ) -> _Way | None:
+        labels = [i for i, value in enumerate(values) if value.kind in ("labels", "target")]
+        if len(labels) != 1:
+            return None
+        result = function(*_copies(given))
+        if not isinstance(result, (tuple, list)) or len(result) < 2 or not has_numbers(result[0]):
+            return None
+        if as_array(result[0]).size != 1 or not np.isfinite(float(as_array(result[0]).reshape(()))):
+            return None
+        other = _copies(given)
+        other[labels[0]] = np.roll(other[labels[0]], 1, axis=int(np.argmax(np.shape(other[labels[0]]))))
+        if np.array_equal(as_array(function(*other)[0]), as_array(result[0])):
+            return None
+        verdicts: list[GradientVerdict] = []
+        claims: dict[str, str] = {}
+        free = [i for i, value in enumerate(values) if value.kind == "array"]
+        for number, claimed in enumerate(result[1:], 1):
+            if not has_numbers(claimed) or not free:
+                continue
+            shape = np.shape(claimed)
+            index = next((i for i in free if values[i].shape == shape), None)
+            if index is None:
+                continue
+            free.remove(index)
+
+            def loss(moved: Any, index: int = index, number: int = number) -> tuple[Any, Any]:
+                arguments = _copies(given)
+                arguments[index] = moved
+                result = function(*arguments)
+                return result[0], result[number]
+
+            report = gradcheck(loss, given[index].copy(), sizes=_sizes(names, given), seed=self.seed)
+            for verdict in report.verdicts:
+                verdicts.append(_named(verdict, names[index]))
+            claims[names[index]] = f"returned value {number + 1}"
+        if not verdicts:
+            return None
+        said = ", ".join(map(spelled, names, given, values))
+        words = f"{function.__name__}({said})"
+        report = GradientReport(function.__name__, tuple(verdicts), 0.0, 0, self.seed)
+        return _Way(values, report, words, _code(function), function.__name__, claims, is_loss=True)
+
+    def _strangers(self, functions: list[Any]) -> None:
+        """Pairs that no name tells: one that gives a value and a cache, and one that takes them."""
+        tries = 0
+        for i, forward in enumerate(functions):
+            for backward in (*functions[i + 1 :], *functions[:i]):
+                tries += 1
+                if tries > STRANGERS or time.monotonic() > self.until:
+                    return
+                name = forward.__name__
+                way = self._layer(_Pair(name, forward, backward, related=False))
+                if isinstance(way, _Way):
+                    self.ways.append(way)
+                    break
+
+    # -- saying --------------------------------------------------------------------------------------------
+
+    def report(self) -> FileReport | None:
+        """What was found, as the report of the file."""
+        if not self.ways and not self.unchecked:
+            return None
+        parameters: list[ParameterVerdict] = []
+        lines: list[LineVerdict] = []
+        findings: list[Finding] = []
+        for way in self.ways:
+            factors = _Factors(way)
+            for verdict in way.report.verdicts:
+                told = factors.told(verdict)
+                node = self._node(way, verdict)
+                position = self.source.position(node) if node is not None else None
+                line = position.line if position else 0
+                name = f"{verdict.name} of {way.name}"
+                parameters.append(
+                    ParameterVerdict(
+                        name=name,
+                        line=line,
+                        shape=verdict.shape,
+                        axes=(),
+                        gradient=way.claims.get(verdict.name) or verdict.claim or None,
+                        verdict=told.verdict,
+                        relative_error=verdict.relative_error,
+                        factor=verdict.factor or ("1" if told.verdict == "right" else None),
+                        reason=told.reason,
+                        path=position.path if position else self.source.path,
+                        cell=position.cell if position else None,
+                    )
+                )
+                if told.verdict == "unknown":
+                    self.unchecked.append(Unchecked(f"gradient of {name}", told.reason))
+                if position is None:
+                    continue
+                if told.verdict != "unknown":
+                    lines.append(
+                        LineVerdict(
+                            path=position.path,
+                            line=line,
+                            target=f"gradient of {verdict.name}",
+                            role="backward",
+                            shape=verdict.shape,
+                            axes=(),
+                            verdict=told.verdict,
+                            meaning="" if told.verdict == "right" else "BD300",
+                            relative_error=verdict.relative_error,
+                            cell=position.cell,
+                        )
+                    )
+                if told.verdict == "wrong" or told.note:
+                    findings.append(self._finding(way, verdict, told, node))
+        errors = any(finding.severity == "error" for finding in findings)
+        judged = any(p.verdict != "unknown" for p in parameters)
+        return FileReport(
+            path=self.source.path,
+            verdict="faulty" if errors else "healthy" if judged else "unknown",
+            ran=True,
+            seconds=0.0,
+            network=Network(parameters=tuple(parameters)),
+            lines=tuple(lines),
+            findings=tuple(findings),
+            unchecked=tuple(self.unchecked),
+            modules=tuple(self.source.modules),
+            remarks=tuple(f"called as {way.words}" for way in self.ways),
+        )
+
+    def _node(self, way: _Way, verdict: GradientVerdict) -> Any:
+        function = definition(self.source, way.code) if way.code else None
+        if function is None:
+            return None
+        return anchor(function, way.claims.get(verdict.name) or verdict.claim)
+
+    def _finding(self, way: _Way, verdict: GradientVerdict, told: _Told, node: Any) -> Finding:
+        info = rules.find("BD201" if told.note else "BD300")
+        error = "" if verdict.relative_error is None else f"error {verdict.relative_error:.2g}"
+        evidence = Evidence(
+            f"gradient of {verdict.name} against finite differences",
+            f"factor {verdict.factor}" if verdict.factor else error or verdict.kind,
+            "factor 1" if verdict.factor else "below 1e-5",
+        )
+        return Finding(
+            code=info.code,
+            name=info.name,
+            severity="note" if told.note else "error",
+            status="confirmed",
+            position=self.source.position(node),
+            message=f"the gradient of {verdict.name} ({way.words}): {told.reason}",
+            label=f"not the gradient of {verdict.name}" if not told.note else f"{verdict.factor} times the gradient",
+            why="for a small step along a direction d, the output moves by <gradient, d>: measured by central differences",
+            evidence=(evidence,),
+        )
+
+
+# -- what verdicts mean here -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A verdict in the light of the others of its pair."""
+
+    verdict: Any
+    reason: str
+    note: bool = False
+
+
+class _Factors:
+    """Factors that are a convention, such as an average over the samples, and those that are mistakes."""
+
+    def __init__(self, way: _Way) -> None:
+        self._way = way
+        verdicts = way.report.verdicts
+        self._all = {_rounded(v) for v in verdicts if v.kind == "factor" or v.verdict == "right"}
+        self._factors = {_rounded(v) for v in verdicts if v.kind == "factor"}
+
+    def told(self, verdict: GradientVerdict) -> _Told:
+        way = self._way
+        if verdict.verdict != "wrong":
+            return _Told(verdict.verdict, verdict.reason)
+        if verdict.kind == "factor" and self._is_convention(verdict):
+            return _Told("right", verdict.reason, note=True)
+        sure = way.rights or not any(remark.startswith("called as") for remark in way.report.remarks)
+        if not sure and verdict.kind not in ("stale",):
+            reason = f"in no way of calling that was tried it is right, so that the way may be wrong ({verdict.reason})"
+            return _Told("unknown", reason)
+        return _Told("wrong", verdict.reason)
+
+    def _is_convention(self, verdict: GradientVerdict) -> bool:
+        factor = verdict.factor_value or 0.0
+        if factor <= 0:
+            return False
+        averaged = any(abs(factor * n - 1) < 1e-6 for n in SAMPLES)
+        if averaged:
+            return len(self._factors) == 1
+        return self._way.is_loss and len(self._all) == 1
+
+
+def _rounded(verdict: GradientVerdict) -> float:
+    return float(f"{verdict.factor_value if verdict.kind == 'factor' and verdict.factor_value else 1.0:.5g}")
+
+
+def _is_better(way: _Way, best: _Way) -> bool:
+    """Whether a way of calling explains more than the best so far.
+
+    Where data of several kinds are needed to make everything right, they have to be alike: else a bias with one
+    row for each sample would make a sum over the samples that was forgotten look right.
+    """
+    if way.samples > best.samples and best.rights and not (way.alike and way.report.passed):
+        return False
+    wrongs = [sum(v.verdict == "wrong" for v in w.report.verdicts) for w in (way, best)]
+    return (way.report.passed, way.rights, -wrongs[0]) > (best.report.passed, best.rights, -wrongs[1])
+
+
+def _without_settings(report: GradientReport, names: Sequence[str], values: Sequence[Value]) -> GradientReport:
+    """Leave out what nobody expects a gradient of."""
+    plain = {name for name, value in zip(names, values, strict=False) if value.kind != "array" and value.shape == ()}
+    kept = tuple(v for v in report.verdicts if not (v.kind == "missing" and v.name in plain))
+    return GradientReport(report.subject, kept, report.value, report.evaluations, report.seed, report.remarks)
+
+
+# -- calling ---------------------------------------------------------------------------------------------
+
+
+def _judged(layer: Any, inputs: list[Any], scales: tuple[float, ...], seed: int) -> GradientReport:
+    return check_layer(layer, *inputs, scales=scales, seed=seed)
+
+
+def _responds(forward: Any, inputs: list[Any], values: Sequence[Value]) -> bool:
+    """Whether a forward pass gives finite numbers that depend on what it is given."""
+    first = _first(forward(*_arguments(inputs)))
+    if first is None or not np.all(np.isfinite(first)) or not first.size:
+        return False
+    for i, value in enumerate(values):
+        if value.kind in ("array", "number") or value.integer:
+            moved = _copies(inputs)
+            moved[i] = moved[i][::-1] if value.kind != "number" else moved[i] + 0.1
+            second = _first(forward(*_arguments(moved)))
+            if second is not None and (second.shape != first.shape or not np.array_equal(first, second)):
+                return True
+    return False
+
+
+def _first(result: Any) -> Any:
+    value = result[0] if isinstance(result, tuple) and result else result
+    return as_array(value).astype(float) if has_numbers(value) else None
+
+
+def _arguments(inputs: list[Any]) -> list[Any]:
+    """Copies, but for settings: these learn what they are asked."""
+    return [value if isinstance(value, Settings) else copied for value, copied in zip(inputs, _copies(inputs), strict=True)]
+
+
+def _copies(given: list[Any]) -> list[Any]:
+    return [value.copy() if isinstance(value, np.ndarray) else value for value in given]
+
+
+def _sizes(names: list[str], given: list[Any]) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for name, value in zip(names, given, strict=True):
+        for axis, size in enumerate(np.shape(value)):
+            sizes.setdefault(f"{name}.shape[{axis}]", size)
+    return sizes
+
+
+def _named(verdict: GradientVerdict, name: str) -> GradientVerdict:
+    import dataclasses
+
+    return dataclasses.replace(verdict, name=name)
+
+
+def _required(function: Any) -> list[str]:
+    """Names of the arguments that have to be given; labels that may be left out count as well."""
+    if isinstance(function, type) and "__init__" not in vars(function) and function.__init__ is object.__init__:  # type: ignore[misc]
+        return []
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return []
+    plain = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return [p.name for p in plain if p.default is p.empty]
+
+
+def _code(function: Any) -> CodeType | None:
+    return getattr(inspect.unwrap(function), "__code__", None)
+
+
+# -- what belongs together -------------------------------------------------------------------------------
+
+
+def _pairs(functions: dict[str, Any]) -> Iterator[_Pair]:
+    for backward in functions.values():
+        forward = _partner(backward.__name__, functions)
+        if forward is not None:
+            yield _Pair(forward.__name__, forward, backward)
+
+
+def _methods(owner: type) -> Iterator[_Pair]:
+    methods = {
+        name: getattr(owner, name)
+        for kind in reversed(owner.__mro__[:-1])
+        for name, value in vars(kind).items()
+        if inspect.isfunction(value)
+    }
+    if "forward" not in methods and "__call__" in methods and "backward" in methods:
+        methods["forward"] = methods["__call__"]
+    for backward in methods.values():
+        forward = _partner(backward.__name__, methods)
+        if forward is not None:
+            yield _Pair(owner.__name__, forward, backward, owner)
+
+
+def _partner(name: str, functions: dict[str, Any]) -> Any:
+    """The function that another one is the backward pass of, by its name."""
+    words = _words(name)
+    if not set(words) & BACKWARD:
+        whole = name.removeprefix("d")
+        return functions.get(whole) if whole != name else None
+    stem = [word for word in words if word not in BACKWARD]
+    found = []
+    for other, function in functions.items():
+        others = _words(other)
+        if other == name or set(others) & BACKWARD:
+            continue
+        rest = [word for word in others if word not in FORWARD]
+        if rest == stem or (rest and stem[: len(rest)] == rest and set(others) & FORWARD):
+            found.append((rest != stem, not set(others) & FORWARD, function))
+    return min(found, key=lambda item: item[:2])[2] if found else None
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name)]
