@@ -79,6 +79,16 @@ def _keyed(function: Function, value: ast.expr | None) -> Iterator[tuple[str, as
             if isinstance(key, ast.Constant):
                 yield str(key.value), item
     elif isinstance(value, ast.Name):
+        for node in _own(function):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "update"
+                and isinstance(node.func.value, ast.Name)
+                and node.func.value.id == value.id
+                and node.args
+            ):
+                yield from _keyed(function, node.args[0])
         for statement in _statements(function):
             for target in _targets(statement):
                 stored = getattr(statement, "value", None)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["SAMPLES", "Settings", "Value", "fillings", "fresh", "makings", "spelled"]
+__all__ = ["LABELS", "ONE_HOT", "SAMPLES", "Settings", "Value", "fillings", "fresh", "makings", "spelled"]
 
 Kind = Literal["array", "labels", "target", "number", "settings", "sizes"]
 Shape = tuple[int, ...]
@@ -32,7 +32,7 @@ ANSWERS = {
     "mode": "train", "stride": 1, "pad": 1, "p": 0.5, "eps": 1e-5, "momentum": 0.9, "f": 2, "pool_height": 2,
     "pool_width": 2, "pool_size": 2, "kernel_size": 2, "seed": 0, "epsilon": 1e-5, "keep_prob": 0.5,
 }  # fmt: skip
-LABELS = re.compile(r"^(y|t|d)(_?(true|batch|train))?$|label|target|truth|actual", re.IGNORECASE)
+LABELLED = re.compile(r"^(y|t|d)(_?(true|batch|train))?$|label|target|truth|actual", re.IGNORECASE)
 SETTINGS = re.compile(r"param|config|setting|option|^opt", re.IGNORECASE)
 NUMBERS = re.compile(r"reg|lamb?da|alpha|beta\d|eps|rate|^lr|^p$|ratio|prob|delta|margin|slope|decay|size|stride|pad")
 BIASES = re.compile(r"^b|bias|beta|gamma|scale|shift", re.IGNORECASE)
@@ -66,6 +66,7 @@ class Value:
         return not SAMPLES & set(self.shape)
 
 
+LABELS, ONE_HOT = Value("labels", (N,), integer=True), Value("target", (N, C))
 NUMBER, SETTINGS_VALUE = Value("number", value=0.3), Value("settings")
 
 
@@ -82,7 +83,7 @@ class _World:
 ROWS = _World(
     Value("array", (N, D)),
     ((D, C), (C,), (1, C), (C, D), (D,), (1, D), (N, D), (N, C)),
-    (Value("labels", (N,), integer=True), Value("target", (N, C)), Value("target", (N, D)), Value("target", (N, 1))),
+    (LABELS, ONE_HOT, Value("target", (N, D)), Value("target", (N, 1))),
     (
         ((N, D), (N, H), (D, H), (H, H), (H,)),
         ((N, D), (N, H), (N, H), (D, 4 * H), (H, 4 * H), (4 * H,)),
@@ -153,6 +154,8 @@ def _filled(world: _World, names: Sequence[str], made: int) -> Iterator[tuple[Va
         lists = [[(0, world.data)] if i == position else options[i] for i in range(len(names))]
         for number, chosen in enumerate(itertools.product(*lists)):
             cost = 4 * rank + sum(cost for cost, _ in chosen)
+            sizes = [value.value for _, value in chosen[:made] if value.kind == "number"]
+            cost += len(sizes) - len(set(sizes))  # sizes that are the same hide what is transposed
             found.append((cost, number, tuple(value for _, value in chosen)))
     found.sort(key=lambda item: item[:2])
     # Data of several kinds are tried last: what all samples share has no axis for them.
@@ -166,7 +169,7 @@ def _options(world: _World, name: str, *, is_made: bool) -> list[tuple[int, Valu
     arrays = [Value("array", shape) for shape in shapes]
     labels = [] if is_made else list(world.labels)
     groups: list[tuple[bool, list[Value]]] = [
-        (bool(LABELS.search(name)), labels),
+        (bool(LABELLED.search(name)), labels),
         (bool(SETTINGS.search(name)), [SETTINGS_VALUE]),
         (bool(NUMBERS.search(name)), [NUMBER]),
         (True, arrays),
@@ -181,7 +184,7 @@ def _hinted(groups: list[tuple[bool, list[Value]]], hinted: bool) -> list[list[V
 
 
 def _unlike_data(name: str) -> bool:
-    return bool(LABELS.search(name) or SETTINGS.search(name) or BIASES.search(name)) or name[:1] in "wW"
+    return bool(LABELLED.search(name) or SETTINGS.search(name) or BIASES.search(name)) or name[:1] in "wW"
 
 
 def _unlike_bias(shape: Shape) -> int:
@@ -234,4 +237,4 @@ def spelled(name: str, given: Any, value: Value) -> str:
         return f"{name} {({k: v for k, v in given.items() if not hasattr(v, 'shape')})}"
     if value.kind in ("number", "sizes"):
         return f"{name} {given}"
-    return f"{name} {'labels ' if value.integer else ''}{value.shape}"
+    return f"{name} {'labels ' if value.kind in ('labels', 'target') else ''}{value.shape}"
