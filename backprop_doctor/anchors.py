@@ -53,7 +53,7 @@ def anchor(function: Function, claim: str) -> ast.AST:
     for key, value in _keyed(function, returned):
         if key == place:
             return _origin(function, value)
-    return function
+    return returned if returned is not None else function
 
 
 def _last_return(function: Function) -> ast.expr | None:

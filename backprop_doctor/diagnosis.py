@@ -81,13 +81,24 @@ def diagnose(
     source = open_project(path).calling(call)
     try:
         case = open_case(source, surroundings, seed=seed)
-    except IdleError:
-        found = None if call else _entered(source, surroundings, seed)
+    except ProgramError as error:
+        idle = isinstance(error, IdleError)
+        found = _entered(source, surroundings, seed) if idle and not call else None
         if found is None:
-            layers = None if call else pairs.check_pairs(source, surroundings, seed=seed)
-            if layers is None:
+            # What a notebook defines can be checked although a cell of it needs what is not there.
+            apart = not call and (idle or source.is_notebook)
+            layers = pairs.check_pairs(source, surroundings, seed=seed) if apart else None
+            if layers is None or (layers.verdict == "unknown" and not idle):
                 raise
-            return replace(layers, seconds=time.perf_counter() - started)
+            remarks = (f"it trains nothing: {error}",) if layers.verdict == "unknown" or not idle else ()
+            used = getattr(getattr(surroundings, "stand_ins", None), "used", ())
+            remarks = (*_files(source), *layers.remarks, *used, *remarks)
+            return replace(
+                layers,
+                seconds=time.perf_counter() - started,
+                findings=tuple(f for f in layers.findings if _wanted(f.code, select, ignore)),
+                remarks=remarks,
+            )
         case = found
         source = case.source
     report = _examined(case, select, ignore)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["LABELS", "ONE_HOT", "SAMPLES", "Settings", "Value", "fillings", "fresh", "makings", "spelled"]
+__all__ = ["LABELS", "ONE_HOT", "SAMPLES", "Settings", "Value", "fillings", "fresh", "makings", "networks", "spelled"]
 
 Kind = Literal["array", "labels", "target", "number", "settings", "sizes"]
 Shape = tuple[int, ...]
@@ -155,7 +155,7 @@ def _filled(world: _World, names: Sequence[str], made: int) -> Iterator[tuple[Va
         for number, chosen in enumerate(itertools.product(*lists)):
             cost = 4 * rank + sum(cost for cost, _ in chosen)
             sizes = [value.value for _, value in chosen[:made] if value.kind == "number"]
-            cost += len(sizes) - len(set(sizes))  # sizes that are the same hide what is transposed
+            cost += 3 * (len(sizes) - len(set(sizes)))  # sizes that are the same hide what is transposed
             found.append((cost, number, tuple(value for _, value in chosen)))
     found.sort(key=lambda item: item[:2])
     # Data of several kinds are tried last: what all samples share has no axis for them.
@@ -189,6 +189,23 @@ def _unlike_data(name: str) -> bool:
 
 def _unlike_bias(shape: Shape) -> int:
     return sum(size > 1 for size in shape) > 1
+
+
+def networks(keys: Sequence[str]) -> Iterator[tuple[dict[str, Value], Value, Value]]:
+    """Weights of a network of layers with numbered names, with data and labels, in each layout."""
+    numbers = {key: int(re.search(r"\d+$", key)[0]) for key in keys if re.search(r"\d+$", key)}  # type: ignore[index]
+    layers = sorted(set(numbers.values()))
+    for columns, last, flat in itertools.product((True, False), (1, C), (False, True)):
+        widths = [D, *itertools.islice(itertools.cycle((H, H + 2)), len(layers) - 1), last]
+        weights = {}
+        for key, number in numbers.items():
+            before, after = widths[layers.index(number) :][:2]
+            bias: Shape = (after,) if flat else (after, 1) if columns else (1, after)
+            shape = bias if BIASES.search(key) else (after, before) if columns else (before, after)
+            weights[key] = Value("array", shape)
+        x = Value("array", (D, N) if columns else (N, D))
+        forms = [Value("target", (last, N) if columns else (N, last)), *([LABELS] if last > 1 else [])]
+        yield from ((weights, x, labels) for labels in forms)
 
 
 def makings(required: Sequence[str], defaults: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Shape]]:

@@ -6,6 +6,7 @@ calling counts in which most gradients are right, so that only what is wrong in 
 
 from __future__ import annotations
 
+import ast
 import builtins
 import contextlib
 import inspect
@@ -21,7 +22,7 @@ import numpy as np
 from backprop_doctor import rules
 from backprop_doctor.anchors import anchor, definition
 from backprop_doctor.errors import UsageError
-from backprop_doctor.fillings import LABELS, ONE_HOT, SAMPLES, Settings, Value, fillings, fresh, makings, spelled
+from backprop_doctor.fillings import LABELS, ONE_HOT, SAMPLES, Settings, Value, fillings, fresh, makings, networks, spelled
 from backprop_doctor.gradient_check import gradcheck
 from backprop_doctor.gradient_report import GradientReport, GradientVerdict
 from backprop_doctor.layer_check import check_layer
@@ -44,7 +45,7 @@ BACKWARD = frozenset(
      "d", "der"}
 )  # fmt: skip
 NO_ARGUMENTS = "no arguments were found with which it runs"
-SCALES = (1.0, 0.1, 3.0)
+OTHER_SCALES = (0.1, 3.0)
 SMALL_CONSTANT = 1e-2  # what an epsilon in a logarithm can do where probabilities become small
 PROBLEMS = (Exception, SystemExit)
 
@@ -201,6 +202,9 @@ class _Session:
 
     def _layer(self, pair: _Pair) -> _Way | str:
         """The best way of calling a pair, or why there is none."""
+        keys = self._keys(pair.forward)
+        if pair.owner is None and keys:
+            return self._weights(pair, *keys)
         made = _required(pair.owner) if pair.owner else []
         names = _required(pair.forward)[1 if pair.owner else 0 :]
         return self._best(pair, made, names, lambda values, given: self._tried(pair, len(made), values, given))
@@ -258,12 +262,13 @@ class _Session:
         if not _responds(forward, inputs, kinds):
             return None
         inputs = [Settings(value.asked) if isinstance(value, Settings) else value for value in inputs]
-        report = _judged(layer, inputs, (1.0,), self.seed)
-        report = _without_settings(report, _required(pair.forward)[1 if pair.owner else 0 :], kinds)
-        if report.passed:
-            full = _without_settings(_judged(layer, inputs, SCALES, self.seed), _required(pair.forward)[1 if pair.owner else 0 :], kinds)
-            report = _but_for_small_constants(report, full)
-        names = [*(_required(pair.owner) if pair.owner else []), *_required(pair.forward)[1 if pair.owner else 0 :]]
+        own = _required(pair.owner)[:made] if pair.owner else []
+        names = [*own, *_required(pair.forward)[1 if pair.owner else 0 :]]
+        report = _without_settings(check_layer(layer, *inputs, scales=(1.0,), seed=self.seed), names[made:], kinds)
+        for scale in OTHER_SCALES if report.passed else ():
+            other = check_layer(layer, *inputs, scales=(scale,), seed=self.seed)
+            if other.remarks == report.remarks:  # else it was understood in another way
+                report = _joined(report, other, scale)
         said = [spelled(name, value, kind) for name, value, kind in zip(names, [*given[:made], *inputs], values, strict=True)]
         if pair.owner is None:
             words = f"{pair.forward.__name__}({', '.join(said)}) and {pair.backward.__name__}"
@@ -271,6 +276,62 @@ class _Session:
             words = f"{pair.name}({', '.join(said[:made])}).{pair.forward.__name__}({', '.join(said[made:])}) and {pair.backward.__name__}"
         way = _Way(values, report, words, _code(pair.backward), pair.name, names=tuple(names))
         return way if pair.related or way.rights else None
+
+    def _keys(self, function: Any) -> tuple[str, list[str]] | None:
+        """The argument of a function in which it looks for numbered weights, and under which keys."""
+        code = _code(function)
+        node = definition(self.source, code) if code else None
+        if node is None:
+            return None
+        found: dict[str, dict[str, None]] = {}
+        for part in ast.walk(node):
+            if isinstance(part, ast.Subscript) and isinstance(part.value, ast.Name) and isinstance(part.slice, ast.Constant):
+                if re.fullmatch(r"[A-Za-z_]+\d+", str(part.slice.value)):
+                    found.setdefault(part.value.id, {})[str(part.slice.value)] = None
+        names = _required(function)
+        return next(((name, list(keys)) for name, keys in found.items() if name in names and len(keys) > 1), None)
+
+    def _weights(self, pair: _Pair, holder: str, keys: list[str]) -> _Way | str:
+        """A pair that has its weights in a dictionary, of which the forward pass ends with the loss."""
+        names = _required(pair.forward)
+        best: _Way | None = None
+        for number, (weights, x, labels) in enumerate(networks(keys)):
+            generator = np.random.default_rng([self.seed, 37, number])
+            held = {key: fresh(value, generator) for key, value in weights.items()}
+            others = iter((x, labels))
+            values = {name: next(others, labels) for name in names if name != holder}
+            given = {name: fresh(value, generator) for name, value in values.items()}
+            with contextlib.suppress(*PROBLEMS, UsageError), np.errstate(all="ignore"):
+                way = self._tried_weights(pair, holder, held, given, values)
+                if way is not None and (best is None or _is_better(way, best)):
+                    best = way
+                if best is not None and best.report.passed:
+                    break
+        return best or NO_ARGUMENTS
+
+    def _tried_weights(
+        self, pair: _Pair, holder: str, held: dict[str, Any], given: dict[str, Any], values: dict[str, Value]
+    ) -> _Way | None:
+        def forward(weights: Any) -> Any:
+            return pair.forward(**{name: value.copy() for name, value in given.items()}, **{holder: weights})
+
+        def backward(weights: Any) -> Any:
+            result = forward(weights)
+            known = {**given, holder: weights}
+            free = [name for name in _required(pair.backward) if name not in known]
+            rest = dict(zip(free, result[1:], strict=True))
+            return pair.backward(**{name: rest[name] if name in rest else known[name] for name in _required(pair.backward)})
+
+        result = forward(held)
+        if not isinstance(result, tuple) or np.size(result[0]) != 1 or not np.all(np.isfinite(result[0])):
+            return None
+        sizes = _sizes(list(given), list(given.values()))
+        report = gradcheck(lambda weights: forward(weights)[0], held, backward, sizes=sizes, seed=self.seed)
+        said = [spelled(name, value, values[name]) for name, value in given.items()]
+        said.append(f"{holder} {{{', '.join(f'{key} {value.shape}' for key, value in held.items())}}}")
+        words = f"{pair.forward.__name__}({', '.join(said)}) and {pair.backward.__name__}"
+        claims = {verdict.name: f"d{verdict.name}" for verdict in report.verdicts}
+        return _Way(tuple(values.values()), report, words, _code(pair.backward), pair.name, claims, True)
 
     def _loss(self, function: Any) -> _Way | str:
         """A function that returns a loss and its gradients."""
@@ -350,7 +411,7 @@ class _Session:
                         if has_numbers(value):
                             kept[key] = 0.5 * generator.standard_normal(np.shape(value))
                     sizes = {"len(X)": len(x), "X.shape[1]": x.shape[1]}
-                    report = gradcheck(lambda call=call, x=x, y=given: call(x.copy(), y.copy()), kept, sizes=sizes, seed=self.seed)  # type: ignore[misc]
+                    report = gradcheck(_frozen(call, x, given), kept, sizes=sizes, seed=self.seed)
                     made = ", ".join(f"{name}={value}" for name, value in keywords.items() if not isinstance(value, type))
                     words = f"{owner.__name__}({made}).{method}(X {x.shape}, labels {labels.shape})"
                     code = _code(getattr(owner, method))
@@ -529,16 +590,17 @@ def _is_better(way: _Way, best: _Way) -> bool:
     return (way.report.passed, way.rights, -wrongs[0]) > (best.report.passed, best.rights, -wrongs[1])
 
 
-def _but_for_small_constants(first: GradientReport, full: GradientReport) -> GradientReport:
-    """What is right at one size of the inputs, and hardly wrong at another, is right."""
-    before = {verdict.name: verdict for verdict in first.verdicts}
-    kept = [
-        before[v.name]
-        if v.verdict == "wrong" and v.name in before and (v.relative_error or 1.0) < SMALL_CONSTANT
-        else v
-        for v in full.verdicts
-    ]
-    return replace(full, verdicts=tuple(kept))
+def _joined(first: GradientReport, other: GradientReport, scale: float) -> GradientReport:
+    """What is right at one size of the inputs, and clearly wrong at another, is wrong."""
+    seen = {verdict.name: verdict for verdict in other.verdicts}
+    verdicts = []
+    for verdict in first.verdicts:
+        there = seen.get(verdict.name, verdict)
+        if there.verdict == "wrong" and (there.relative_error or 1.0) > SMALL_CONSTANT:
+            verdict = replace(there, reason=f"with inputs {scale:g} times as large, {there.reason}")
+        verdicts.append(verdict)
+    stale = [verdict for name, verdict in seen.items() if name not in {v.name for v in verdicts} and verdict.kind == "stale"]
+    return replace(first, verdicts=(*verdicts, *stale))
 
 
 def _without_settings(report: GradientReport, names: Sequence[str], values: Sequence[Value]) -> GradientReport:
@@ -549,10 +611,6 @@ def _without_settings(report: GradientReport, names: Sequence[str], values: Sequ
 
 
 # -- calling ---------------------------------------------------------------------------------------------
-
-
-def _judged(layer: Any, inputs: list[Any], scales: tuple[float, ...], seed: int) -> GradientReport:
-    return check_layer(layer, *inputs, scales=scales, seed=seed)
 
 
 def _responds(forward: Any, inputs: list[Any], values: Sequence[Value]) -> bool:
@@ -590,6 +648,11 @@ def _first(result: Any) -> Any:
 def _arguments(inputs: list[Any]) -> list[Any]:
     """Copies, but for settings: these learn what they are asked."""
     return [value if isinstance(value, Settings) else copied for value, copied in zip(inputs, _copies(inputs), strict=True)]
+
+
+def _frozen(call: Callable[..., Any], *given: Any) -> Callable[[], Any]:
+    """A call without arguments, which hands over copies each time."""
+    return lambda: call(*_copies(list(given)))
 
 
 def _copies(given: list[Any]) -> list[Any]:
