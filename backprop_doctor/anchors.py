@@ -35,6 +35,7 @@ def anchor(function: Function, claim: str) -> ast.AST:
     Parameters
     ----------
     function : FunctionDef
+        Where it is looked for.
     claim : str
         ``"the returned value"``, ``"returned value 2"``, a key of what is returned, or the place of an attribute.
     """

@@ -90,8 +90,9 @@ def diagnose(
             layers = pairs.check_pairs(source, surroundings, seed=seed) if apart else None
             if layers is None or (layers.verdict == "unknown" and not idle):
                 raise
-            remarks = (f"it trains nothing: {error}",) if layers.verdict == "unknown" or not idle else ()
             used = getattr(getattr(surroundings, "stand_ins", None), "used", ())
+            why = str(error).removesuffix(f" ({'; '.join(used)})")
+            remarks = (f"it trains nothing: {why}",) if layers.verdict == "unknown" or not idle else ()
             remarks = (*_files(source), *layers.remarks, *used, *remarks)
             return replace(
                 layers,

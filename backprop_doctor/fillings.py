@@ -11,11 +11,15 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["LABELS", "ONE_HOT", "SAMPLES", "Settings", "Value", "fillings", "fresh", "makings", "networks", "spelled"]
+__all__ = [
+    "LABELS", "ONE_HOT", "SAMPLES", "Settings", "Value", "fillings", "fresh", "is_label", "is_unlike_data", "makings",
+    "networks", "spelled",
+]  # fmt: skip
 
 Kind = Literal["array", "labels", "target", "number", "settings", "sizes"]
 Shape = tuple[int, ...]
@@ -25,6 +29,7 @@ T, V = 2, 9  # steps, words
 IMAGES, CHANNELS, HEIGHT, WIDTH, FILTERS, SIDE = 11, 2, 4, 6, 5, 3
 SAMPLES = frozenset({N, IMAGES})
 PRODUCT = 4  # as many arguments are filled in every way, more in those of the templates
+OPTIONS = (0, 20, 20, 14, 9)  # for each argument, by their number
 FILLINGS = 400  # of one world
 
 # What settings hold where a program asks for them; 1 for all others.
@@ -60,7 +65,7 @@ class Value:
     integer: bool = False
     values: int = C
 
-    @property
+    @cached_property
     def shared(self) -> bool:
         """Whether no axis counts samples."""
         return not SAMPLES & set(self.shape)
@@ -132,14 +137,18 @@ def fillings(names: Sequence[str], made: int = 0) -> Iterator[tuple[Value, ...]]
     Parameters
     ----------
     names : sequence of str
+        What the arguments are called.
     made : int
         How many of them are arguments of a constructor, which may also be sizes of the data.
     """
-    for world in WORLDS:
-        yield from itertools.islice(_filled(world, names, made), FILLINGS)
+    # What is called like weights is tried as data when all else was.
+    for unlike in (False, True):
+        positions = [i for i in range(made, len(names)) if is_unlike_data(names[i]) == unlike]
+        for world in WORLDS if positions else ():
+            yield from itertools.islice(_filled(world, names, made, positions), FILLINGS)
 
 
-def _filled(world: _World, names: Sequence[str], made: int) -> Iterator[tuple[Value, ...]]:
+def _filled(world: _World, names: Sequence[str], made: int, positions: list[int]) -> Iterator[tuple[Value, ...]]:
     settings = [i for i, name in enumerate(names) if SETTINGS.search(name)]
     for template in world.templates:
         if len(names) - len(settings) == len(template) and len(template) > PRODUCT - 1:
@@ -147,20 +156,21 @@ def _filled(world: _World, names: Sequence[str], made: int) -> Iterator[tuple[Va
             yield tuple(SETTINGS_VALUE if i in settings else Value("array", next(shapes)) for i in range(len(names)))
     if len(names) > PRODUCT:
         return
-    options = [_options(world, name, is_made=i < made) for i, name in enumerate(names)]
-    positions = sorted(range(made, len(names)), key=lambda i: (_unlike_data(names[i]), i))
-    found: list[tuple[int, int, tuple[Value, ...]]] = []
+    number = OPTIONS[len(names)]
+    options = [_options(world, name, is_made=i < made)[:number] for i, name in enumerate(names)]
+    found: list[tuple[int, int, int, tuple[Value, ...]]] = []
     for rank, position in enumerate(positions):
         lists = [[(0, world.data)] if i == position else options[i] for i in range(len(names))]
         for number, chosen in enumerate(itertools.product(*lists)):
             cost = 4 * rank + sum(cost for cost, _ in chosen)
             sizes = [value.value for _, value in chosen[:made] if value.kind == "number"]
             cost += 3 * (len(sizes) - len(set(sizes)))  # sizes that are the same hide what is transposed
-            found.append((cost, number, tuple(value for _, value in chosen)))
-    found.sort(key=lambda item: item[:2])
-    # Data of several kinds are tried last: what all samples share has no axis for them.
-    found.sort(key=lambda item: sum(not v.shared and v.kind == "array" for v in item[2]))
-    yield from (values for _, _, values in found)
+            values = tuple(value for _, value in chosen)
+            # Data of several kinds are tried last: what all samples share has no axis for them.
+            data = sum(value.kind == "array" and not value.shared for value in values)
+            found.append((data, cost, number, values))
+    found.sort(key=lambda item: item[:3])
+    yield from (values for _, _, _, values in found)
 
 
 def _options(world: _World, name: str, *, is_made: bool) -> list[tuple[int, Value]]:
@@ -173,7 +183,7 @@ def _options(world: _World, name: str, *, is_made: bool) -> list[tuple[int, Valu
         (bool(SETTINGS.search(name)), [SETTINGS_VALUE]),
         (bool(NUMBERS.search(name)), [NUMBER]),
         (True, arrays),
-        (is_made, [Value("number", value=size) for size in (*world.data.shape[1:], C, 2)]),
+        (is_made, [Value("number", value=size) for size in (*world.data.shape[1:], C, 2)] if is_made else []),
     ]
     ordered = [value for hinted in (True, False) for group in (_hinted(groups, hinted)) for value in group]
     return list(enumerate(ordered))
@@ -183,7 +193,13 @@ def _hinted(groups: list[tuple[bool, list[Value]]], hinted: bool) -> list[list[V
     return [values for flag, values in groups if flag == hinted]
 
 
-def _unlike_data(name: str) -> bool:
+def is_label(name: str) -> bool:
+    """Whether an argument is called like labels."""
+    return bool(LABELLED.search(name))
+
+
+def is_unlike_data(name: str) -> bool:
+    """Whether an argument is called like anything but inputs."""
     return bool(LABELLED.search(name) or SETTINGS.search(name) or BIASES.search(name)) or name[:1] in "wW"
 
 
@@ -251,7 +267,7 @@ def fresh(value: Value, generator: np.random.Generator) -> Any:
 def spelled(name: str, given: Any, value: Value) -> str:
     """An argument as the report shows it."""
     if isinstance(given, Settings):
-        return f"{name} {({k: v for k, v in given.items() if not hasattr(v, 'shape')})}"
+        return f"{name} { ({k: v for k, v in given.items() if not hasattr(v, 'shape')}) }"
     if value.kind in ("number", "sizes"):
         return f"{name} {given}"
     return f"{name} {'labels ' if value.kind in ('labels', 'target') else ''}{value.shape}"

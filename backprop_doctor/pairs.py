@@ -22,7 +22,20 @@ import numpy as np
 from backprop_doctor import rules
 from backprop_doctor.anchors import anchor, definition
 from backprop_doctor.errors import UsageError
-from backprop_doctor.fillings import LABELS, ONE_HOT, SAMPLES, Settings, Value, fillings, fresh, makings, networks, spelled
+from backprop_doctor.fillings import (
+    LABELS,
+    ONE_HOT,
+    SAMPLES,
+    Settings,
+    Value,
+    fillings,
+    fresh,
+    is_label,
+    is_unlike_data,
+    makings,
+    networks,
+    spelled,
+)
 from backprop_doctor.gradient_check import gradcheck
 from backprop_doctor.gradient_report import GradientReport, GradientVerdict
 from backprop_doctor.layer_check import check_layer
@@ -30,14 +43,14 @@ from backprop_doctor.modules import Modules, package_of
 from backprop_doctor.program import Surroundings, frozen_randomness
 from backprop_doctor.records import Evidence, FileReport, Finding, LineVerdict, Network, ParameterVerdict, Unchecked
 from backprop_doctor.source import Project
-from backprop_doctor.structures import as_array, has_numbers
+from backprop_doctor.structures import as_array, has_numbers, leaves
 
 __all__ = ["check_pairs"]
 
 SECONDS = 6.0
 SECONDS_EACH = 1.5
 SECONDS_TO_RUN = 20.0
-VIABLE = 10  # ways of calling that run, looked at closely
+VIABLE = 20  # ways of calling that run, looked at closely
 STRANGERS = 40  # pairs of functions whose names do not belong together
 FORWARD = frozenset({"forward", "fwd", "fprop", "feedforward", "loss"})
 BACKWARD = frozenset(
@@ -77,10 +90,24 @@ class _Way:
     claims: dict[str, str] = field(default_factory=dict)
     is_loss: bool = False
     names: tuple[str, ...] = ()
+    sure: bool = True  # that what is called the backward pass is one, and called as it wants to be
 
     @property
     def rights(self) -> int:
-        return sum(verdict.verdict == "right" for verdict in self.report.verdicts)
+        return sum(_is_right(self, verdict) for verdict in self.report.verdicts)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gradient is right, an average over the samples included."""
+        return self.rights == len(self.report.verdicts) > 0
+
+    @property
+    def odd(self) -> bool:
+        """Whether what is called a weight has samples in it."""
+        return any(
+            value.kind == "array" and not value.shared and is_unlike_data(name)
+            for name, value in zip(self.names, self.values, strict=False)
+        )
 
     @property
     def alike(self) -> bool:
@@ -158,7 +185,7 @@ class _Session:
         ]
         self.ways: list[_Way] = []
         self.unchecked: list[Unchecked] = []
-        self.until = time.monotonic() + SECONDS
+        self.until = time.thread_time() + SECONDS
 
     def judge(self) -> None:
         """Try everything."""
@@ -182,14 +209,14 @@ class _Session:
                         self.ways.append(way)
         rest = [function for name, function in self.functions.items() if name not in paired]
         for function in rest:
-            way = self._loss(function)
-            if isinstance(way, _Way):
-                self.ways.append(way)
+            found = self._loss(function)
+            if isinstance(found, _Way):
+                self.ways.append(found)
                 paired.add(function.__name__)
         self._strangers([function for function in rest if function.__name__ not in paired])
 
     def _take(self, words: str, attempt: Callable[[], _Way | str]) -> None:
-        if time.monotonic() > self.until:
+        if time.thread_time() > self.until:
             self.unchecked.append(Unchecked(words, f"the {SECONDS:g} s for such checks were over"))
             return
         way = attempt()
@@ -216,11 +243,11 @@ class _Session:
         names: list[str],
         tried: Callable[[tuple[Value, ...], list[Any]], _Way | None],
     ) -> _Way | str:
-        until = min(self.until, time.monotonic() + SECONDS_EACH)
+        until = min(self.until, time.thread_time() + SECONDS_EACH)
         best: _Way | None = None
         viable, trouble, furthest = 0, NO_ARGUMENTS, (0, 0)
         for values in fillings([*made, *names], len(made)):
-            if time.monotonic() > until or viable >= VIABLE:
+            if time.thread_time() > until or viable >= VIABLE:
                 break
             generator = np.random.default_rng([self.seed, 29])
             given = [fresh(value, generator) for value in values]
@@ -238,14 +265,16 @@ class _Session:
                 if not viable and reached > furthest:
                     furthest = reached
                     said = ", ".join(map(spelled, [*made, *names], given, values))
-                    trouble = f"{NO_ARGUMENTS}; with {said} it stops at line {reached[1]}: {type(error).__name__}: {error}"
+                    trouble = (
+                        f"{NO_ARGUMENTS}; with {said} it stops at line {reached[1]}: {type(error).__name__}: {error}"
+                    )
                 continue
             if way is None:
                 continue
             viable += 1
             if best is None or _is_better(way, best):
                 best = way
-            if best.report.passed:
+            if best.passed:
                 break
         return best or trouble
 
@@ -259,23 +288,30 @@ class _Session:
             forward, backward = getattr(owner, pair.forward.__name__), getattr(owner, pair.backward.__name__)
             layer = owner if (forward.__name__, backward.__name__) == ("forward", "backward") else (forward, backward)
         inputs, kinds = given[made:], values[made:]
-        if not _responds(forward, inputs, kinds):
+        if not _responds(forward, inputs, kinds, _required(pair.forward)[1 if pair.owner else 0 :]):
             return None
         inputs = [Settings(value.asked) if isinstance(value, Settings) else value for value in inputs]
         own = _required(pair.owner)[:made] if pair.owner else []
         names = [*own, *_required(pair.forward)[1 if pair.owner else 0 :]]
         report = _without_settings(check_layer(layer, *inputs, scales=(1.0,), seed=self.seed), names[made:], kinds)
+        sure = not any(remark.startswith("called as") for remark in report.remarks)
+        if sure and not report.passed:
+            sure = _is_linear(pair, given[:made], inputs)
         for scale in OTHER_SCALES if report.passed else ():
             other = check_layer(layer, *inputs, scales=(scale,), seed=self.seed)
             if other.remarks == report.remarks:  # else it was understood in another way
                 report = _joined(report, other, scale)
-        said = [spelled(name, value, kind) for name, value, kind in zip(names, [*given[:made], *inputs], values, strict=True)]
+        said = [
+            spelled(name, value, kind)
+            for name, value, kind in zip(names, [*given[:made], *inputs], values, strict=True)
+        ]
         if pair.owner is None:
             words = f"{pair.forward.__name__}({', '.join(said)}) and {pair.backward.__name__}"
         else:
-            words = f"{pair.name}({', '.join(said[:made])}).{pair.forward.__name__}({', '.join(said[made:])}) and {pair.backward.__name__}"
-        way = _Way(values, report, words, _code(pair.backward), pair.name, names=tuple(names))
-        return way if pair.related or way.rights else None
+            call = f"{pair.forward.__name__}({', '.join(said[made:])})"
+            words = f"{pair.name}({', '.join(said[:made])}).{call} and {pair.backward.__name__}"
+        way = _Way(values, report, words, _code(pair.backward), pair.name, names=tuple(names), sure=sure)
+        return way if pair.related or 2 * way.rights > len(report.verdicts) else None
 
     def _keys(self, function: Any) -> tuple[str, list[str]] | None:
         """The argument of a function in which it looks for numbered weights, and under which keys."""
@@ -285,9 +321,13 @@ class _Session:
             return None
         found: dict[str, dict[str, None]] = {}
         for part in ast.walk(node):
-            if isinstance(part, ast.Subscript) and isinstance(part.value, ast.Name) and isinstance(part.slice, ast.Constant):
-                if re.fullmatch(r"[A-Za-z_]+\d+", str(part.slice.value)):
-                    found.setdefault(part.value.id, {})[str(part.slice.value)] = None
+            if (
+                isinstance(part, ast.Subscript)
+                and isinstance(part.value, ast.Name)
+                and isinstance(part.slice, ast.Constant)
+                and re.fullmatch(r"[A-Za-z_]+\d+", str(part.slice.value))
+            ):
+                found.setdefault(part.value.id, {})[str(part.slice.value)] = None
         names = _required(function)
         return next(((name, list(keys)) for name, keys in found.items() if name in names and len(keys) > 1), None)
 
@@ -305,7 +345,7 @@ class _Session:
                 way = self._tried_weights(pair, holder, held, given, values)
                 if way is not None and (best is None or _is_better(way, best)):
                     best = way
-                if best is not None and best.report.passed:
+                if best is not None and best.passed:
                     break
         return best or NO_ARGUMENTS
 
@@ -320,7 +360,9 @@ class _Session:
             known = {**given, holder: weights}
             free = [name for name in _required(pair.backward) if name not in known]
             rest = dict(zip(free, result[1:], strict=True))
-            return pair.backward(**{name: rest[name] if name in rest else known[name] for name in _required(pair.backward)})
+            return pair.backward(
+                **{name: rest[name] if name in rest else known[name] for name in _required(pair.backward)}
+            )
 
         result = forward(held)
         if not isinstance(result, tuple) or np.size(result[0]) != 1 or not np.all(np.isfinite(result[0])):
@@ -341,9 +383,7 @@ class _Session:
         pair = _Pair(function.__name__, function, function)
         return self._best(pair, [], names, lambda values, given: self._tried_loss(function, names, values, given))
 
-    def _tried_loss(
-        self, function: Any, names: list[str], values: tuple[Value, ...], given: list[Any]
-    ) -> _Way | None:
+    def _tried_loss(self, function: Any, names: list[str], values: tuple[Value, ...], given: list[Any]) -> _Way | None:
         labels = [i for i, value in enumerate(values) if value.kind in ("labels", "target")]
         if len(labels) != 1:
             return None
@@ -357,6 +397,7 @@ class _Session:
         if np.array_equal(as_array(function(*other)[0]), as_array(result[0])):
             return None
         verdicts: list[GradientVerdict] = []
+        sure = True
         claims: dict[str, str] = {}
         free = [i for i, value in enumerate(values) if value.kind == "array"]
         for number, claimed in enumerate(result[1:], 1):
@@ -366,6 +407,8 @@ class _Session:
             index = next((i for i in free if values[i].shape == shape), None)
             if index is None:
                 continue
+            if np.array_equal(as_array(function(*other)[number]), as_array(claimed)):
+                continue  # what does not depend on the labels is no gradient of a loss: the output, perhaps
             free.remove(index)
 
             def loss(moved: Any, index: int = index, number: int = number) -> tuple[Any, Any]:
@@ -378,22 +421,31 @@ class _Session:
             for verdict in report.verdicts:
                 verdicts.append(_named(verdict, names[index]))
             claims[names[index]] = f"returned value {number + 1}"
+            sure = sure and self._is_called_gradient(function, claims[names[index]])
         if not verdicts:
             return None
         said = ", ".join(map(spelled, names, given, values))
         words = f"{function.__name__}({said})"
         report = GradientReport(function.__name__, tuple(verdicts), 0.0, 0, self.seed)
-        return _Way(values, report, words, _code(function), function.__name__, claims, True, tuple(names))
+        return _Way(values, report, words, _code(function), function.__name__, claims, True, tuple(names), sure)
+
+    def _is_called_gradient(self, function: Any, claim: str) -> bool:
+        """Whether the author calls a returned value a gradient: it may as well be the output, or probabilities."""
+        code = _code(function)
+        node = definition(self.source, code) if code else None
+        made = anchor(node, claim) if node else None
+        name = _target(made, "").lower() if made else ""
+        return name.startswith("d") or "grad" in name
 
     def _network(self, owner: type, method: str) -> _Way | None:
         """A method that returns the loss of an object, and the gradients of what the object keeps in a dictionary."""
         defaults, required = _defaults(owner), _required(owner)
-        until = min(self.until, time.monotonic() + SECONDS_EACH)
+        until = min(self.until, time.thread_time() + SECONDS_EACH)
         if len(_arguments_of(getattr(owner, method))) < 3:
             return None
         for keywords, sample in makings(required, defaults):
             for labels in (LABELS, ONE_HOT):
-                if time.monotonic() > until:
+                if time.thread_time() > until:
                     return None
                 generator = np.random.default_rng([self.seed, 31])
                 data, given = Value("array", (LABELS.shape[0], *sample)), fresh(labels, generator)
@@ -412,7 +464,9 @@ class _Session:
                             kept[key] = 0.5 * generator.standard_normal(np.shape(value))
                     sizes = {"len(X)": len(x), "X.shape[1]": x.shape[1]}
                     report = gradcheck(_frozen(call, x, given), kept, sizes=sizes, seed=self.seed)
-                    made = ", ".join(f"{name}={value}" for name, value in keywords.items() if not isinstance(value, type))
+                    made = ", ".join(
+                        f"{name}={value}" for name, value in keywords.items() if not isinstance(value, type)
+                    )
                     words = f"{owner.__name__}({made}).{method}(X {x.shape}, labels {labels.shape})"
                     code = _code(getattr(owner, method))
                     claims = {verdict.name: str(verdict.name) for verdict in report.verdicts}
@@ -425,7 +479,7 @@ class _Session:
         for i, forward in enumerate(functions):
             for backward in (*functions[i + 1 :], *functions[:i]):
                 tries += 1
-                if tries > STRANGERS or time.monotonic() > self.until:
+                if tries > STRANGERS or time.thread_time() > self.until:
                     return
                 name = forward.__name__
                 way = self._layer(_Pair(name, forward, backward, related=False))
@@ -443,9 +497,8 @@ class _Session:
         lines: list[LineVerdict] = []
         findings: list[Finding] = []
         for way in self.ways:
-            factors = _Factors(way)
             for verdict in way.report.verdicts:
-                told = factors.told(verdict)
+                told = _told(way, verdict)
                 node = self._node(way, verdict)
                 position = self.source.position(node) if node is not None else None
                 line = position.line if position else 0
@@ -474,7 +527,7 @@ class _Session:
                         LineVerdict(
                             path=position.path,
                             line=line,
-                            target=f"gradient of {verdict.name}",
+                            target=_target(node, verdict.name),
                             role="backward",
                             shape=verdict.shape,
                             axes=(),
@@ -494,7 +547,7 @@ class _Session:
             ran=True,
             seconds=0.0,
             network=Network(parameters=tuple(parameters)),
-            lines=tuple(lines),
+            lines=tuple(_once(lines)),
             findings=tuple(findings),
             unchecked=tuple(self.unchecked),
             modules=tuple(self.source.modules),
@@ -521,9 +574,9 @@ class _Session:
             severity="note" if told.note else "error",
             status="confirmed",
             position=self.source.position(node),
-            message=f"the gradient of {verdict.name} ({way.words}): {told.reason}",
+            message=f"the gradient of {verdict.name} in {way.name}: {told.reason}",
             label=f"not the gradient of {verdict.name}" if not told.note else f"{verdict.factor} times the gradient",
-            why="for a small step along a direction d, the output moves by <gradient, d>: measured by central differences",
+            why="for a small step along a direction d, the output moves by <gradient, d>: so central differences show",
             evidence=(evidence,),
         )
 
@@ -540,35 +593,45 @@ class _Told:
     note: bool = False
 
 
-class _Factors:
-    """Factors that are a convention, such as an average over the samples, and those that are mistakes."""
+def _told(way: _Way, verdict: GradientVerdict) -> _Told:
+    if verdict.verdict != "wrong":
+        return _Told(verdict.verdict, verdict.reason)
+    if _is_right(way, verdict):
+        return _Told("right", verdict.reason, note=True)
+    if not way.sure and not way.rights and verdict.kind != "stale":
+        doubt = "nothing shows that it was called as it is meant to be: in no way that was tried it is right"
+        return _Told("unknown", f"{doubt} ({verdict.reason})")
+    return _Told("wrong", verdict.reason)
 
-    def __init__(self, way: _Way) -> None:
-        self._way = way
-        verdicts = way.report.verdicts
-        self._all = {_rounded(v) for v in verdicts if v.kind == "factor" or v.verdict == "right"}
-        self._factors = {_rounded(v) for v in verdicts if v.kind == "factor"}
 
-    def told(self, verdict: GradientVerdict) -> _Told:
-        way = self._way
-        if verdict.verdict != "wrong":
-            return _Told(verdict.verdict, verdict.reason)
-        if verdict.kind == "factor" and self._is_convention(verdict):
-            return _Told("right", verdict.reason, note=True)
-        sure = way.rights or not any(remark.startswith("called as") for remark in way.report.remarks)
-        if not sure and verdict.kind not in ("stale",):
-            reason = f"in no way of calling that was tried it is right, so that the way may be wrong ({verdict.reason})"
-            return _Told("unknown", reason)
-        return _Told("wrong", verdict.reason)
+def _is_right(way: _Way, verdict: GradientVerdict) -> bool:
+    """Whether a gradient is right, be it up to a convention: an average, or a factor that a whole loss has."""
+    if verdict.verdict != "wrong":
+        return verdict.verdict == "right"
+    factor = verdict.factor_value or 0.0
+    if verdict.kind != "factor" or factor <= 0:
+        return False
+    told = [v for v in way.report.verdicts if v.kind == "factor" or v.verdict == "right"]
+    if any(abs(factor * n - 1) < 1e-6 for n in SAMPLES):
+        return len({_rounded(v) for v in told if v.kind == "factor"}) == 1
+    return way.is_loss and len({_rounded(v) for v in told}) == 1
 
-    def _is_convention(self, verdict: GradientVerdict) -> bool:
-        factor = verdict.factor_value or 0.0
-        if factor <= 0:
-            return False
-        averaged = any(abs(factor * n - 1) < 1e-6 for n in SAMPLES)
-        if averaged:
-            return len(self._factors) == 1
-        return self._way.is_loss and len(self._all) == 1
+
+def _target(node: Any, name: str) -> str:
+    """What a statement binds, or whose gradient an expression is."""
+    if isinstance(node, (ast.Assign, ast.AugAssign)):
+        return ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
+    return f"gradient of {name}"
+
+
+def _once(lines: list[LineVerdict]) -> Iterator[LineVerdict]:
+    """One verdict on each target of a line: wrong if any is."""
+    found: dict[tuple[Any, ...], LineVerdict] = {}
+    for verdict in lines:
+        key = (verdict.path, verdict.cell, verdict.line, verdict.target)
+        if key not in found or verdict.verdict == "wrong":
+            found[key] = verdict
+    return iter(found.values())
 
 
 def _rounded(verdict: GradientVerdict) -> float:
@@ -582,12 +645,14 @@ def _is_better(way: _Way, best: _Way) -> bool:
     row for each sample would make a sum over the samples that was forgotten look right.
     """
     for name, was, now in zip(best.names, best.values, way.values, strict=False):
-        if was.kind == "array" != now.kind and any(v.name == name and v.verdict == "wrong" for v in best.report.verdicts):
+        if was.kind == "array" != now.kind and any(
+            v.name == name and v.verdict == "wrong" for v in best.report.verdicts
+        ):
             return False  # a wrong gradient is not mended by asking for none
-    if way.samples > best.samples and best.rights and not (way.alike and way.report.passed):
+    if way.samples > best.samples and best.rights and not (way.alike and way.passed):
         return False
     wrongs = [sum(v.verdict == "wrong" for v in w.report.verdicts) for w in (way, best)]
-    return (way.report.passed, way.rights, -wrongs[0]) > (best.report.passed, best.rights, -wrongs[1])
+    return (way.passed, way.rights, -wrongs[0], not way.odd) > (best.passed, best.rights, -wrongs[1], not best.odd)
 
 
 def _joined(first: GradientReport, other: GradientReport, scale: float) -> GradientReport:
@@ -599,7 +664,9 @@ def _joined(first: GradientReport, other: GradientReport, scale: float) -> Gradi
         if there.verdict == "wrong" and (there.relative_error or 1.0) > SMALL_CONSTANT:
             verdict = replace(there, reason=f"with inputs {scale:g} times as large, {there.reason}")
         verdicts.append(verdict)
-    stale = [verdict for name, verdict in seen.items() if name not in {v.name for v in verdicts} and verdict.kind == "stale"]
+    stale = [
+        verdict for name, verdict in seen.items() if name not in {v.name for v in verdicts} and verdict.kind == "stale"
+    ]
     return replace(first, verdicts=(*verdicts, *stale))
 
 
@@ -613,10 +680,31 @@ def _without_settings(report: GradientReport, names: Sequence[str], values: Sequ
 # -- calling ---------------------------------------------------------------------------------------------
 
 
-def _responds(forward: Any, inputs: list[Any], values: Sequence[Value]) -> bool:
-    """Whether a forward pass gives finite numbers that depend on what it is given."""
+def _is_linear(pair: _Pair, made: list[Any], inputs: list[Any]) -> bool:
+    """Whether a backward pass gives nothing when nothing comes back: one that is handed labels does not."""
+    try:
+        if pair.owner is None:
+            result = pair.forward(*_copies(inputs))
+            *outputs, cache = result if isinstance(result, (tuple, list)) else (result, result)
+            returned = pair.backward(*[0.0 * as_array(output) for output in outputs], cache)
+        else:
+            owner = pair.owner(*_copies(made))
+            result = getattr(owner, pair.forward.__name__)(*_copies(inputs))
+            returned = getattr(owner, pair.backward.__name__)(0.0 * as_array(result))
+    except PROBLEMS:
+        return False
+    arrays = [as_array(leaf.value) for leaf in leaves(returned, "")] if returned is not None else []
+    return bool(arrays) and all(array.dtype.kind in "fiu" and not np.any(array) for array in arrays)
+
+
+def _responds(forward: Any, inputs: list[Any], values: Sequence[Value], names: Sequence[str]) -> bool:
+    """Whether a forward pass gives finite numbers that depend on what it is given; labels make a single number."""
     first = _first(forward(*_arguments(inputs)))
     if first is None or not np.all(np.isfinite(first)) or not first.size:
+        return False
+    if first.size > 1 and any(
+        value.kind == "target" and not is_label(name) for name, value in zip(names, values, strict=True)
+    ):
         return False
     for i, value in enumerate(values):
         if value.kind in ("array", "number") or value.integer:
@@ -647,7 +735,9 @@ def _first(result: Any) -> Any:
 
 def _arguments(inputs: list[Any]) -> list[Any]:
     """Copies, but for settings: these learn what they are asked."""
-    return [value if isinstance(value, Settings) else copied for value, copied in zip(inputs, _copies(inputs), strict=True)]
+    return [
+        value if isinstance(value, Settings) else copied for value, copied in zip(inputs, _copies(inputs), strict=True)
+    ]
 
 
 def _frozen(call: Callable[..., Any], *given: Any) -> Callable[[], Any]:
