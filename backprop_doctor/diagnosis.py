@@ -78,7 +78,7 @@ def diagnose(
         If the file cannot be parsed or run, or trains nothing.
     """
     started = time.perf_counter()
-    source = open_project(path).calling(call)
+    source = given = open_project(path).calling(call)
     try:
         case = open_case(source, surroundings, seed=seed)
     except ProgramError as error:
@@ -114,7 +114,34 @@ def diagnose(
         report = repair(source, report, judge, search_seconds=search_seconds)
     if train:
         report = prove(source, report, lambda changed: open_case(changed, surroundings, seed=seed))
+    if source is not given:
+        layers = pairs.check_pairs(given, surroundings, seed=seed, judged=report.lines)
+        report = _beside(report, layers, select, ignore)
     return replace(report, seconds=time.perf_counter() - started)
+
+
+def _beside(
+    report: FileReport, layers: FileReport | None, select: tuple[str, ...], ignore: tuple[str, ...]
+) -> FileReport:
+    """The report on a program that was called, with what else its file defines and could be judged."""
+    if layers is None or report.network is None or layers.network is None:
+        return report
+    known = {(f.position.path, f.position.cell, f.position.line) for f in report.findings if f.severity == "error"}
+    places = [(f, (f.position.path, f.position.cell, f.position.line)) for f in layers.findings]
+    findings = [f for f, place in places if place not in known and _wanted(f.code, select, ignore)]
+    wrong = {place for f, place in places if f.severity == "error"}
+    lines = [line for line in report.lines if (line.path, line.cell, line.line) not in wrong]
+    taken = {(line.path, line.cell, line.line) for line in lines}
+    lines += [line for line in layers.lines if (line.path, line.cell, line.line) not in taken]
+    parameters = [p for p in layers.network.parameters if p.verdict != "unknown"]
+    return replace(
+        report,
+        verdict="faulty" if any(f.severity == "error" for f in findings) else report.verdict,
+        network=replace(report.network, parameters=(*report.network.parameters, *parameters)),
+        lines=tuple(lines),
+        findings=(*report.findings, *findings),
+        remarks=(*report.remarks, *layers.remarks),
+    )
 
 
 def _entered(source: Project, surroundings: Surroundings | None, seed: int) -> Case | None:

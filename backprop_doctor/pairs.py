@@ -119,7 +119,9 @@ class _Way:
         return sum(value.kind == "array" and not value.shared for value in self.values)
 
 
-def check_pairs(source: Project, surroundings: Surroundings | None, *, seed: int = 0) -> FileReport | None:
+def check_pairs(
+    source: Project, surroundings: Surroundings | None, *, seed: int = 0, judged: Sequence[LineVerdict] = ()
+) -> FileReport | None:
     """The report on what a file defines, or None if it defines nothing of the kind.
 
     Parameters
@@ -130,9 +132,12 @@ def check_pairs(source: Project, surroundings: Surroundings | None, *, seed: int
         What the program is confined to.
     seed : int
         Start of all randomness.
+    judged : sequence of LineVerdict
+        Lines of which more is known already: pairs that have one of them are left out.
     """
     with _executed(source, surroundings, seed) as namespace:
         session = _Session(source, namespace, seed)
+        session.known = {(line.path, line.cell, line.line) for line in judged}
         session.judge()
     return session.report()
 
@@ -185,22 +190,24 @@ class _Session:
         ]
         self.ways: list[_Way] = []
         self.unchecked: list[Unchecked] = []
+        self.known: set[tuple[str, int | None, int]] = set()
         self.until = time.thread_time() + SECONDS
 
     def judge(self) -> None:
         """Try everything."""
         paired: set[str] = set()
-        subjects: list[tuple[str, Callable[[], _Way | str]]] = []
+        subjects: list[tuple[_Pair, Callable[[], _Way | str]]] = []
         for pair in _pairs(self.functions):
             paired |= {pair.forward.__name__, pair.backward.__name__}
-            subjects.append((pair.words, lambda pair=pair: self._layer(pair)))  # type: ignore[misc]
+            subjects.append((pair, lambda pair=pair: self._layer(pair)))  # type: ignore[misc]
         for owner in self.classes:
             if any(owner in other.__mro__[1:] for other in self.classes):
                 continue  # what others are made from is checked with them
             for pair in _methods(owner):
-                subjects.append((pair.words, lambda pair=pair: self._layer(pair)))  # type: ignore[misc]
-        for words, attempt in subjects:
-            self._take(words, attempt)
+                subjects.append((pair, lambda pair=pair: self._layer(pair)))  # type: ignore[misc]
+        for pair, attempt in subjects:
+            if not self.known or not self._is_known(pair.backward):
+                self._take(pair.words, attempt)
         for owner in self.classes:
             if not any(way.name == owner.__name__ for way in self.ways):
                 for method in _own_methods(owner):
@@ -214,6 +221,15 @@ class _Session:
                 self.ways.append(found)
                 paired.add(function.__name__)
         self._strangers([function for function in rest if function.__name__ not in paired])
+
+    def _is_known(self, function: Any) -> bool:
+        code = _code(function)
+        node = definition(self.source, code) if code else None
+        if node is None:
+            return False
+        position = self.source.position(node)
+        lines = range(position.line, position.end_line + 1)
+        return any((position.path, position.cell, line) in self.known for line in lines)
 
     def _take(self, words: str, attempt: Callable[[], _Way | str]) -> None:
         if time.thread_time() > self.until:
