@@ -16,8 +16,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from backprop_doctor.errors import CannotCheckError
 from backprop_doctor.guards import Guards, Note
 from backprop_doctor.program import RECORD_BYTES, Probe, Program, Trace
+from backprop_doctor.source import open_project
 from backprop_doctor.standins import StandIns, where_from
 
 __all__ = ["Confinement", "for_path", "reason", "run"]
@@ -71,7 +73,7 @@ def for_path(path: str, arguments: Sequence[str] = ()) -> Iterator[Confinement]:
     folder = Path(path).resolve().parent
     before = os.getcwd()
     with tempfile.TemporaryDirectory(prefix="backprop-doctor-", ignore_cleanup_errors=True) as scratch:
-        stand_ins = StandIns(Path(scratch), folder)
+        stand_ins = StandIns(Path(scratch), folder, _helpers(path))
         guards = Guards(Path(scratch), stand_ins.file_for, path)
         os.chdir(folder)
         try:
@@ -80,6 +82,19 @@ def for_path(path: str, arguments: Sequence[str] = ()) -> Iterator[Confinement]:
             guards.close()
             stand_ins.withdraw()
             os.chdir(before)
+
+
+def _helpers(path: str) -> frozenset[str]:
+    """Modules that a notebook imports as a matter of course: courses give them away apart from it."""
+    if Path(path).suffix.lower() != ".ipynb":
+        return frozenset()
+    try:
+        statements = [statement for part in open_project(path).main for statement in part.tree.body]
+    except CannotCheckError:
+        return frozenset()
+    names = [alias.name for node in statements if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in statements if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    return frozenset(name.partition(".")[0] for name in names)
 
 
 def run(program: Program, probe: Probe) -> tuple[Trace, Sequence[Note]]:

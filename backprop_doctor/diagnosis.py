@@ -14,7 +14,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any, Literal
 
-from backprop_doctor import adjoints, axes, chart, confinement, rules
+from backprop_doctor import adjoints, axes, chart, confinement, pairs, rules
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.errors import CannotCheckError, DoctorError, IdleError, ProgramError
 from backprop_doctor.gradients import lively
@@ -94,16 +94,27 @@ def diagnose(
         If the file cannot be parsed or run, or trains nothing.
     """
     started = time.perf_counter()
-    source = open_project(path).calling(call)
+    chosen = selection or Selection()
+    source = given = open_project(path).calling(call)
     try:
         case = open_case(source, surroundings, seed=seed)
-    except IdleError:
-        found = None if call else _entered(source, surroundings, seed)
+    except ProgramError as error:
+        idle = isinstance(error, IdleError)
+        found = _entered(source, surroundings, seed) if idle and not call else None
         if found is None:
-            raise
+            # What a notebook defines can be checked although a cell of it needs what is not there.
+            apart = not call and (idle or source.is_notebook)
+            layers = pairs.check_pairs(source, surroundings, seed=seed) if apart else None
+            if layers is None or (layers.verdict == "unknown" and not idle):
+                raise
+            used = getattr(getattr(surroundings, "stand_ins", None), "used", ())
+            why = str(error).removesuffix(f" ({'; '.join(used)})")
+            remarks = (f"it trains nothing: {why}",) if layers.verdict == "unknown" or not idle else ()
+            remarks = (*_files(source), *layers.remarks, *used, *remarks)
+            report = _chosen(replace(layers, remarks=remarks), source, chosen)
+            return replace(report, seconds=time.perf_counter() - started)
         case = found
         source = case.source
-    chosen = selection or Selection()
     # All rules look, whichever are wanted: a fix must not bring up what another rule would see.
     report = _examined(case)
     if fix:
@@ -120,11 +131,35 @@ def diagnose(
             severities=("error", "warning", "note") if unsafe else ("error",),
             wanted=lambda finding: bool(sift([finding], source, chosen)[0]),
         )
+    if source is not given:
+        report = _beside(report, pairs.check_pairs(given, surroundings, seed=seed, judged=report.lines))
     report = _chosen(report, source, chosen)
     left = time_limit_seconds - MARGIN_SECONDS - (time.perf_counter() - started)
     if train and left > MARGIN_SECONDS:
         report = prove(source, report, lambda changed: open_case(changed, surroundings, seed=seed), seconds=left)
     return replace(report, seconds=time.perf_counter() - started)
+
+
+def _beside(report: FileReport, layers: FileReport | None) -> FileReport:
+    """The report on a program that was called, with what else its file defines and could be judged."""
+    if layers is None or report.network is None or layers.network is None:
+        return report
+    known = {(f.position.path, f.position.cell, f.position.line) for f in report.findings if f.severity == "error"}
+    places = [(f, (f.position.path, f.position.cell, f.position.line)) for f in layers.findings]
+    findings = [f for f, place in places if place not in known]
+    wrong = {place for f, place in places if f.severity == "error"}
+    lines = [line for line in report.lines if (line.path, line.cell, line.line) not in wrong]
+    taken = {(line.path, line.cell, line.line) for line in lines}
+    lines += [line for line in layers.lines if (line.path, line.cell, line.line) not in taken]
+    parameters = [p for p in layers.network.parameters if p.verdict != "unknown"]
+    return replace(
+        report,
+        verdict="faulty" if any(f.severity == "error" for f in findings) else report.verdict,
+        network=replace(report.network, parameters=(*report.network.parameters, *parameters)),
+        lines=tuple(lines),
+        findings=(*report.findings, *findings),
+        remarks=(*report.remarks, *layers.remarks),
+    )
 
 
 class _Trials:

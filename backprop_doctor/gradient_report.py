@@ -31,7 +31,7 @@ class GradientVerdict:
     ``"zero"``, ``"entries"``, ``"different"``, ``"kink"``, ``"noise"``, ``"random"``, ...), ``reason`` in a sentence.
     ``relative_error`` is dimensionless and judged against ``limit``; ``noise`` is the relative error that the
     noise of the function alone can make.  ``directions`` slopes were taken with ``steps`` from the smallest to
-    the largest.
+    the largest.  ``claim`` says where a gradient was found that nobody had to name.
     """
 
     name: str
@@ -51,6 +51,7 @@ class GradientVerdict:
     directions: int = 0
     steps: tuple[float, float] | None = None
     kinks: int = 0
+    claim: str = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -424,7 +425,7 @@ def _verdicts(passes: _Passes, judge: Judge, candidates: list[_Candidate], seed:
             verdicts.append(_unknown(name, passes.point[index], "missing", reason))
         else:
             verdict = judge.verdict(index, candidate.value, name)
-            verdicts.append(replace(verdict, reason=f"{candidate.text}: {verdict.reason}"))
+            verdicts.append(replace(verdict, claim=candidate.text, reason=f"{candidate.text}: {verdict.reason}"))
     return GradientReport(passes.subject, tuple(verdicts), judge.numeric.value, judge.numeric.evaluations, seed)
 
 
@@ -470,7 +471,13 @@ def _paired(passes: _Passes, judge: Judge, candidates: list[_Candidate]) -> dict
         return 0.0 if candidates[number].value.size == passes.point[index].size else None
 
     def left_over(index: int, number: int) -> float | None:
-        return 0.0 if candidates[number].order is not None and index in passes.inputs else None
+        candidate = candidates[number]
+        if index in passes.inputs:
+            return 0.0 if candidate.order is not None else None
+        # An attribute of another shape that goes by the name of the parameter, such as db or grads['b'].
+        own, words = re.findall(r"\w+", passes.names[index]), re.findall(r"\w+", candidate.text)
+        is_own = candidate.place is not None and words[-1].removeprefix("d").strip("_") == own[-1]
+        return 0.0 if is_own and "step" not in words and "added" not in words else None
 
     for fits in (right, multiple, shape, size, left_over):
         take(fits)

@@ -14,14 +14,13 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from types import CodeType, ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from backprop_doctor.instrument import Instrumented
     from backprop_doctor.source import Project
 
-__all__ = ["Modules", "folders_above", "package_of"]
+__all__ = ["Compiled", "Modules", "folders_above", "package_of"]
 
 MARKERS = (".git", "LICENSE", "README.md", "README.rst", "README.txt", "pyproject.toml", "requirements.txt", "setup.py")
 LEVELS = 3
@@ -31,12 +30,21 @@ _OWN = os.path.dirname(os.path.realpath(__file__)) + os.sep
 _INSTALLED = frozenset(map(os.path.realpath, sys.path))
 
 
+class Compiled(Protocol):
+    """A program, and the code of each of its modules."""
+
+    source: Project
+
+    def module(self, path: str) -> CodeType:
+        """The code of a module."""
+
+
 class Modules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds the user's modules during a run, and loads them instrumented; each run has them afresh.
 
     Parameters
     ----------
-    instrumented : Instrumented
+    instrumented : Compiled
         The program, which keeps the code of its modules.
 
     Attributes
@@ -45,7 +53,7 @@ class Modules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         Called when a module has come in, before it is executed.
     """
 
-    def __init__(self, instrumented: Instrumented) -> None:
+    def __init__(self, instrumented: Compiled) -> None:
         self._instrumented = instrumented
         self.loaded: Callable[[], None] = lambda: None
         folder = Path(instrumented.source.path).resolve().parent

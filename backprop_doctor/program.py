@@ -23,7 +23,18 @@ import numpy as np
 from backprop_doctor.instrument import CURRENT, PROBE, TICK, Instrumented, Site
 from backprop_doctor.modules import Modules, package_of
 
-__all__ = ["RECORD_BYTES", "Event", "Key", "Once", "Probe", "Program", "Surroundings", "Trace", "is_same"]
+__all__ = [
+    "RECORD_BYTES",
+    "Event",
+    "Key",
+    "Once",
+    "Probe",
+    "Program",
+    "Surroundings",
+    "Trace",
+    "frozen_randomness",
+    "is_same",
+]
 
 Key = tuple[int, int]
 Action = Callable[[Any], Any]
@@ -217,7 +228,7 @@ class Program:
         modules.loaded = run.make_room
         try:
             surroundings = self.surroundings(probe.train, probe.test, probe.seconds)
-            with surroundings, modules, _frozen_randomness(self.seed), np.errstate(all="ignore"):
+            with surroundings, modules, frozen_randomness(self.seed), np.errstate(all="ignore"):
                 try:
                     namespace = self._namespace()
                     for code in self._instrumented.blocks:
@@ -470,7 +481,7 @@ class _Known:
 
 
 @contextmanager
-def _frozen_randomness(seed: int) -> Iterator[None]:
+def frozen_randomness(seed: int) -> Iterator[None]:
     """Make unseeded generators start at ``seed``, and clocks tick evenly; seeds the program sets stay in force."""
     state, numpy_state = random.getstate(), np.random.get_state()
     saved = {name: getattr(np.random, name) for name in ("default_rng", "RandomState", "seed")}

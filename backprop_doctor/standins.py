@@ -84,6 +84,11 @@ REMOVED = {
     "NaN": np.nan, "NAN": np.nan, "product": np.prod, "cumproduct": np.cumprod, "alltrue": np.all, "sometrue": np.any,
     "row_stack": np.vstack, "mat": np.asmatrix, "asfarray": partial(np.asarray, dtype=np.float64),
 }  # fmt: skip
+# Helpers whose names leave no doubt what they compute.
+KNOWN: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "sigmoid": ("1 / (1 + exp(-x))", lambda x: 1 / (1 + np.exp(-x))),
+    "relu": ("max(0, x)", lambda x: np.maximum(0, x)),
+}
 # From so many rows on, arrays are taken for collections of samples.
 LONG = 5000
 # So many things in a pickle are parts of a data set, not samples.
@@ -120,6 +125,9 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         Where generated files go.
     folder : Path, optional
         The user's folder: modules there are never stood in for.
+    helpers : frozenset of str
+        Modules that an empty one may stand in for where they are missing; a few functions of activation that go
+        by well-known names are answered.
 
     Attributes
     ----------
@@ -131,7 +139,8 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         Whether any run was served a number of images: else more of them would change nothing.
     """
 
-    def __init__(self, scratch: Path, folder: Path | None = None) -> None:
+    def __init__(self, scratch: Path, folder: Path | None = None, helpers: frozenset[str] = frozenset()) -> None:
+        self._helpers = helpers - set(PACKAGES)
         self.used: list[str] = []
         self.withdrawn: set[str] = set()
         self._scratch = scratch
@@ -217,7 +226,11 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> Any:
         """Claim the modules that are stood in for; in real ones, replace the loaders of data."""
         top = name.partition(".")[0]
-        if self._searching or top not in self._tops:
+        if self._searching:
+            return None
+        if top in self._helpers and top not in self._tops:
+            return None if self._find_real(top, None) else importlib.machinery.ModuleSpec(name, self, is_package=True)
+        if top not in self._tops:
             return None
         real = self._find_real(name, path)
         if real is not None and (top not in FIRST or top in self.withdrawn or self._is_users(real)):
@@ -239,6 +252,10 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Fill a stand-in module."""
         name = module.__name__
+        if name.partition(".")[0] in self._helpers:
+            module.__dict__["__getattr__"] = lambda key: self._help(name, key)
+            self._say(f"{name} is not there: an empty module stood in for it")
+            return
         contents = self._modules.get(name, {})
         module.__dict__.update({"__version__": "0.0", "__getattr__": lambda key: self._attribute(name, key)} | contents)
         top = name.partition(".")[0]
@@ -256,6 +273,15 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         if self._find_real(top, None) is None:
             return _Unavailable(name, partial(self._lacking, top, f"{module}.{name}"))
         raise self._lacking(top, f"{module}.{name}")
+
+    def _help(self, module: str, name: str) -> Any:
+        """What a helper that is missing may have been."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name in KNOWN:
+            self._say(f"{module}.{name} was answered with what goes by that name, {KNOWN[name][0]}")
+            return KNOWN[name][1]
+        return _Unavailable(name, partial(self._lacking, module.partition(".")[0], name))
 
     def _lacking(self, top: str, name: str) -> ModuleNotFoundError:
         if self._find_real(top, None) is not None:

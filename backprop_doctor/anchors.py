@@ -1,0 +1,159 @@
+"""Where a function makes what it returns: the statement that binds a returned name, or stores under a key."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from types import CodeType
+
+from backprop_doctor.source import Project
+
+__all__ = ["anchor", "definition"]
+
+Function = ast.FunctionDef
+RETURNED = re.compile(r"returned value (\d+)")
+# What only gives a value another shape does not make it.
+RESHAPING = frozenset({"reshape", "copy", "astype", "squeeze", "ravel", "array", "asarray"})
+
+
+def definition(source: Project, code: CodeType) -> Function | None:
+    """The definition in the program that was compiled to ``code``."""
+    for part in source.sources:
+        if part.name == code.co_filename:
+            for node in ast.walk(part.tree):
+                if isinstance(node, Function) and node.name == code.co_name:
+                    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+                    if first <= code.co_firstlineno <= node.lineno:
+                        return node
+    return None
+
+
+def anchor(function: Function, claim: str) -> ast.AST:
+    """The statement of a function that makes the value described as ``claim``.
+
+    Parameters
+    ----------
+    function : FunctionDef
+        Where it is looked for.
+    claim : str
+        ``"the returned value"``, ``"returned value 2"``, a key of what is returned, or the place of an attribute.
+    """
+    numbered = RETURNED.search(claim)
+    returned = _last_return(function)
+    if numbered or claim == "the returned value":
+        values = _flat(function, returned) if returned is not None else []
+        index = int(numbered[1]) - 1 if numbered else 0
+        if index < len(values):
+            return _origin(function, values[index])
+        return returned if returned is not None else function
+    place = claim.removeprefix("the step of ").removeprefix("what is added to ").replace('"', "'")
+    stores = [s for s in _statements(function) if any(_stored(t, place) for t in _targets(s))]
+    if stores:
+        return stores[-1]
+    for key, value in _keyed(function, returned):
+        if key == place:
+            return _origin(function, value)
+    return returned if returned is not None else function
+
+
+def _last_return(function: Function) -> ast.expr | None:
+    found = [node for node in _own(function) if isinstance(node, ast.Return) and node.value is not None]
+    return max(found, key=lambda node: node.lineno).value if found else None
+
+
+def _flat(function: Function, value: ast.expr) -> list[ast.expr]:
+    """The values that an expression holds, one after the other."""
+    if isinstance(value, (ast.Tuple, ast.List)):
+        return [item for element in value.elts for item in _flat(function, element)]
+    keyed = list(_keyed(function, value))
+    return [item for _, item in keyed] if keyed else [value]
+
+
+def _keyed(function: Function, value: ast.expr | None) -> Iterator[tuple[str, ast.expr]]:
+    """The keys and values of a dictionary, wherever they are put into it."""
+    if isinstance(value, ast.Tuple):
+        for element in value.elts:
+            yield from _keyed(function, element)
+    elif isinstance(value, ast.Dict):
+        for key, item in zip(value.keys, value.values, strict=True):
+            if isinstance(key, ast.Constant):
+                yield str(key.value), item
+    elif isinstance(value, ast.Name):
+        for node in _own(function):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "update"
+                and isinstance(node.func.value, ast.Name)
+                and node.func.value.id == value.id
+                and node.args
+            ):
+                yield from _keyed(function, node.args[0])
+        for statement in _statements(function):
+            for target in _targets(statement):
+                stored = getattr(statement, "value", None)
+                if isinstance(target, ast.Name) and target.id == value.id and isinstance(stored, ast.Dict):
+                    yield from _keyed(function, stored)
+                elif (
+                    isinstance(target, ast.Subscript)
+                    and isinstance(target.value, ast.Name)
+                    and target.value.id == value.id
+                    and isinstance(target.slice, ast.Constant)
+                    and isinstance(target.slice.value, str)
+                    and isinstance(stored, ast.expr)
+                ):
+                    yield target.slice.value, stored
+
+
+def _origin(function: Function, value: ast.expr) -> ast.AST:
+    """The statement that made a value last; one that only reshapes it is passed over."""
+    if not isinstance(value, ast.Name):
+        return value
+    stores = [s for s in _statements(function) if any(_binds(t, value.id) for t in _targets(s))]
+    made = [s for s in stores if not _only_reshapes(s, value.id)]
+    return made[-1] if made else stores[-1] if stores else value
+
+
+def _only_reshapes(statement: ast.stmt, name: str) -> bool:
+    value = getattr(statement, "value", None)
+    if isinstance(statement, ast.AugAssign) or not isinstance(value, ast.Call):
+        return False
+    called = value.func.attr if isinstance(value.func, ast.Attribute) else getattr(value.func, "id", "")
+    reads = {node.id for node in ast.walk(value) if isinstance(node, ast.Name)}
+    return called in RESHAPING and name in reads
+
+
+def _own(function: Function) -> Iterator[ast.AST]:
+    """What belongs to a function itself, not to functions inside it."""
+    pending: list[ast.AST] = list(function.body)
+    while pending:
+        node = pending.pop()
+        yield node
+        if not isinstance(node, (ast.FunctionDef, ast.Lambda, ast.ClassDef)):
+            pending += ast.iter_child_nodes(node)
+
+
+def _statements(function: Function) -> list[ast.stmt]:
+    found = [node for node in _own(function) if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign))]
+    return sorted(found, key=lambda node: (node.lineno, node.col_offset))
+
+
+def _targets(statement: ast.stmt) -> list[ast.expr]:
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]  # type: ignore[attr-defined]
+    return [t for target in targets for t in (target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target])]
+
+
+def _binds(target: ast.expr, name: str) -> bool:
+    while isinstance(target, ast.Subscript):
+        target = target.value
+    return isinstance(target, ast.Name) and target.id == name
+
+
+def _stored(target: ast.expr, place: str) -> bool:
+    """Whether something is stored at the place of an attribute, such as ``grads['w']`` of ``self``."""
+    text = ast.unparse(target)
+    while isinstance(target, ast.Subscript) and not isinstance(target.slice, ast.Constant):
+        target = target.value
+        text = ast.unparse(target)
+    return text == f"self.{place}" or text.partition(".")[2] == place

@@ -1,0 +1,122 @@
+"""Files that only define layers and losses: what is right is called right, what is wrong is found where it stands."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from backprop_doctor import check
+from backprop_doctor.records import FileReport
+
+FOLDER = Path(__file__).parents[1] / "fixtures" / "pairs"
+EXPECTED = re.compile(r"# expect: (BD\d{3})")
+
+HELPERS = """\
+import numpy as np
+from course_utils import relu, sigmoid
+"""
+PAIR = """\
+def forward_propagation(X, Y, parameters):
+    m = X.shape[1]
+    A1 = relu(parameters["W1"] @ X + parameters["b1"])
+    A2 = sigmoid(parameters["W2"] @ A1 + parameters["b2"])
+    cost = -np.sum(Y * np.log(A2) + (1 - Y) * np.log(1 - A2)) / m
+    return cost, (A1, A2, parameters["W2"])
+
+def backward_propagation(X, Y, cache):
+    m = X.shape[1]
+    A1, A2, W2 = cache
+    dZ2 = A2 - Y
+    dW2 = dZ2 @ A1.T / m
+    db2 = dZ2.sum(axis=1, keepdims=True) / m
+    dZ1 = W2.T @ dZ2 * (A1 > 0)
+    dW1 = dZ1 @ X.T / m
+    db1 = 4 * dZ1.sum(axis=1, keepdims=True) / m
+    return {"dW1": dW1, "db1": db1, "dW2": dW2, "db2": db2}
+"""
+
+
+def checked(path: Path) -> FileReport:
+    return check(path).files[0]
+
+
+def errors(report: FileReport) -> set[tuple[int, str]]:
+    return {(f.position.line, f.code) for f in report.findings if f.severity == "error"}
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("good_*.py")), ids=lambda path: path.stem)
+def test_right_layers_are_right_and_nothing_is_left_out(path: Path) -> None:
+    report = checked(path)
+    assert report.verdict == "healthy"
+    assert not errors(report)
+    assert not report.unchecked
+    assert report.network is not None
+    assert {parameter.verdict for parameter in report.network.parameters} == {"right"}
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("bad_*.py")), ids=lambda path: path.stem)
+def test_each_wrong_gradient_is_found_at_its_own_line(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    expected = {(n, match[1]) for n, line in enumerate(lines, 1) if (match := EXPECTED.search(line))}
+    report = checked(path)
+    assert report.verdict == "faulty"
+    assert errors(report) == expected
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("unknown_*.py")), ids=lambda path: path.stem)
+def test_what_is_no_layer_is_not_called_wrong(path: Path) -> None:
+    report = checked(path)
+    assert report.verdict == "unknown"
+    assert not report.findings
+    assert report.unchecked
+
+
+def test_the_report_says_what_was_called_with_which_shapes(tmp_path: Path) -> None:
+    path = tmp_path / "layers.py"
+    path.write_text(
+        "def twice_forward(x):\n    return 2 * x, None\n\ndef twice_backward(dout, cache):\n    return 2 * dout\n"
+    )
+    assert "called as twice_forward(x (7, 5)) and twice_backward" in checked(path).remarks
+
+
+def test_names_are_not_needed_to_find_a_pair(tmp_path: Path) -> None:
+    path = tmp_path / "layers.py"
+    path.write_text("def qu(a, c):\n    return a @ c, (a, c)\n\ndef ux(s, t):\n    return s @ t[1].T, t[0].T @ s\n")
+    report = checked(path)
+    assert report.verdict == "healthy"
+    assert report.network is not None
+    assert len(report.network.parameters) == 2
+
+
+def test_a_file_that_only_computes_is_idle_as_before(tmp_path: Path) -> None:
+    path = tmp_path / "helpers.py"
+    path.write_text("def area(width, height):\n    return width * height\n")
+    report = checked(path)
+    assert report.verdict == "unknown"
+    assert not report.ran
+
+
+def test_a_layer_may_use_modules_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "shared.py").write_text("class Base:\n    def __init__(self):\n        self.cache = None\n")
+    path = tmp_path / "layers.py"
+    path.write_text(
+        "from shared import Base\n\nclass Cube(Base):\n    def forward(self, x):\n        self.cache = x\n"
+        "        return x**3\n\n    def backward(self, dout):\n        return 3 * dout * self.cache\n"
+    )
+    assert errors(checked(path)) == {(9, "BD300")}
+
+
+def test_a_notebook_is_checked_although_a_helper_of_its_course_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "course.ipynb"
+    cells = [
+        {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": text}
+        for text in (HELPERS, PAIR, "X, Y, parameters = test_case()\n")
+    ]
+    path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 4}))
+    report = checked(path)
+    assert errors(report) == {(16, "BD300")}
+    assert report.findings[0].position.cell == 2
+    assert "course_utils is not there: an empty module stood in for it" in report.remarks
