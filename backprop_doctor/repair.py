@@ -4,12 +4,15 @@ A fix is a claim to be tested.  The edits that rules propose are applied togethe
 like any other program, from another seed and on another number of images than the findings come from.  If it
 fails, faults are mended one at a time, each at its line, on top of what is mended already, and only what mends
 something and spoils nothing stays.  Where no rule proposes an edit that helps, a table of small edits is
-searched at the blamed line.  What comes out is examined once more in a setting that the search has not seen, and
-edits without which it passes as well are taken out again.
+searched at the blamed line.  Of so many edits some will merely hide a fault from the rule that saw it: that a rule
+falls silent is enough for its own edit, while one of the table has to turn something that was measured to be wrong
+into something that is measured to be right, and to change what the program computes.  What comes out is examined
+once more in a setting that the search has not seen, and edits without which it passes as well are taken out again.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -23,12 +26,17 @@ from backprop_doctor.source import Project, Source
 __all__ = ["Judge", "repair"]
 
 Judge = Callable[[Project, Collection[str]], FileReport]
+Comparison = Callable[[Project], bool]
 Edits = tuple[Edit, ...]
 Line = tuple[str, int | None, int]
 
 # How many edits that mend a fault but bring others to light are followed, and how far.
 TENTATIVE = 4
 DEPTH = 3
+SAME = 1e-9
+# Of a line that is measured to be right, whatever is said of it; and a factor that no formula was found for.
+RIGHT_BELOW = 1e-5
+NUMBER = re.compile(r"-?\d*\.?\d+(e[-+]?\d+)?")
 CONFIRMED = ", and on a third set with weights of another size"
 
 
@@ -38,6 +46,7 @@ def repair(
     judge: Judge,
     *,
     confirm: Judge | None = None,
+    is_alike: Comparison = lambda project: False,
     search_seconds: float = 0.0,
     severities: Iterable[Severity] = ("error",),
     wanted: Callable[[Finding], bool] = lambda finding: True,
@@ -55,6 +64,8 @@ def repair(
         `DoctorError` where it cannot be run.
     confirm : function of Project and codes to FileReport, optional
         The same in a setting that the search does not see; only what passes there too is accepted.
+    is_alike : function of Project to bool
+        Whether a changed program computes nothing but what the given one does.
     search_seconds : float
         How long to look for edits where no rule proposes one that helps.
     severities : iterable of str
@@ -69,7 +80,7 @@ def repair(
         none is new, and with ``fix`` for the program.
     """
     source = Project.of(source)
-    trial = _Trial(source, judge, confirm, frozenset(severities), wanted)
+    trial = _Trial(source, judge, confirm, is_alike, frozenset(severities), wanted)
     start = _State(source, report)
     if not trial.faults(start):
         return report
@@ -136,10 +147,12 @@ class _Trial:
         source: Project,
         judge: Judge,
         confirm: Judge | None,
+        is_alike: Comparison,
         severities: frozenset[Severity],
         wanted: Callable[[Finding], bool],
     ) -> None:
         self.source = source
+        self.is_alike = is_alike
         self.severities = severities
         self.wanted = wanted
         self.judges = [judge] if confirm is None else [judge, confirm]
@@ -214,15 +227,16 @@ class _Trial:
         found = {new.moved(f, len(new.rounds))[1] for f in new.report.findings if self.counts(f)}
         if found - left or not _is_as_good(old.report, new.report):
             return False
-        return self.confirms(new)
+        return self.confirms(old, new)
 
     def is_gone(self, old: _State, new: _State, faults: Iterable[_Fault]) -> bool:
         """Whether no finding of these faults is left."""
         gone = {new.moved(finding, len(old.rounds)) for fault in faults for finding in fault.findings}
         return not gone & new.named
 
-    def confirms(self, state: _State) -> bool:
-        """Whether the other judges find no more than the first."""
+    def confirms(self, old: _State, state: _State) -> bool:
+        """Whether the other judges find no more than the first, and gradients that are new have the same factors."""
+        known = _factors(old.report)
         for judge in self.judges[1:]:
             report = self._examined(state.project, judge)
             if report is None:
@@ -232,7 +246,16 @@ class _Trial:
                 return False
             if not _is_as_good(state.report, report):
                 return False
+            # A gradient that is right up to a number, and another number on other images, is not right.
+            here, there = _factors(state.report), _factors(report)
+            if any(there.get(name, factor) != factor for name, factor in here.items() if name not in known):
+                return False
         return True
+
+    def is_backed(self, old: _State, new: _State) -> bool:
+        """Whether more is measured to be right than before, and not only less said to be wrong."""
+        before, after = _measured(old.report), _measured(new.report)
+        return after[True] > before[True] and after[False] < before[False] and not self.is_alike(new.project)
 
     def with_only(self, end: _State, edits: Edits, left_out: _Step) -> _State | None:
         """The program without the edits of one step, if no more is found in it than with all."""
@@ -249,7 +272,7 @@ class _Trial:
         if report is None or _codes(report) - _codes(end.report) or not _is_as_good(end.report, report):
             return None
         new = _State(project, report, edits, end.steps, (edits,))
-        return new if self.confirms(new) else None
+        return new if self.confirms(end, new) else None
 
     def _examined(self, project: Project, judge: Judge, codes: frozenset[str] = frozenset()) -> FileReport | None:
         key = (judge, project.key, codes)
@@ -295,7 +318,7 @@ class _Search:
         faults = self._trial.faults(state)
         for fault in faults:
             if fault.edits:
-                new = self._mended(state, fault, [fault.edits], self._until)
+                new = self._mended(state, fault, [fault.edits], self._until, proposed=True)
                 if new is not None:
                     return new
         waiting = [fault for fault in faults if _key(fault) not in self._given_up]
@@ -309,8 +332,10 @@ class _Search:
             self._given_up.add(_key(fault))
         return None
 
-    def _mended(self, state: _State, fault: _Fault, proposals: Iterable[Edits], until: float) -> _State | None:
-        """The state with the first of the proposals that mends the fault."""
+    def _mended(
+        self, state: _State, fault: _Fault, proposals: Iterable[Edits], until: float, *, proposed: bool = False
+    ) -> _State | None:
+        """The state with the first of the proposals, of the rule or of the table, that mends the fault."""
         tentative: list[_State] = []
         for edits in proposals:
             if time.monotonic() > until:
@@ -319,13 +344,16 @@ class _Search:
             if new is None:
                 continue
             if self._trial.is_better(state, new, [fault]):
-                return new
+                if proposed or self._trial.is_backed(state, new):
+                    return new
+                continue
             if len(tentative) < TENTATIVE and self._trial.is_gone(state, new, [fault]):
                 self._remember(state, fault, new, edits)
                 tentative.append(new)
         # One fault may hide another: what comes to light is mended too, if its rule knows how.
         followed = (self._followed(state, new, fault) for new in tentative)
-        return next((end for end in followed if end is not None), None)
+        ends = (end for end in followed if end is not None)
+        return next((end for end in ends if proposed or self._trial.is_backed(state, end)), None)
 
     def _followed(self, state: _State, new: _State, fault: _Fault) -> _State | None:
         for _ in range(DEPTH):
@@ -402,6 +430,26 @@ def _blind(before: FileReport, after: FileReport) -> bool:
 def _verdicts(report: FileReport) -> Counter[tuple[str, str]]:
     parameters = report.network.parameters if report.network else ()
     return Counter((p.name, p.verdict) for p in parameters)
+
+
+def _measured(report: FileReport) -> Counter[bool]:
+    """How much agrees with numbers of our own, and how much does not: gradients, backward lines, the metric.
+
+    What is said of a line is left aside: that it is not called wrong any more proves nothing.
+    """
+    found = Counter(p.factor is not None for p in (report.network.parameters if report.network else ()))
+    found += Counter(x.relative_error < RIGHT_BELOW for x in report.lines if x.relative_error is not None)
+    metric = report.network.metric if report.network else None
+    if metric is not None and metric.reported is not None and metric.recomputed is not None:
+        found[abs(metric.reported - metric.recomputed) < SAME] += 1
+    return found
+
+
+def _factors(report: FileReport) -> dict[str, str]:
+    """The factors of right gradients that are no formula but plain numbers."""
+    parameters = report.network.parameters if report.network else ()
+    factors = {p.name: p.factor for p in parameters if p.verdict == "right" and p.factor is not None}
+    return {name: factor for name, factor in factors.items() if NUMBER.fullmatch(factor)}
 
 
 def _codes(report: FileReport) -> Counter[str]:

@@ -143,8 +143,8 @@ def examine(case: Case) -> Iterator[Sighting]:
                 continue
             yield Sighting(
                 node=bound.statement,
-                message=f"{(is_alias and bound.target) or operand.name} is computed {len(made)} times before {parameter.name} is updated, and each "
-                "takes the place of the one before: only the last sample counts",
+                message=f"{(is_alias and bound.target) or operand.name} is computed {len(made)} times before "
+                f"{parameter.name} is updated, and each takes the place of the one before: only the last sample counts",
                 label=f"{len(lost)} of {len(made)} are thrown away",
                 why="the gradient of a batch is the sum of the gradients of its samples",
                 evidence=(
