@@ -41,6 +41,7 @@ SIZES = ((97, 83), (97, 97), (1201, 1009), (60000, 10000))
 # once more, with weights of another size.
 SEARCH_SECONDS = 20.0
 SIZES_OF_TRIALS = ((89, 101), (101, 101), (1213, 1013), (60000, 10000))
+SIZES_OF_A_GLANCE = ((47, 43), (101, 101), (1213, 1013), (60000, 10000))
 SIZES_OF_CONFIRMATION = ((103, 79), (103, 103), (1217, 1019), (60000, 10000))
 SCALE_OF_CONFIRMATION = 0.6
 # Of the time for one program: when the search has to end, and what is kept back for the report.
@@ -129,6 +130,7 @@ def diagnose(
             confirm=partial(trials.examine, SIZES_OF_CONFIRMATION, seed + 2, SCALE_OF_CONFIRMATION)
             if search_seconds
             else None,
+            glance=partial(trials.examine, SIZES_OF_A_GLANCE, seed + 1, 1.0),
             is_alike=partial(trials.is_alike, source, seed + 1),
             search_seconds=min(search_seconds, max(0.0, time_limit_seconds * SHARE_OF_SEARCH - spent)),
             severities=("error", "warning", "note") if unsafe else ("error",),
@@ -190,7 +192,7 @@ class _Trials:
         return _outcome(self._given) == _outcome(self._opened(SIZES_OF_TRIALS, seed, 1.0, changed))
 
     def _opened(self, sizes: Sizes, seed: int, scale: float, changed: Project) -> Case:
-        key = (seed, changed.key)
+        key = (seed, sizes, changed.key)
         if self._last is None or self._last[0] != key:
             # What runs on a few images as it stands has to run on a few when it is mended.
             fitting = tuple(pair for pair in sizes if pair[0] <= 1.1 * self._case.probe.train)

@@ -17,9 +17,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from backprop_doctor.composition import compose, line_after
 from backprop_doctor.errors import DoctorError
+from backprop_doctor.forks import side_by_side
 from backprop_doctor.records import Edit, FileReport, Finding, Fix, Position, ProgramFix, Severity
 from backprop_doctor.source import Project, Source
 
@@ -33,6 +35,7 @@ Line = tuple[str, int | None, int]
 # How many edits that mend a fault but bring others to light are followed, and how far.
 TENTATIVE = 4
 DEPTH = 3
+PROCESSES = 2
 SAME = 1e-9
 # Of a line that is measured to be right, whatever is said of it; and a factor that no formula was found for.
 RIGHT_BELOW = 1e-5
@@ -46,6 +49,7 @@ def repair(
     judge: Judge,
     *,
     confirm: Judge | None = None,
+    glance: Judge | None = None,
     is_alike: Comparison = lambda project: False,
     search_seconds: float = 0.0,
     severities: Iterable[Severity] = ("error",),
@@ -64,6 +68,8 @@ def repair(
         `DoctorError` where it cannot be run.
     confirm : function of Project and codes to FileReport, optional
         The same in a setting that the search does not see; only what passes there too is accepted.
+    glance : function of Project and codes to FileReport, optional
+        The same in less time, on fewer images: enough to see that a fault is still there.
     is_alike : function of Project to bool
         Whether a changed program computes nothing but what the given one does.
     search_seconds : float
@@ -80,14 +86,14 @@ def repair(
         none is new, and with ``fix`` for the program.
     """
     source = Project.of(source)
-    trial = _Trial(source, judge, confirm, is_alike, frozenset(severities), wanted)
+    trial = _Trial(source, judge, confirm, glance or judge, is_alike, frozenset(severities), wanted)
     start = _State(source, report)
     if not trial.faults(start):
         return report
     end = trial.together(start) or trial.one_by_one(start)
     search = _Search(trial, time.monotonic() + search_seconds)
     if search_seconds:
-        end = search.shrunk(start, search.run(end))
+        end = search.shrunk(search.run(end))
     findings = tuple(_tested(trial, start, end, finding, search.closest) for finding in report.findings)
     return replace(report, findings=findings, fix=_program_fix(trial, start, end))
 
@@ -147,11 +153,13 @@ class _Trial:
         source: Project,
         judge: Judge,
         confirm: Judge | None,
+        glance: Judge,
         is_alike: Comparison,
         severities: frozenset[Severity],
         wanted: Callable[[Finding], bool],
     ) -> None:
         self.source = source
+        self.glance = glance
         self.is_alike = is_alike
         self.severities = severities
         self.wanted = wanted
@@ -257,22 +265,37 @@ class _Trial:
         before, after = _measured(old.report), _measured(new.report)
         return after[True] > before[True] and after[False] < before[False] and not self.is_alike(new.project)
 
-    def with_only(self, end: _State, edits: Edits, left_out: _Step) -> _State | None:
+    def without(self, end: _State, step: _Step) -> _State | None:
         """The program without the edits of one step, if no more is found in it than with all."""
+        left = self._left(end, step)
+        report = left and self._examined(left[1], self.judges[0])
+        if not left or not report:
+            return None
+        if _codes(report) - _codes(end.report) or not _is_as_good(end.report, report):
+            return None
+        new = _State(left[1], report, left[0], end.steps, (left[0],))
+        return new if self.confirms(end, new) else None
+
+    def is_needed(self, end: _State, step: _Step) -> bool:
+        """Whether it is seen at a glance that the fault of a step is there without its edits."""
+        left = self._left(end, step)
+        codes = frozenset(finding.code for finding in step.fault.findings)
+        report = left and self._examined(left[1], self.glance, codes)
+        return not report or bool(_codes(report) - _codes(end.report))
+
+    def _left(self, end: _State, step: _Step) -> tuple[Edits, Project] | None:
+        """The edits without those of one step alone, and the program; None where that leaves none, or no program."""
+        own = step.own(end.edits)
+        others = {e for other in end.steps if other is not step for e in other.own(end.edits)}
+        left = tuple(edit for edit in end.edits if edit not in own or edit in others)
+        if not left or len(left) == len(end.edits):
+            return None
         try:
-            project = self.source.edited(edits)
+            project = self.source.edited(left)
             project.parse()
         except (ValueError, DoctorError):
             return None
-        codes = frozenset(finding.code for finding in left_out.fault.findings)
-        first = self._examined(project, self.judges[0], codes)
-        if first is None or _codes(first) - _codes(end.report):
-            return None
-        report = self._examined(project, self.judges[0])
-        if report is None or _codes(report) - _codes(end.report) or not _is_as_good(end.report, report):
-            return None
-        new = _State(project, report, edits, end.steps, (edits,))
-        return new if self.confirms(end, new) else None
+        return left, project
 
     def _examined(self, project: Project, judge: Judge, codes: frozenset[str] = frozenset()) -> FileReport | None:
         key = (judge, project.key, codes)
@@ -302,17 +325,20 @@ class _Search:
             state = new
         return state
 
-    def shrunk(self, start: _State, end: _State) -> _State:
+    def shrunk(self, end: _State) -> _State:
         """The state without the edits of those faults that are gone without them too."""
-        for step in end.steps if len(end.steps) > 1 else ():
-            if time.monotonic() > self._until:
-                break
-            own = step.own(end.edits)
-            others = {e for other in end.steps if other is not step for e in other.own(end.edits)}
-            left = tuple(edit for edit in end.edits if edit not in own or edit in others)
-            if left and len(left) < len(end.edits):
-                end = self._trial.with_only(end, left, step) or end
+        steps = end.steps if len(end.steps) > 1 else ()
+        halves = [steps[number::PROCESSES] for number in range(PROCESSES)]
+        found = side_by_side([partial(self._needed, end, half) for half in halves if half])
+        needed = {halves[h][i] for h, numbers in enumerate(found) for i in numbers or ()}
+        for step in steps:
+            if step not in needed and time.monotonic() < self._until:
+                end = self._trial.without(end, step) or end
         return end
+
+    def _needed(self, end: _State, steps: Sequence[_Step]) -> list[int]:
+        """The numbers of the steps whose edits are needed for sure; without time to look, of all."""
+        return [i for i, s in enumerate(steps) if time.monotonic() > self._until or self._trial.is_needed(end, s)]
 
     def _next(self, state: _State) -> _State | None:
         faults = self._trial.faults(state)
