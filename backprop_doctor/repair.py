@@ -18,11 +18,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, cast
 
 from backprop_doctor.composition import compose, line_after
 from backprop_doctor.errors import DoctorError
 from backprop_doctor.forks import side_by_side
 from backprop_doctor.records import Edit, FileReport, Finding, Fix, Position, ProgramFix, Severity
+from backprop_doctor.serialise import file_from_json, file_to_json
 from backprop_doctor.source import Project, Source
 
 __all__ = ["Judge", "repair"]
@@ -213,11 +215,25 @@ class _Trial:
             return None
         if project.key == state.project.key or (edits is not None and not self._promises(state, project, faults)):
             return None
-        report = self._examined(project, self.judges[0])
+        report = self._all_asked(project) if edits is None else self._examined(project, self.judges[0])
         if report is None:
             return None
         steps = [_Step(f, tuple(e for e in some if e not in state.edits)) for f, some in zip(faults, own)]
         return _State(project, report, whole, (*state.steps, *steps), (*state.rounds, made))
+
+    def _all_asked(self, project: Project) -> FileReport | None:
+        """What the first judge says, with the others asked at the same time: they will be, if it is in favour."""
+
+        def answer(judge: Judge) -> dict[str, Any] | None:
+            report = self._examined(project, judge)
+            return None if report is None else file_to_json(report)
+
+        others = [judge for judge in self.judges[1:] if (judge, project.key, frozenset[str]()) not in self._known]
+        first = partial(self._examined, project, self.judges[0])
+        *answers, report = side_by_side([*(partial(answer, judge) for judge in others), first])
+        for judge, said in zip(others, answers, strict=True):
+            self._known[judge, project.key, frozenset()] = said and file_from_json(said)
+        return cast(FileReport | None, report)
 
     def _promises(self, state: _State, project: Project, faults: Sequence[_Fault]) -> bool:
         """Whether less is found than before by the rules that found the faults."""
