@@ -449,7 +449,7 @@ def _said(edits: Edits) -> str:
 
 def _is_as_good(before: FileReport, after: FileReport) -> bool:
     """Whether each parameter is still there, what was right is right, and what was wrong is not lost sight of."""
-    old, new = _verdicts(before), _verdicts(after)
+    old, new = _verdicts(before, _renamed(before, after)), _verdicts(after, {})
     names = {name for name, _ in old}
     gone = names - {name for name, _ in new}
     unsure = any(verdict == "unknown" and name in names for name, verdict in new - old)
@@ -458,6 +458,14 @@ def _is_as_good(before: FileReport, after: FileReport) -> bool:
     left = healthy and (after.verdict != "healthy" or any(verdict == "wrong" for _, verdict in new))
     doubts = {unchecked.what for unchecked in after.unchecked} - {unchecked.what for unchecked in before.unchecked}
     return not (gone or unsure or lost or left or doubts or _blind(before, after))
+
+
+def _renamed(before: FileReport, after: FileReport) -> dict[str, str]:
+    """New names by old ones: what has two names may go by the other when one of them is a copy."""
+    old, new = (r.network.parameters if r.network else () for r in (before, after))
+    gone = [p for p in old if p.name not in {q.name for q in new}]
+    come = [p for p in new if p.name not in {q.name for q in old}]
+    return {p.name: q.name for p in gone for q in come if (p.line, p.shape) == (q.line, q.shape)}
 
 
 def _blind(before: FileReport, after: FileReport) -> bool:
@@ -469,9 +477,9 @@ def _blind(before: FileReport, after: FileReport) -> bool:
     return lost or (old.metric is not None and new.metric is None)
 
 
-def _verdicts(report: FileReport) -> Counter[tuple[str, str]]:
+def _verdicts(report: FileReport, renamed: dict[str, str]) -> Counter[tuple[str, str]]:
     parameters = report.network.parameters if report.network else ()
-    return Counter((p.name, p.verdict) for p in parameters)
+    return Counter((renamed.get(p.name, p.name), p.verdict) for p in parameters)
 
 
 def _measured(report: FileReport) -> Counter[bool]:
