@@ -406,7 +406,7 @@ class _Run:
         copy = known.copy
         if isinstance(value, (np.ndarray, list)):
             value = np.array(value) if isinstance(value, list) else value
-            if copy is None or copy.shape != value.shape or not np.array_equal(copy, value):
+            if copy is None or copy.shape != value.shape or not (copy == value).all():
                 self._bytes += value.nbytes
                 if self._bytes > RECORD_BYTES:
                     self.full = True
@@ -449,7 +449,7 @@ def is_same(a: Any, b: Any) -> bool:
         # Where large arrays differ, the first rows mostly do; NaN is rare and asking for it costs four passes.
         if np.size(a) > FEW and np.ndim(a) and not is_same(a[0], b[0]):
             return False
-        return bool(np.array_equal(a, b)) or bool(np.array_equal(a, b, equal_nan=True))
+        return bool(np.all(a == b)) or bool(np.array_equal(a, b, equal_nan=True))
     return bool(a == b) or (a != a and b != b)
 
 
