@@ -75,7 +75,7 @@ def examine_accuracy(case: Case) -> Accuracy | None:
     # Predictions reach the metric themselves, not by what they do to the weights.
     held = _held(case, short)
 
-    def outcome(right: Right, keys: list[Key] = keys, wanted: Key | None = None) -> Trace:
+    def outcome(right: Right, keys: list[Key] = keys, wanted: frozenset[Key] | None = None) -> Trace:
         def predict(value: Any) -> Any:
             known = targets.get(np.shape(value))
             return value if known is None else predictions(known, right(known.shape[axis]), axis)
@@ -84,7 +84,7 @@ def examine_accuracy(case: Case) -> Accuracy | None:
             {**held, **dict.fromkeys(keys, predict)},
             turns={case.roles.training.loop: SHORT_TURNS},
             limit=SHORT_EVENTS,
-            keep=None if wanted is None else frozenset({wanted}),
+            keep=wanted,
             brief=wanted is not None,
         )
 
@@ -93,12 +93,18 @@ def examine_accuracy(case: Case) -> Accuracy | None:
         return value + 1e-9 * np.cos(value)
 
     perfect = outcome(_all)
-    none = outcome(_none)
+    numbers = _numbers(case, perfect)
+    none = outcome(_none, wanted=numbers)
+    half = outcome(lambda m: np.arange(m) < m // 2, wanted=numbers)
+    moving = [e for e in perfect.events if e.key in numbers and _moves(e, none, half)]
     still = case.run(
-        {**held, **dict.fromkeys(keys, nudge)}, turns={case.roles.training.loop: SHORT_TURNS}, limit=SHORT_EVENTS
+        {**held, **dict.fromkeys(keys, nudge)},
+        turns={case.roles.training.loop: SHORT_TURNS},
+        limit=SHORT_EVENTS,
+        keep=frozenset(e.key for e in moving),
+        brief=True,
     )
-    half = outcome(lambda m: np.arange(m) < m // 2)
-    candidates = _candidates(case, short, (perfect, none, half), still)
+    candidates = [e for e in moving if _number(short.value(e.key)) == _number(still.value(e.key))]
     if not candidates:
         return None
 
@@ -135,7 +141,7 @@ def examine_accuracy(case: Case) -> Accuracy | None:
     known = unit_of(event)
 
     def figure(right: Right, chosen: list[Key] = keys) -> Any:
-        return outcome(right, chosen, event.key).value(event.key)
+        return outcome(right, chosen, frozenset({event.key})).value(event.key)
 
     n = known[1] if known else _scored(short, keys, targets, figure, top, axis)
     later = [_number(e.value) or 0.0 for e in perfect.events if e.site == event.site and np.size(e.value) == 1]
@@ -286,21 +292,16 @@ def _targets(case: Case, trace: Trace, target: Array, wanted: set[tuple[int, ...
     return found
 
 
-def _candidates(case: Case, short: Trace, outcomes: tuple[Trace, ...], still: Trace) -> list[Event]:
-    """Numbers that differ between right and wrong predictions and not under tiny changes of the output."""
-    perfect = outcomes[0]
-    start = next(e.index for e in perfect.events if e.object == -1 and e.site == case.roles.training.loop)
-    found = []
-    for event in perfect.events[start:]:
-        if event.object == -1 or np.size(event.value) != 1 or np.asarray(event.value).dtype.kind == "b":
-            continue
-        a = _number(event.value)
-        if a is None or not np.isfinite(a) or all(_number(o.value(event.key)) == a for o in outcomes[1:]):
-            continue
-        before, after = _number(short.value(event.key)), _number(still.value(event.key))
-        if before == after:
-            found.append(event)
-    return found
+def _numbers(case: Case, trace: Trace) -> frozenset[Key]:
+    """The finite numbers that pass from the first turn of the training on."""
+    start = next(e.index for e in trace.events if e.object == -1 and e.site == case.roles.training.loop)
+    values = ((e.key, e.value) for e in trace.events[start:] if e.object != -1 and np.size(e.value) == 1)
+    return frozenset(k for k, v in values if np.asarray(v).dtype.kind != "b" and np.isfinite(_number(v) or 0.0))
+
+
+def _moves(event: Event, *others: Trace) -> bool:
+    """Whether a number differs between right and wrong predictions."""
+    return any(_number(other.value(event.key)) != _number(event.value) for other in others)
 
 
 def _looked_at(figure: Callable[[Right], Any], perfect: float, n: int) -> int:
