@@ -153,10 +153,10 @@ activation.
 
 Fix safety
 ----------
-The name of the activation is written for that of z. Where the backward pass is
-made for z, its lines have to follow: check --diff mends them with it. The
-changed program is examined again from another seed, and the fix is called
-verified only if the finding is gone and no error is new.
+The name of the activation is written for that of z. Where the backward pass
+is made for z, its lines have to follow, and are mended with it. The changed
+program is examined again from another seed, and the fix is called verified
+only if the finding is gone and no error is new.
 
 Known limits
 ------------
