@@ -174,7 +174,12 @@ def _slope(case: Case, parameter: Parameter) -> float | None:
     # Weight decay is no descent of the loss: what points along the parameter itself does not count.
     own = np.asarray(case.live.value(parameter.birth), np.float64)
     if parameter.shape and np.prod(parameter.shape) > 2:
-        step, value = _without(step, own), _without(value, own)
+        rest = _without(step, own), _without(value, own)
+        if any(
+            np.linalg.norm(r) <= 1e-9 * np.linalg.norm(all_of) for r, all_of in zip(rest, (step, value), strict=True)
+        ):
+            return None
+        step, value = rest
     size = float(np.linalg.norm(step) * np.linalg.norm(value))
     return float(np.sign(total) * np.sum(step * value) / size) if size else None
 
