@@ -501,6 +501,11 @@ def hides(value: Array) -> bool:
     return value.size <= ZEROS_SOUGHT and not all(s.all() for s in slices)
 
 
+def _have_an_axis_in_common(one: Any, other: Any) -> bool:
+    """Whether two arrays may hold as many samples as each other."""
+    return bool((set(np.shape(one)) & set(np.shape(other))) - {1})
+
+
 def _is_variable(node: ast.AST) -> bool:
     """Whether a number read there is a variable of its own, and not an element of a list."""
     key = node.slice if isinstance(node, ast.Subscript) else None
@@ -586,7 +591,7 @@ def _roles_in(
     # A number that stays the same turn after turn is a rate, or a bias that is never trained, and hardly a label.
     later_reads = {e.object for _, e in _loads(program, trace, loop.middle, loop.end)}
     fixed = {y for y in masks if np.ndim(first_seen[y].value) == 0 and y in later_reads}
-    best: tuple[tuple[bool, int, int, int], int, int, list[int], Mask] | None = None
+    best: tuple[tuple[bool, int, bool, bool, int], int, int, list[int], Mask] | None = None
     for y in masks:
         if y in carried or not any(masks[y][later.index] for later in carried.values()):
             continue
@@ -607,8 +612,10 @@ def _roles_in(
             labels_alone, inputs_alone = int((together & masks[y] & ~xs).sum()), int((together & xs & ~masks[y]).sum())
             if 2 * labels_alone > inputs_alone or only_y >= only_x or apart.any():
                 continue
-            # A learning rate joins late and reaches less than the labels do.
-            rank = (y not in fixed, len(params), x not in carried, only_y)
+            # Of a bias that is never trained there are not as many as samples, nor another one for each sample; a
+            # learning rate joins late and reaches less than the labels do.
+            data = y not in later_reads or _have_an_axis_in_common(first_seen[x].value, first_seen[y].value)
+            rank = (y not in fixed, len(params), x not in carried, data, only_y)
             if best is None or rank > best[0]:
                 best = (rank, x, y, params, xs)
     if (best is None or best[1] in carried) and not mode.positive:

@@ -165,7 +165,7 @@ def examine(case: Case) -> Iterator[Sighting]:
     totals, inline = _totals(case)
     if len(totals) < 2:
         return
-    usual = _usual([t.factor for t in totals], plain=_plain(case, totals, inline=inline))
+    usual = _usual(case, totals, plain=_plain(case, totals, inline=inline))
     healthy = [t.gradient for t in totals if abs(t.factor / usual - 1) <= SAME_WITHIN]
     found: list[tuple[Adjoint, float, _Total]] = []
     for total in totals:
@@ -307,13 +307,20 @@ def _step_factor(case: Case, total: _Total) -> float | None:
     return total.factor * ratio.factor if ratio.residual < RIGHT_BELOW / 10 else None
 
 
-def _usual(totals: list[float], *, plain: tuple[float, ...]) -> float:
-    """The commonest factor; with a tie one that is plain, or else that nearest the output."""
-    rounded = [float(f"{t:.6g}") for t in totals]
+def _usual(case: Case, totals: list[_Total], *, plain: tuple[float, ...]) -> float:
+    """The factor with which the fewest places are odd; with a tie a plain one, the commonest, the last."""
+    rounded = [float(f"{t.factor:.6g}") for t in totals]
     counts = Counter(rounded)
-    most = max(counts.values())
-    tied = [t for t, r in zip(reversed(totals), reversed(rounded), strict=True) if counts[r] == most]
-    return next((t for t in tied if any(_alike(abs(t), p) for p in plain)), tied[0])
+
+    def rank(number: int) -> tuple[int, bool, int, int]:
+        usual = totals[number].factor
+        healthy = [t.gradient for t in totals if _alike(t.factor, usual)]
+        odd = [t for t in totals if not _alike(t.factor, usual)]
+        places = {_culprit(case, t.gradient, healthy).value.object for t in odd}
+        is_plain = any(_alike(abs(usual), p) for p in plain)
+        return len(places), not is_plain, -counts[rounded[number]], -number
+
+    return totals[min(range(len(totals)), key=rank)].factor
 
 
 def _plain(case: Case, totals: list[_Total], *, inline: bool) -> tuple[float, ...]:

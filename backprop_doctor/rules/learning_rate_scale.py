@@ -87,7 +87,7 @@ from backprop_doctor.case import Case, Sighting
 from backprop_doctor.oracles.descent import Descent, descend
 from backprop_doctor.oracles.units import spread
 from backprop_doctor.records import Evidence
-from backprop_doctor.rules import accumulator_not_reset, non_differentiable_activation
+from backprop_doctor.rules import accumulator_not_reset, non_differentiable_activation, parameter_added_to_itself
 
 SEVERITY = "warning"
 
@@ -97,7 +97,7 @@ LONGER = (100.0, 1e3, 1e4, 1e5)
 LARGE_INPUT = 10.0
 IN_ALL = 0.05
 # Why a loss may climb whatever the rate is.
-OTHER_CAUSES = (accumulator_not_reset.examine, non_differentiable_activation.examine)
+OTHER_CAUSES = (accumulator_not_reset.examine, non_differentiable_activation.examine, parameter_added_to_itself.examine)
 
 
 def examine(case: Case) -> Iterator[Sighting]:
