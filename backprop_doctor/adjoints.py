@@ -925,7 +925,9 @@ def is_name(text: str) -> bool:
         node = ast.parse(text.strip(), mode="eval").body
     except SyntaxError:
         return False
-    return isinstance(node, (ast.Name, ast.Attribute, ast.Subscript))
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return isinstance(node, ast.Name)
 
 
 def is_wrong(adjoint: Adjoint) -> bool:
