@@ -145,7 +145,6 @@ class _Judge:
         self.everything = everything
         self.values = {q.object: self.m.value(q.birth) for q in everything}
         self.backward = [q for q in self.backward if self.roles.is_value(self.values[q.object])]
-        self._known_live: dict[float | None, Measurement] = {}
         self._known_pairs: dict[tuple[Key, float], _Pairs] = {}
         self._more: list[Adjoint] = []
         self._short: list[int] = []
@@ -339,7 +338,7 @@ class _Judge:
         value = Quantity(number, parameter.updates[-1], parameter.index, f"step of {parameter.name}", parameter.line,
                          parameter.shape)  # fmt: skip
         for point in self._points(parameter):
-            live = self._live(point.measurement)
+            live = point.measurement.moved(frozen=False)
             before, after = live.value(parameter.birth), live.value(parameter.updates[-1])
             if after is None or np.shape(after) != np.shape(before):
                 return None
@@ -462,14 +461,6 @@ class _Judge:
             if self.program.sites[e.site].statement is statement and self.program.sites[e.site].kind == "load"
         }
         return sorted(found.values(), key=lambda q: (q.object not in reads, q.index))
-
-    def _live(self, measurement: Measurement) -> Measurement:
-        """The same point with updates in force."""
-        known = self._known_live.get(measurement.scale)
-        if known is None:
-            known = measurement.moved(frozen=False)
-            self._known_live[measurement.scale] = known
-        return known
 
     # -- adjoints ------------------------------------------------------------------------------------
 
@@ -747,7 +738,7 @@ class _Judge:
 
     def _steers(self, number: Quantity) -> bool:
         """Whether the updates hang on a number: a delta, then, and no loss."""
-        live = self._live(self.m)
+        live = self.m.moved(frozen=False)
         updates = frozenset(key for p in self.roles.parameters for key in p.updates)
         last = max(self.roles.trace.by_key[key].index for key in updates)
         changed = live.run({number.birth: lambda v: np.asarray(v) * 1.01 + 0.01}, keep=updates, last=last)

@@ -120,10 +120,14 @@ class Output(io.StringIO):
 
     last = ""
     encoding = "utf-8"
+    _room = OUTPUT_CHARACTERS
 
     def write(self, text: str) -> int:
-        self.last = text[-OUTPUT_CHARACTERS:] if text.strip() else self.last
-        if self.tell() < OUTPUT_CHARACTERS:
+        # Programs print in their innermost loops.
+        if text.strip():
+            self.last = text[-OUTPUT_CHARACTERS:]
+        if self._room > 0:
+            self._room -= len(text)
             super().write(text[:OUTPUT_CHARACTERS])
         return len(text)
 

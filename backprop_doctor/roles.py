@@ -199,7 +199,8 @@ def assign_roles(
         if any(carried for _, carried in several):
             # What a loop inside carries (an activation from layer to layer) is no training either.
             settled = max(settled, turns.end)
-    if partly is not None:
+    # Where the program crashed, what there is of a picture may be of anything but the training.
+    if partly is not None and not trace.failed:
         return partly
     raise ProgramError(
         "no training was found: no array is changed from one pass of a loop to the next "
@@ -753,15 +754,22 @@ def _quantity(program: Program, birth: Event, names: dict[int, str]) -> Quantity
 
 
 def object_names(program: Program, trace: Trace) -> dict[int, str]:
-    """For each object the name it is bound to, the outermost binding winning, else the first name it is read by."""
+    """For each object the name it is bound to, the outermost binding winning, else the first name it is read by.
+
+    What a loop over parameters calls each of them in turn is no name where there is another.
+    """
     bound: dict[int, str] = {}
     read: dict[int, str] = {}
+    stored: dict[int, str] = {}
     for event in trace.events:
         site = program.sites[event.site]
         if event.object == -1:
             continue
         if site.target and "(" not in site.target:
-            bound[event.object] = site.target
+            passing = site.kind in ("load", "store") and isinstance(site.statement, (ast.For, ast.AugAssign))
+            bound[event.object] = stored.get(event.storage, site.target) if passing else site.target
+            if event.storage != -1:
+                stored[event.storage] = bound[event.object]
         elif site.kind == "load" and event.object not in read:
             read[event.object] = program.source.segment(site.node)
     return {**read, **bound}

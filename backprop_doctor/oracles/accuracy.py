@@ -64,13 +64,13 @@ class Accuracy:
 class _Forced:
     """A way to choose which predictions are right.
 
-    ``outcome`` runs with those that are chosen, up to one event if one is given; ``still`` is a run in which they
-    stay what they are while the output moves by next to nothing; ``counts`` are the sizes of the sets scored, and
+    ``outcome`` runs with those that are chosen, and keeps some numbers or all there is; ``still`` is a run in which
+    they stay what they are while the output moves by next to nothing; ``counts`` are the sizes of the sets scored, and
     ``scored`` tells which of them a number is about that is ``top`` when all predictions are right.
     """
 
-    outcome: Callable[[Right, Key | None], Trace]
-    still: Trace
+    outcome: Callable[[Right, frozenset[Key] | None], Trace]
+    still: Callable[[frozenset[Key]], Trace]
     counts: frozenset[int]
     scored: Callable[[Key, float], int]
 
@@ -87,18 +87,18 @@ def _by_outputs(case: Case) -> Accuracy | None:
     if output is None or target is None or axis is None or not _is_choice(target, axis):
         return None
     short = case.short
-    moved = _moved(case, short)
+    alike = _alike(case, short)
     scores = [e for e in short.events if e.site == output.birth[0]]
     scores += [a.operand for a in argmaxes(case, short) if _is_score(a.operand, short, scores)]
     if _width(target, axis) == 1:
         scores += [e for e in _thresholded(case, short) if _is_score(e, short, scores)]
-    targets = _targets(case, short, target, {np.shape(e.value) for e in scores}, axis, moved)
+    targets = _targets(case, short, target, {np.shape(e.value) for e in scores}, axis, alike)
     keys = [e.key for e in scores if np.shape(e.value) in targets]
 
     # Predictions reach the metric themselves, not by what they do to the weights.
     held = _held(case, short)
 
-    def outcome(right: Right, wanted: Key | None = None, chosen: list[Key] = keys) -> Trace:
+    def outcome(right: Right, wanted: frozenset[Key] | None = None, chosen: list[Key] = keys) -> Trace:
         def predict(value: Any) -> Any:
             known = targets.get(np.shape(value))
             return value if known is None else predictions(known, right(known.shape[axis]), axis)
@@ -109,7 +109,7 @@ def _by_outputs(case: Case) -> Accuracy | None:
         """The set whose predictions alone make the number what it is when all are right."""
         for shape, known in targets.items():
             own = [key for key in keys if np.shape(short.value(key)) == shape]
-            best, worst = (_number(outcome(right, wanted, own).value(wanted)) for right in (_all, _none))
+            best, worst = (_number(outcome(r, frozenset({wanted}), own).value(wanted)) for r in (_all, _none))
             if own and best == top != worst:
                 return int(known.shape[axis])
         return max(counts)
@@ -118,7 +118,9 @@ def _by_outputs(case: Case) -> Accuracy | None:
     def nudge(value: Any) -> Any:
         return value + 1e-9 * np.cos(value)
 
-    still = _shortly(case, {**held, **dict.fromkeys(keys, nudge)})
+    def still(wanted: frozenset[Key]) -> Trace:
+        return _shortly(case, {**held, **dict.fromkeys(keys, nudge)}, wanted)
+
     counts = frozenset(known.shape[axis] for known in targets.values())
     found = _examined(case, short, _Forced(outcome, still, counts, scored))
     if found is None:
@@ -134,7 +136,7 @@ def _by_outputs(case: Case) -> Accuracy | None:
         finally:
             targets[labels.shape] = own
 
-    only_training = outcome(_all, found.event.key, [output.birth]).value(found.event.key)
+    only_training = outcome(_all, frozenset({found.event.key}), [output.birth]).value(found.event.key)
     return replace(
         found,
         recomputed=_accuracy(short.value(output.birth), target, axis) if found.samples == target.shape[axis] else None,
@@ -146,11 +148,10 @@ def _by_outputs(case: Case) -> Accuracy | None:
 def _by_hits(case: Case) -> Accuracy | None:
     """What is replaced is the answer to whether a prediction is its label: samples may come one by one."""
     short = case.short
-    moved = _moved(case, short)
-    hits = _hits(case, short, moved)
+    hits = _hits(case, short, _alike(case, short))
     held = _held(case, short)
 
-    def outcome(right: Right, wanted: Key | None = None, asked: list[list[Event]] = hits) -> Trace:
+    def outcome(right: Right, wanted: frozenset[Key] | None = None, asked: list[list[Event]] = hits) -> Trace:
         forced = {}
         for several in asked:
             chosen = right(sum(np.size(e.value) for e in several))
@@ -165,12 +166,12 @@ def _by_hits(case: Case) -> Accuracy | None:
     def scored(wanted: Key, top: float) -> int:
         for n in counts:
             own = [several for several in hits if sum(np.size(e.value) for e in several) == n]
-            best, worst = (_number(outcome(right, wanted, own).value(wanted)) for right in (_all, _none))
+            best, worst = (_number(outcome(r, frozenset({wanted}), own).value(wanted)) for r in (_all, _none))
             if best == top != worst:
                 return n
         return max(counts)
 
-    found = _examined(case, short, _Forced(outcome, short, counts, scored)) if hits else None
+    found = _examined(case, short, _Forced(outcome, lambda _: short, counts, scored)) if hits else None
     if found is None:
         return None
     n = found.samples
@@ -183,13 +184,15 @@ def _answer(value: Any) -> Callable[[Any], Any]:
     return lambda _: np.array(value) if np.ndim(value) else value
 
 
-def _shortly(case: Case, actions: dict[Key, Callable[[Any], Any]], wanted: Key | None = None) -> Trace:
-    """A run of some turns of training and what follows them, or as far as one event."""
+def _shortly(
+    case: Case, actions: dict[Key, Callable[[Any], Any]], wanted: frozenset[Key] | None = None
+) -> Trace:
+    """A run of some turns of training and what follows them, or until all that is wanted has passed."""
     return case.run(
         actions,
         turns={case.roles.training.loop: SHORT_TURNS},
         limit=SHORT_EVENTS,
-        keep=None if wanted is None else frozenset({wanted}),
+        keep=wanted,
         brief=wanted is not None,
     )
 
@@ -197,9 +200,12 @@ def _shortly(case: Case, actions: dict[Key, Callable[[Any], Any]], wanted: Key |
 def _examined(case: Case, short: Trace, forced: _Forced) -> Accuracy | None:
     """The number that tells how many predictions are right, and what it says when that is known."""
     outcome, counts = forced.outcome, forced.counts
-    perfect, none = outcome(_all, None), outcome(_none, None)
-    half = outcome(lambda m: np.arange(m) < m // 2, None)
-    candidates = _candidates(case, short, (perfect, none, half), forced.still)
+    perfect = outcome(_all, None)
+    numbers = _numbers(case, perfect)
+    none, half = outcome(_none, numbers), outcome(lambda m: np.arange(m) < m // 2, numbers)
+    moving = [e for e in perfect.events if e.key in numbers and _moves(e, none, half)]
+    still = forced.still(frozenset(e.key for e in moving))
+    candidates = [e for e in moving if _number(short.value(e.key)) == _number(still.value(e.key))]
     if not candidates:
         return None
 
@@ -223,7 +229,7 @@ def _examined(case: Case, short: Trace, forced: _Forced) -> Accuracy | None:
     known = unit_of(event)
 
     def score(right: Right) -> float | None:
-        return _number(outcome(right, event.key).value(event.key))
+        return _number(outcome(right, frozenset({event.key})).value(event.key))
 
     n = known[1] if known and len(counts) == 1 else forced.scored(event.key, top)
     looked = n if known else _looked_at(score, top, n)
@@ -283,8 +289,8 @@ def _is_choice(target: Array, axis: int) -> bool:
     return _width(target, axis) == 1 or (set(values) == {0.0, 1.0} and np.allclose(target.sum(axis=1 - axis), 1))
 
 
-def _moved(case: Case, short: Trace) -> Trace:
-    """The short run with other parameters: what is the same in it hangs on none."""
+def _alike(case: Case, short: Trace) -> set[Key]:
+    """The events of the short run that are the same with other parameters: they hang on none."""
 
     def other(value: Any) -> Any:
         old = np.asarray(value, np.float64)
@@ -293,7 +299,13 @@ def _moved(case: Case, short: Trace) -> Trace:
         return new if isinstance(value, np.ndarray) else float(new)
 
     births = {p.birth: other for p in case.roles.parameters}
-    return _shortly(case, births | _held(case, short, other))
+    probe = replace(
+        case.probe,
+        actions=births | _held(case, short, other),
+        turns={case.roles.training.loop: SHORT_TURNS},
+        limit=SHORT_EVENTS,
+    )
+    return case.program.unchanged(probe, short)
 
 
 def _thresholded(case: Case, trace: Trace) -> list[Event]:
@@ -310,7 +322,7 @@ def _thresholded(case: Case, trace: Trace) -> list[Event]:
     return found
 
 
-def _hits(case: Case, short: Trace, moved: Trace) -> list[list[Event]]:
+def _hits(case: Case, short: Trace, alike: set[Key]) -> list[list[Event]]:
     """Questions whether whole numbers are the same whose answers hang on the parameters, by place and turn."""
     ticks = [e.index for e in short.events if e.object == -1 and e.occurrence >= 0 and e.site == case.roles.training.loop]
     sites: dict[int, dict[int, list[Event]]] = {}
@@ -324,7 +336,7 @@ def _hits(case: Case, short: Trace, moved: Trace) -> list[list[Event]]:
         if len(node.ops) > 1 or not whole or np.size(event.value) != max(np.shape(event.value), default=1):
             continue
         sites.setdefault(event.site, {}).setdefault(bisect_left(ticks, event.index), []).append(event)
-        if not is_same(moved.value(event.key), event.value):
+        if event.key not in alike:
             differ.add(event.site)
     return [several for site in differ for _, several in sorted(sites[site].items())]
 
@@ -413,7 +425,7 @@ def predictions(target: Array, right: NDArray[np.bool_], axis: int) -> Array:
 
 
 def _targets(
-    case: Case, trace: Trace, target: Array, wanted: set[tuple[int, ...]], axis: int, moved: Trace
+    case: Case, trace: Trace, target: Array, wanted: set[tuple[int, ...]], axis: int, alike: set[Key]
 ) -> dict[tuple[int, ...], Array]:
     """Known labels by the shape of the output they belong to: the training ones, and others in sight.
 
@@ -433,26 +445,21 @@ def _targets(
             if labels is None or not set(np.unique(labels)) <= set(values) or not _is_choice(labels, axis):
                 continue
             several = width == 1 or len(np.unique(np.argmax(labels, axis=1 - axis))) > min(2, width - 1)
-            if several and is_same(moved.value(event.key), event.value):
+            if several and event.key in alike:
                 found[shape] = labels
     return found
 
 
-def _candidates(case: Case, short: Trace, outcomes: tuple[Trace, ...], still: Trace) -> list[Event]:
-    """Numbers that differ between right and wrong predictions and not under tiny changes of the output."""
-    perfect = outcomes[0]
-    start = next(e.index for e in perfect.events if e.object == -1 and e.site == case.roles.training.loop)
-    found = []
-    for event in perfect.events[start:]:
-        if event.object == -1 or np.size(event.value) != 1 or np.asarray(event.value).dtype.kind == "b":
-            continue
-        a = _number(event.value)
-        if a is None or not np.isfinite(a) or all(_number(o.value(event.key)) == a for o in outcomes[1:]):
-            continue
-        before, after = _number(short.value(event.key)), _number(still.value(event.key))
-        if before == after:
-            found.append(event)
-    return found
+def _numbers(case: Case, trace: Trace) -> frozenset[Key]:
+    """The finite numbers that pass from the first turn of the training on."""
+    start = next(e.index for e in trace.events if e.object == -1 and e.site == case.roles.training.loop)
+    values = ((e.key, e.value) for e in trace.events[start:] if e.object != -1 and np.size(e.value) == 1)
+    return frozenset(k for k, v in values if np.asarray(v).dtype.kind != "b" and np.isfinite(_number(v) or 0.0))
+
+
+def _moves(event: Event, *others: Trace) -> bool:
+    """Whether a number differs between right and wrong predictions."""
+    return any(_number(other.value(event.key)) != _number(event.value) for other in others)
 
 
 def _looked_at(score: Callable[[Right], float | None], perfect: float, n: int) -> int:
