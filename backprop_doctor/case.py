@@ -70,7 +70,10 @@ class Reduction:
 
 @dataclass
 class Case:
-    """A program with its roles, numeric derivatives and verdicts."""
+    """A program with its roles, numeric derivatives and verdicts.
+
+    ``errors`` are the codes of the errors found so far: what a rule of last resort says must hold beside them.
+    """
 
     program: Program
     probe: Probe
@@ -81,6 +84,7 @@ class Case:
     axes: Axes
     remarks: list[str] = field(default_factory=list)
     faults: list[Unchecked] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     _claims: dict[tuple[int, Key], Adjoint] = field(default_factory=dict, repr=False)
     _turns: dict[int, int] = field(default_factory=dict, repr=False)
     _answers: dict[Callable[..., Any], Any] = field(default_factory=dict, repr=False)

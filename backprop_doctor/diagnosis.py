@@ -400,6 +400,7 @@ def examine(case: Case, codes: Collection[str] = ()) -> tuple[list[Finding], dic
     findings: list[Finding] = []
     wrong: dict[int, str] = {}
     unchecked: list[Unchecked] = []
+    case.errors.clear()
     loaded = sorted(rules.load(), key=lambda r: (getattr(r, "LAST_RESORT", False), rules.info(r).code))
     for rule in loaded:
         info = rules.info(rule)
@@ -421,6 +422,7 @@ def examine(case: Case, codes: Collection[str] = ()) -> tuple[list[Finding], dic
             known = any((f.code, f.position) == (finding.code, finding.position) for f in findings)
             if not known:
                 findings.append(finding)
+                case.errors += [finding.code] * (finding.severity == "error")
     order = {"error": 0, "warning": 1, "note": 2}
     findings.sort(key=lambda f: (order[f.severity], f.position.line, f.position.column))
     return findings, wrong, unchecked

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_doctor.errors import ProgramError
-from backprop_doctor.program import Event, Key, Probe, Program, Trace, is_same
+from backprop_doctor.program import Event, Key, Once, Probe, Program, Trace, is_same
 
 __all__ = [
     "Iteration",
@@ -627,6 +627,7 @@ def _roles_in(
         return None
     _, x, y, params, xs = best
     masks[x] = xs
+    params = [*params, *_adrift(program, trace, probe, loop, first_seen, carried, masks, turn, x, y)]
     names = object_names(program, trace)
     parameters = [_parameter(program, trace, first_seen, p, carried[p], loop, names) for p in params]
     parameters.sort(key=lambda p: next(e.index for e in trace.events[loop.start :] if e.object == p.object))
@@ -665,6 +666,66 @@ def _roles_in(
     roles.meetings = _meetings(program, roles, first_seen)
     roles.unfinished = _unfinished(program, trace.events[loop.start : loop.middle])
     return roles
+
+
+def _adrift(
+    program: Program,
+    trace: Trace,
+    probe: Probe,
+    loop: Iteration,
+    first_seen: dict[int, Event],
+    carried: dict[int, Event],
+    masks: dict[int, Mask],
+    turn: Mask,
+    x: int,
+    y: int,
+) -> Iterator[int]:
+    """Parameters whose steps know nothing of the labels: the output and the loss hang on them as on any other.
+
+    Something is added to them, where the state of a recurrent network is made anew; and if one is moved, it does not
+    come back by the same share in each element, as a running average does.
+    """
+    for o, mask in masks.items():
+        if (
+            o in carried
+            and o not in (x, y)
+            and is_real(first_seen[o].value)
+            and not masks[y][carried[o].index]
+            and not masks[y][first_seen[o].index]
+            and not masks[x][first_seen[o].index]
+            and (mask & masks[x] & ~masks[y] & turn).any()
+            and (mask & masks[x] & masks[y] & turn).any()
+        ):
+            update = first_seen[carried[o].object]
+            if loop.start <= update.index < loop.middle and _is_added_to(program, trace, probe, loop, o, update):
+                shares = _shares(program, probe, [first_seen[o].key], update)
+                if shares is None or np.ptp(shares) > 1e-6 or not 0 <= np.mean(shares) < 1 - 1e-6:
+                    yield o
+
+
+def _is_added_to(program: Program, trace: Trace, probe: Probe, loop: Iteration, o: int, update: Event) -> bool:
+    """Whether an update adds something to what it reads of an array."""
+    statement = program.sites[update.site].statement
+    turn = trace.events[loop.start : update.index]
+    reads = [e for e in turn if e.object == o and program.sites[e.site].statement is statement]
+    if isinstance(statement, ast.AugAssign) and program.sites[update.site].kind == "store":
+        return isinstance(statement.op, (ast.Add, ast.Sub)) and not reads
+    loads = [e.key for e in reads if program.sites[e.site].kind == "load"]
+    shares = _shares(program, probe, loads, update, once=True) if loads else None
+    return shares is not None and bool(np.allclose(shares, 1))
+
+
+def _shares(program: Program, probe: Probe, keys: list[Key], update: Event, *, once: bool = False) -> Any:
+    """By which share of what is added to an array each element of its update moves; ``once`` to these readings only."""
+    shift = np.random.default_rng(23).uniform(1, 2, np.shape(update.value))
+
+    def move(value: Any) -> Any:
+        return np.asarray(value, np.float64) + shift
+
+    actions = dict.fromkeys(keys, Once(move) if once else move)
+    asked = replace(probe, actions=actions, keep=frozenset({update.key}), last=update.index)
+    after = program.run(asked).value(update.key)
+    return (after - update.value) / shift if np.shape(after) == shift.shape else None
 
 
 def _unfinished(program: Program, events: list[Event]) -> frozenset[int]:

@@ -112,7 +112,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from backprop_doctor.case import Case, Sighting
-from backprop_doctor.oracles.accuracy import Accuracy, counter_names
+from backprop_doctor.oracles.accuracy import Accuracy
 from backprop_doctor.records import Edit, Evidence
 
 SEVERITY = "error"
@@ -173,8 +173,9 @@ def _classes(case: Case, node: ast.expr, axis: int) -> tuple[Edit, ...]:
 def _overwritten(case: Case, accuracy: Accuracy) -> Iterator[Sighting]:
     """A counter that is set in the loop over the samples instead of raised."""
     assignments = [node for loop in ast.walk(case.source.tree) if isinstance(loop, ast.For) for node in _set_in(loop)]
-    names = counter_names(case, accuracy)
-    chosen = [a for a in assignments if isinstance(a.targets[0], ast.Name) and a.targets[0].id in names]
+    # What sets the counter back for another turn does not hang on the predictions.
+    counting = {id(case.program.sites[e.site].statement) for e in accuracy.chain}
+    chosen = [a for a in assignments if id(a) in counting]
     if not chosen:
         return
     top, n = accuracy.perfect[0], accuracy.samples

@@ -90,10 +90,10 @@ usual ones. If all have one factor, there is no fault. If no loss tells, the
 factors along the chain of deltas that each was computed from are multiplied.
 The factor most gradients have counts as meant; with a tie it is 1 over a
 loss that the program computes, that of a mean or a sum over another, or else
-that of the gradient nearest to the output. A gradient that is off by more than 1e-4
-counts only if that ratio is made of lengths of the data and numbers of the
-program, and is the same at another point. It is followed back to the first
-line that brings in a factor of its own and on which no healthy gradient
+that of the gradient nearest to the output. A gradient that is off by more
+than 1e-4 counts only if that ratio is made of lengths of the data and numbers
+of the program, and is the same at another point. It is followed back to the
+first line that brings in a factor of its own and on which no healthy gradient
 rests; that line is blamed, or the one from which two such lines have it.
 
 Fix safety
@@ -160,10 +160,9 @@ class _Total:
 
 def examine(case: Case) -> Iterator[Sighting]:
     """Each gradient over the derivative of the same summed loss: the ratio has to be the same for all."""
-    if case.once(_is_shared):
-        return
     totals, inline = _totals(case)
-    if len(totals) < 2:
+    # Steps cannot be taken for one another, as values can that are read on the way to them.
+    if len(totals) < 2 or (not inline and case.once(_is_shared)):
         return
     usual = _usual(case, totals, plain=_plain(case, totals, inline=inline))
     healthy = [t.gradient for t in totals if abs(t.factor / usual - 1) <= SAME_WITHIN]

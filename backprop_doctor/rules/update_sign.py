@@ -176,10 +176,18 @@ def _slope(case: Case, parameter: Parameter) -> float | None:
     value = step if gradient.is_step else sum((v for v in values if v is not None), np.zeros(parameter.shape))
     if any(v is None for v in values) or not np.any(step) or not np.any(value):
         return None
-    # Weight decay is no descent of the loss: what points along the parameter itself does not count.
-    own = np.asarray(case.live.value(parameter.birth), np.float64)
-    if parameter.shape and np.prod(parameter.shape) > 2:
-        step, value = _without(step, own), _without(value, own)
+    # Weight decay is no descent of the loss: what points along the parameter itself does not count, nor what moves
+    # where the loss has no slope.
+    step, value, own = map(np.atleast_1d, (step, value, np.asarray(case.live.value(parameter.birth), np.float64)))
+    sloping = value != 0
+    step, value, own = step[sloping], value[sloping], own[sloping]
+    if value.size > 2:
+        rest = _without(step, own), _without(value, own)
+        if any(
+            np.linalg.norm(r) <= 1e-9 * np.linalg.norm(all_of) for r, all_of in zip(rest, (step, value), strict=True)
+        ):
+            return None
+        step, value = rest
     size = float(np.linalg.norm(step) * np.linalg.norm(value))
     return float(np.sign(total) * np.sum(step * value) / size) if size else None
 
