@@ -327,7 +327,7 @@ def _passed_over(trace: Trace) -> list[str]:
 
 def _repeated(program: Program, trace: Trace, probe: Probe) -> None:
     """Refuse a program that does something else each time: no difference could be told from chance."""
-    same = program.unchanged(probe, trace)
+    same = program.unchanged(probe, trace) or set()
     for event in trace.events:
         if event.object != -1 and event.key not in same:
             site = program.sites[event.site]

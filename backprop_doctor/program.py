@@ -211,11 +211,14 @@ class Program:
         """Execute the program from its first line under a probe."""
         return self._executed(_Run(self.sites, probe), probe)
 
-    def unchanged(self, probe: Probe, base: Trace) -> set[Key]:
-        """Events of another run that pass again under a probe with the same value, bit for bit; nothing is copied."""
+    def unchanged(self, probe: Probe, base: Trace) -> set[Key] | None:
+        """Events of another run that pass again under a probe with the same value, bit for bit; nothing is copied.
+
+        None where the program breaks under the probe, and did not before: of that nothing follows.
+        """
         run = _Comparison(self.sites, probe, base)
-        self._executed(run, probe)
-        return run.unchanged
+        ended = self._executed(run, probe)
+        return None if ended.failed and not base.failed else run.unchanged
 
     def _executed(self, run: _Run, probe: Probe) -> Trace:
         self.runs += 1
