@@ -376,10 +376,15 @@ class Case:
                 return event.value if isinstance(event.value, (int, float)) else None
         return None
 
+    @property
+    def short_limit(self) -> int:
+        """Events to allow a run that is cut to two turns, whatever comes before training."""
+        return self.roles.training.start + SHORT_EVENTS
+
     @cached_property
     def short(self) -> Trace:
         """The program with its training cut to two turns, followed to what it does afterwards."""
-        return self.run({}, turns={self.roles.training.loop: SHORT_TURNS}, limit=SHORT_EVENTS)
+        return self.run({}, turns={self.roles.training.loop: SHORT_TURNS}, limit=self.short_limit)
 
     @property
     def is_right(self) -> bool:

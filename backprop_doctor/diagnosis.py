@@ -110,13 +110,18 @@ def diagnose(
             used = getattr(getattr(surroundings, "stand_ins", None), "used", ())
             why = str(error).removesuffix(f" ({'; '.join(used)})")
             remarks = (f"it trains nothing: {why}",) if layers.verdict == "unknown" or not idle else ()
-            remarks = (*_files(source), *layers.remarks, *used, *remarks)
-            report = _chosen(replace(layers, remarks=remarks), source, chosen)
-            return replace(report, seconds=time.perf_counter() - started)
+            return _apart(layers, source, surroundings, chosen, started, remarks)
         case = found
         source = case.source
     # All rules look, whichever are wanted: a fix must not bring up what another rule would see.
     report = _examined(case)
+    if report.verdict == "unknown" and not call and source is given:
+        # A loop that only looks like training, such as a gradient check of its own, is no more than that.
+        layers = pairs.check_pairs(source, surroundings, seed=seed)
+        if layers is not None and layers.verdict != "unknown":
+            site = case.program.sites[case.roles.training.loop]
+            remarks = (f"the loop at line {site.line} of {os.path.basename(site.source.name)} seems to train nothing",)
+            return _apart(layers, source, surroundings, chosen, started, remarks)
     if fix:
         trials = _Trials(case, surroundings)
         spent = time.perf_counter() - started
@@ -137,6 +142,21 @@ def diagnose(
     left = time_limit_seconds - MARGIN_SECONDS - (time.perf_counter() - started)
     if train and left > MARGIN_SECONDS:
         report = prove(source, report, lambda changed: open_case(changed, surroundings, seed=seed), seconds=left)
+    return replace(report, seconds=time.perf_counter() - started)
+
+
+def _apart(
+    layers: FileReport,
+    source: Project,
+    surroundings: Surroundings | None,
+    chosen: Selection,
+    started: float,
+    remarks: tuple[str, ...],
+) -> FileReport:
+    """The report on what a file defines, where no training of it could be judged."""
+    used = getattr(getattr(surroundings, "stand_ins", None), "used", ())
+    remarks = (*_files(source), *layers.remarks, *used, *remarks)
+    report = _chosen(replace(layers, remarks=remarks), source, chosen)
     return replace(report, seconds=time.perf_counter() - started)
 
 
@@ -295,7 +315,7 @@ def _recorded(program: Program, sizes: Sizes, events: tuple[int, ...]) -> tuple[
             if limit == events[0] and not trace.failed:
                 _repeated(program, trace, probe)
             try:
-                last = limit == events[-1] or trace.full
+                last = limit == events[-1] or trace.full or trace.ended != "stopped"
                 roles = assign_roles(program, trace, Probe(train=train, test=test), final=last, barren=barren)
                 return trace, roles, probe, [*remarks, *_passed_over(trace)]
             except ProgramError as error:

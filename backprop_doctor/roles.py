@@ -186,7 +186,8 @@ def assign_roles(
         if any(carried for _, carried in several):
             # What a loop inside carries (an activation from layer to layer) is no training either.
             settled = max(settled, turns.end)
-    if search.partly is not None:
+    # Half a picture of one loop is no reason not to look at those that come later.
+    if final and search.partly is not None:
         return search.partly
     raise ProgramError(
         "no training was found: no array is changed from one pass of a loop to the next "

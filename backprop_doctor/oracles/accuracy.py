@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_doctor.adjoints import as_target
-from backprop_doctor.case import SHORT_EVENTS, SHORT_TURNS, Case
+from backprop_doctor.case import SHORT_TURNS, Case
 from backprop_doctor.program import Event, Key, Trace
 from backprop_doctor.roles import Quantity, is_same
 
@@ -83,7 +83,7 @@ def examine_accuracy(case: Case) -> Accuracy | None:
         return case.run(
             {**held, **dict.fromkeys(keys, predict)},
             turns={case.roles.training.loop: SHORT_TURNS},
-            limit=SHORT_EVENTS,
+            limit=case.short_limit,
             keep=None if wanted is None else frozenset({wanted}),
             brief=wanted is not None,
         )
@@ -95,7 +95,7 @@ def examine_accuracy(case: Case) -> Accuracy | None:
     perfect = outcome(_all)
     none = outcome(_none)
     still = case.run(
-        {**held, **dict.fromkeys(keys, nudge)}, turns={case.roles.training.loop: SHORT_TURNS}, limit=SHORT_EVENTS
+        {**held, **dict.fromkeys(keys, nudge)}, turns={case.roles.training.loop: SHORT_TURNS}, limit=case.short_limit
     )
     half = outcome(lambda m: np.arange(m) < m // 2)
     candidates = _candidates(case, short, (perfect, none, half), still)
