@@ -297,6 +297,9 @@ def _candidates(case: Case, short: Trace, outcomes: tuple[Trace, ...], still: Tr
         a = _number(event.value)
         if a is None or not np.isfinite(a) or all(_number(o.value(event.key)) == a for o in outcomes[1:]):
             continue
+        # What a run did not come to because the program broke before is not another number.
+        if any(o.value(event.key) is None and o.failed and o.events[-1].index < event.index for o in outcomes[1:]):
+            continue
         before, after = _number(short.value(event.key)), _number(still.value(event.key))
         if before == after:
             found.append(event)
