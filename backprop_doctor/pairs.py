@@ -304,6 +304,8 @@ class _Session:
             forward, backward = getattr(owner, pair.forward.__name__), getattr(owner, pair.backward.__name__)
             layer = owner if (forward.__name__, backward.__name__) == ("forward", "backward") else (forward, backward)
         inputs, kinds = given[made:], values[made:]
+        if not pair.related and not isinstance(forward(*_copies(inputs)), tuple):
+            return None  # any function that reshapes would do
         if not _responds(forward, inputs, kinds, _required(pair.forward)[1 if pair.owner else 0 :]):
             return None
         inputs = [Settings(value.asked) if isinstance(value, Settings) else value for value in inputs]

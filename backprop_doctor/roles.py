@@ -462,8 +462,7 @@ def reach(
         same = program.unchanged(replace(probe, actions={**moved, **actions}, last=last), base)
         mask = masks[source[0].object] = known[question] = np.zeros(len(trace.events), bool)
         if same is None:
-            # A length or an axis that breaks the program when it is changed is no data.
-            continue
+            continue  # a length or an axis that breaks the program when it is changed is no data
         for event in trace.events[: last + 1]:
             mask[event.index] = event.object != -1 and event.key not in same
     return masks, base
@@ -598,7 +597,8 @@ def _roles_in(
     late = [[entries[e.object] for e in group] for group in makers]
     masks |= reach(program, trace, probe, late, last, zeros, alive, known)[0] if late else {}
     if mode.fresh:
-        on_carried = np.logical_or.reduce([mask for o, mask in masks.items() if o in carried])
+        nothing = np.zeros(len(trace.events), bool)
+        on_carried = np.logical_or.reduce([nothing, *(mask for o, mask in masks.items() if o in carried)])
         made = _made_in(program, trace, first_seen, loop, on_carried)
         groups += [group for group in _alike(program, made, carried) if group[0].object not in masks]
         masks |= reach(program, trace, probe, groups[len(masks) :], last, zeros, alive, known)[0]
