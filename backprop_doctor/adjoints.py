@@ -146,7 +146,6 @@ class _Judge:
         self.everything = everything
         self.values = {q.object: self.m.value(q.birth) for q in everything}
         self.backward = [q for q in self.backward if self.roles.is_value(self.values[q.object])]
-        self._known_live: dict[float | None, Measurement] = {}
         self._known_pairs: dict[tuple[Key, float, bool], _Pairs] = {}
         self._more: list[Adjoint] = []
         self._short: list[int] = []
@@ -171,8 +170,10 @@ class _Judge:
 
     def _mark_partial(self, number: int) -> None:
         """Of a gradient that is right line by line and not as a whole, find the line that leaves a path out."""
-        pending = [c for c in self.result.claims if c.of.object == number]
+        first = [c for c in self.result.claims if c.of.object == number]
+        pending = list(first)
         seen: set[tuple[int, Key]] = set()
+        marked = False
         while pending:
             link = pending.pop()
             upstream, through = link.upstream, link.through
@@ -184,7 +185,26 @@ class _Judge:
                 continue
             if following.right and following.through is not None and not self._is_cut(through, following.through):
                 self.result.adjoints[upstream.object, through.birth] = replace(following, partial=True)
+                marked = True
             pending.append(following)
+        for link in first if not marked else ():
+            if link.right and link.through is not None and not self._is_cut(link.of, link.through):
+                self._mark_read(link)
+
+    def _mark_read(self, link: Adjoint) -> None:
+        """Of the values that a line reads, mark one that leaves out the path which the line leaves out."""
+        read = self._read_with(link.value)
+        given = [q for q in self.backward if q.object in read and q.index < link.value.index]
+        for value in sorted(given, key=lambda q: -q.index):
+            shape = _squeezed(np.shape(self.values[value.object]))
+            alike = [q for q in self.forward if q.index > link.of.index and _squeezed(q.shape) == shape]
+            for of in alike[:USES_TRIED]:
+                found = self._on_upstream(value, of)
+                if found is None or not found.right or found.through is None:
+                    continue
+                if not self._is_cut(of, found.through):
+                    self.result.adjoints[value.object, of.birth] = replace(found, partial=True)
+                return
 
     def _follow(self, pending: list[Adjoint]) -> None:
         """Judge what each claim was judged on, and so on up to the loss; claims that fail come last.
@@ -319,7 +339,7 @@ class _Judge:
         value = Quantity(number, parameter.updates[-1], parameter.index, f"step of {parameter.name}", parameter.line,
                          parameter.shape)  # fmt: skip
         for point in self._points(parameter):
-            live = self._live(point.measurement)
+            live = point.measurement.moved(frozen=False)
             before, after = live.value(parameter.birth), live.value(parameter.updates[-1])
             if after is None or np.shape(after) != np.shape(before):
                 return None
@@ -442,14 +462,6 @@ class _Judge:
             if self.program.sites[e.site].statement is statement and self.program.sites[e.site].kind == "load"
         }
         return sorted(found.values(), key=lambda q: (q.object not in reads, q.index))
-
-    def _live(self, measurement: Measurement) -> Measurement:
-        """The same point with updates in force."""
-        known = self._known_live.get(measurement.scale)
-        if known is None:
-            known = measurement.moved(frozen=False)
-            self._known_live[measurement.scale] = known
-        return known
 
     # -- adjoints ------------------------------------------------------------------------------------
 
@@ -747,7 +759,7 @@ class _Judge:
 
     def _steers(self, number: Quantity) -> bool:
         """Whether the updates hang on a number: a delta, then, and no loss."""
-        live = self._live(self.m)
+        live = self.m.moved(frozen=False)
         updates = frozenset(key for p in self.roles.parameters for key in p.updates)
         last = max(self.roles.trace.by_key[key].index for key in updates)
         changed = live.run({number.birth: lambda v: np.asarray(v) * 1.01 + 0.01}, keep=updates, last=last)
@@ -946,7 +958,9 @@ def is_name(text: str) -> bool:
         node = ast.parse(text.strip(), mode="eval").body
     except SyntaxError:
         return False
-    return isinstance(node, (ast.Name, ast.Attribute, ast.Subscript))
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return isinstance(node, ast.Name)
 
 
 def is_wrong(adjoint: Adjoint) -> bool:

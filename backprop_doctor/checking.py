@@ -6,7 +6,6 @@ import difflib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,8 @@ from backprop_doctor.records import FileReport, Report, Unchecked
 from backprop_doctor.selection import Selection
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from backprop_doctor.source import Project
 
 __all__ = ["STDIN", "Options", "check", "check_file", "check_files", "exit_code", "programs", "suspect_files"]
@@ -202,6 +203,8 @@ def check_files(
             files.append(check_file(path, own))
             tell(files[-1])
         return Report(tuple(files))
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
     with ThreadPoolExecutor(max_workers=min(jobs, len(paths))) as pool:
         futures = [pool.submit(check_file, path, own) for path, own in zip(paths, wanted, strict=True)]
         try:

@@ -14,8 +14,10 @@ from functools import partial
 from types import ModuleType
 from typing import Any, Literal
 
-from backprop_doctor import adjoints, axes, chart, confinement, pairs, rules
-from backprop_doctor.case import Case, Sighting
+import numpy as np
+
+from backprop_doctor import adjoints, axes, chart, confinement, rules
+from backprop_doctor.case import SHORT_TURNS, Case, Sighting
 from backprop_doctor.errors import CannotCheckError, DoctorError, IdleError, ProgramError
 from backprop_doctor.gradients import lively
 from backprop_doctor.instrument import instrument
@@ -38,7 +40,8 @@ SIZES = ((97, 83), (97, 97), (1201, 1009), (60000, 10000))
 # A changed program is examined on other images, and started from another seed; what is to be written into a file
 # once more, with weights of another size.
 SEARCH_SECONDS = 20.0
-SIZES_OF_TRIALS = ((89, 101), (101, 101), (1213, 1013), (60000, 10000))
+SIZES_OF_TRIALS = ((71, 79), (101, 101), (1213, 1013), (60000, 10000))
+SIZES_OF_A_GLANCE = ((47, 43), (101, 101), (1213, 1013), (60000, 10000))
 SIZES_OF_CONFIRMATION = ((103, 79), (103, 103), (1217, 1019), (60000, 10000))
 SCALE_OF_CONFIRMATION = 0.6
 # Of the time for one program: when the search has to end, and what is kept back for the report.
@@ -93,6 +96,8 @@ def diagnose(
     CannotCheckError
         If the file cannot be parsed or run, or trains nothing.
     """
+    from backprop_doctor import pairs
+
     started = time.perf_counter()
     chosen = selection or Selection()
     source = given = open_project(path).calling(call)
@@ -132,6 +137,8 @@ def diagnose(
             confirm=partial(trials.examine, SIZES_OF_CONFIRMATION, seed + 2, SCALE_OF_CONFIRMATION)
             if search_seconds
             else None,
+            glance=partial(trials.examine, SIZES_OF_A_GLANCE, seed + 1, 1.0),
+            is_alike=partial(trials.is_alike, source, seed + 1),
             search_seconds=min(search_seconds, max(0.0, time_limit_seconds * SHARE_OF_SEARCH - spent)),
             severities=("error", "warning", "note") if unsafe else ("error",),
             wanted=lambda finding: bool(sift([finding], source, chosen)[0]),
@@ -141,7 +148,7 @@ def diagnose(
     report = _chosen(report, source, chosen)
     left = time_limit_seconds - MARGIN_SECONDS - (time.perf_counter() - started)
     if train and left > MARGIN_SECONDS:
-        report = prove(source, report, lambda changed: open_case(changed, surroundings, seed=seed), seconds=left)
+        report = prove(source, report, partial(_opened_quickly, surroundings, seed, case.probe.train), seconds=left)
     return replace(report, seconds=time.perf_counter() - started)
 
 
@@ -189,21 +196,56 @@ class _Trials:
         self._case = case
         self._surroundings = surroundings
         self._last: tuple[tuple[object, ...], Case] | None = None
+        self._given: Case | None = None
 
     def examine(self, sizes: Sizes, seed: int, scale: float, changed: Project, codes: Collection[str]) -> FileReport:
         """The report on a changed version, by the rules of these codes, or by all if there are none."""
-        key = (seed, changed.key)
-        if self._last is None or self._last[0] != key:
-            # What runs on a few images as it stands has to run on a few when it is mended.
-            fitting = tuple(pair for pair in sizes if pair[0] <= 1.1 * self._case.probe.train)
-            case = open_case(changed, self._surroundings, seed=seed, sizes=fitting, scale=scale)
-            self._last = (key, case)
-        case = self._last[1]
+        case = self._opened(sizes, seed, scale, changed)
         report = _examined(case, codes)
         # That takes runs of its own, which only what is to be written into a file is worth.
         odd = odd_steps(case) - self._case.once(odd_steps) if sizes is SIZES_OF_CONFIRMATION else set()
         doubts = [Unchecked(f"step of {name}", "no multiple of its gradient, as others are") for name in sorted(odd)]
         return replace(report, unchecked=(*report.unchecked, *doubts))
+
+    def is_alike(self, given: Project, seed: int, changed: Project) -> bool:
+        """Whether a changed version takes the same steps, counts the same hits and prints the same as the given one."""
+        if self._given is None:
+            self._given = self._opened(SIZES_OF_TRIALS, seed, 1.0, given)
+        return _outcome(self._given) == _outcome(self._opened(SIZES_OF_TRIALS, seed, 1.0, changed))
+
+    def _opened(self, sizes: Sizes, seed: int, scale: float, changed: Project) -> Case:
+        key = (seed, sizes, changed.key)
+        if self._last is None or self._last[0] != key:
+            # What runs on a few images as it stands has to run on a few when it is mended.
+            fitting = tuple(pair for pair in sizes if pair[0] <= 1.1 * self._case.probe.train)
+            self._last = (
+                key,
+                open_case(changed, self._surroundings, seed=seed, sizes=fitting, scale=scale, steady=True),
+            )
+        return self._last[1]
+
+
+def _opened_quickly(surroundings: Surroundings | None, seed: int, train: int, changed: Project) -> Case:
+    """A changed version on as few images as will do to find its roles; the given one needed so many."""
+    sizes = tuple(pair for pair in SIZES_OF_A_GLANCE if pair[0] <= 1.1 * train)
+    return open_case(changed, surroundings, seed=seed, sizes=sizes, steady=True)
+
+
+def _outcome(case: Case) -> list[object]:
+    """What a program has done after its first step: the new parameters, as bytes, and what it printed."""
+    steps = [case.trace.value(key) for parameter in case.roles.parameters for key in parameter.updates]
+    case.program.run(
+        Probe(
+            train=case.probe.train,
+            test=case.probe.test,
+            keep=frozenset(),
+            turns={case.roles.training.loop: SHORT_TURNS},
+            limit=case.short_limit,
+        )
+    )
+    guards = getattr(case.program.surroundings, "guards", None)
+    printed = guards.output.getvalue() if guards is not None else ""
+    return [*(np.asarray(step).tobytes() for step in steps), printed]
 
 
 def _entered(source: Project, surroundings: Surroundings | None, seed: int) -> Case | None:
@@ -286,10 +328,14 @@ def open_case(
     sizes: Sizes = SIZES,
     events: tuple[int, ...] = EVENTS,
     scale: float = 1.0,
+    steady: bool = False,
 ) -> Case:
-    """Run a program, find its roles and judge its derivatives, with weights of a size."""
+    """Run a program, find its roles and judge its derivatives, with weights of a size.
+
+    With ``steady`` it is known that undisturbed runs are all alike.
+    """
     program = Program(instrument(source), surroundings, seed=seed)
-    trace, roles, probe, remarks = _recorded(program, sizes, events)
+    trace, roles, probe, remarks = _recorded(program, sizes, events, steady)
     measurement = lively(program, roles, probe, scale)
     return Case(
         program=program,
@@ -303,7 +349,9 @@ def open_case(
     )
 
 
-def _recorded(program: Program, sizes: Sizes, events: tuple[int, ...]) -> tuple[Trace, Roles, Probe, list[str]]:
+def _recorded(
+    program: Program, sizes: Sizes, events: tuple[int, ...], steady: bool
+) -> tuple[Trace, Roles, Probe, list[str]]:
     """The shortest recorded run in which training shows, and what went wrong on the way to it."""
     remarks: list[str] = []
     failure: CannotCheckError | None = None
@@ -312,7 +360,7 @@ def _recorded(program: Program, sizes: Sizes, events: tuple[int, ...]) -> tuple[
         for limit in events:
             probe = Probe(train=train, test=test, limit=limit)
             trace, notes = confinement.run(program, probe)
-            if limit == events[0] and not trace.failed:
+            if limit == events[0] and not trace.failed and not steady:
                 _repeated(program, trace, probe)
             try:
                 last = limit == events[-1] or trace.full or trace.ended != "stopped"
@@ -347,7 +395,7 @@ def _passed_over(trace: Trace) -> list[str]:
 
 def _repeated(program: Program, trace: Trace, probe: Probe) -> None:
     """Refuse a program that does something else each time: no difference could be told from chance."""
-    same = program.unchanged(probe, trace) or set()
+    same = program.unchanged(probe, trace)
     for event in trace.events:
         if event.object != -1 and event.key not in same:
             site = program.sites[event.site]
@@ -372,6 +420,7 @@ def examine(case: Case, codes: Collection[str] = ()) -> tuple[list[Finding], dic
     findings: list[Finding] = []
     wrong: dict[int, str] = {}
     unchecked: list[Unchecked] = []
+    case.errors.clear()
     loaded = sorted(rules.load(), key=lambda r: (getattr(r, "LAST_RESORT", False), rules.info(r).code))
     for rule in loaded:
         info = rules.info(rule)
@@ -393,6 +442,7 @@ def examine(case: Case, codes: Collection[str] = ()) -> tuple[list[Finding], dic
             known = any((f.code, f.position) == (finding.code, finding.position) for f in findings)
             if not known:
                 findings.append(finding)
+                case.errors += [finding.code] * (finding.severity == "error")
     order = {"error": 0, "warning": 1, "note": 2}
     findings.sort(key=lambda f: (order[f.severity], f.position.line, f.position.column))
     return findings, wrong, unchecked

@@ -9,7 +9,7 @@ proportional to <C, dv>.  The constant of proportion is the factor; it gets a na
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import product
@@ -127,7 +127,7 @@ class Measurement:
         longer side and biases away from zero; None leaves the program's own initial values.
     frozen : bool
         Whether updates hand back the old value, so that all of the run is evaluated at one point.
-    hold : iterable of Parameter
+    hold : sequence of Parameter
         When not ``frozen``, the parameters whose updates alone are held back.
     variant : int
         Which of the points of that scale: 0 has the program's own inputs, others have inputs off zero, and
@@ -142,7 +142,7 @@ class Measurement:
         *,
         scale: float | None = 1.0,
         frozen: bool = True,
-        hold: Iterable[Parameter] = (),
+        hold: Sequence[Parameter] = (),
         variant: int = 0,
     ) -> None:
         self.program = program
@@ -153,6 +153,7 @@ class Measurement:
         self._actions = self._point(scale)
         self._actions |= self._freeze(roles.parameters if frozen else hold)
         self._last = min(roles.step.end, len(roles.trace.events)) - 1
+        self._moved: dict[tuple[object, ...], Measurement] = {}
         self._tangents: dict[tuple[Key, float, bool, bool], list[Tangent]] = {}
         self.trace: Trace = program.run(replace(probe, actions=self._actions, last=self._last))
         self.watch: frozenset[Key] = frozenset(self._watched())
@@ -163,13 +164,19 @@ class Measurement:
         *,
         scale: float | None = None,
         frozen: bool = True,
-        hold: Iterable[Parameter] = (),
+        hold: Sequence[Parameter] = (),
         variant: int | None = None,
     ) -> Measurement:
-        """The same with weights of another scale, at another variant of it, or with updates in force."""
+        """The same with weights of another scale, at another variant of it, or with updates in force; cached."""
         scale = self.scale if scale is None else scale
         variant = self.variant if variant is None else variant
-        return Measurement(self.program, self.roles, self.probe, scale=scale, frozen=frozen, hold=hold, variant=variant)
+        asked = scale, frozen, tuple(parameter.birth for parameter in hold), variant
+        known = self._moved.get(asked)
+        if known is None:
+            known = self._moved[asked] = Measurement(
+                self.program, self.roles, self.probe, scale=scale, frozen=frozen, hold=hold, variant=variant
+            )
+        return known
 
     def value(self, key: Key) -> Any:
         """The value at an event, at this point."""

@@ -120,10 +120,14 @@ class Output(io.StringIO):
 
     last = ""
     encoding = "utf-8"
+    _room = OUTPUT_CHARACTERS
 
     def write(self, text: str) -> int:
-        self.last = text[-OUTPUT_CHARACTERS:] if text.strip() else self.last
-        if self.tell() < OUTPUT_CHARACTERS:
+        # Programs print in their innermost loops.
+        if text.strip():
+            self.last = text[-OUTPUT_CHARACTERS:]
+        if self._room > 0:
+            self._room -= len(text)
             super().write(text[:OUTPUT_CHARACTERS])
         return len(text)
 
@@ -149,10 +153,14 @@ class Overlay:
 
     def __init__(self, scratch: Path, redirect: Callable[[str], str | None]) -> None:
         self._scratch = os.path.realpath(scratch)
-        self._written = os.path.join(self._scratch, "written")
         self._redirect = redirect
         self._gone: set[str] = set()
         self._looking = False
+
+    @property
+    def _written(self) -> str:
+        # Of a process that was forked off, what it writes is its own.
+        return os.path.join(self._scratch, f"written-{os.getpid()}")
 
     def forget(self) -> None:
         """Begin afresh: every run finds the files as the user left them."""

@@ -140,10 +140,12 @@ class Source:
 
     def segment(self, node: ast.AST) -> str:
         """The source text of a node."""
-        position = self.position(node)
-        return self._full[
-            self.offset(position.line, position.column) : self.offset(position.end_line, position.end_column)
-        ]
+        text = self._segments.get(node)
+        if text is None:
+            position = self.position(node)
+            start = self.offset(position.line, position.column)
+            text = self._segments[node] = self._full[start : self.offset(position.end_line, position.end_column)]
+        return text
 
     def offset(self, line: int, column: int) -> int:
         """Offset in ``text`` of a 1-based line and column."""
@@ -188,6 +190,10 @@ class Source:
         for line in self._lines:
             starts.append(starts[-1] + len(line))
         return starts
+
+    @cached_property
+    def _segments(self) -> dict[ast.AST, str]:
+        return {}
 
     def _column(self, line: int, byte_offset: int) -> int:
         text = self.line(line)

@@ -148,6 +148,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.is_asked = False
         self._sizes = (97, 83)
         self._searching = False
+        self._absent: set[tuple[object, ...]] = set()
         self._modules = _with_parents(self._contents())
         self._tops = DRAWING | {name.partition(".")[0] for name in self._modules}
         self._originals: dict[tuple[str, str], Any] = {}
@@ -289,13 +290,20 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return ModuleNotFoundError(f"No module named {top!r}, and its stand-in has no {name}", name=top)
 
     def _find_real(self, name: str, path: Sequence[str] | None) -> Any:
+        # Each run asks again, and the answer takes a look into every folder.
+        asked = name, *(sys.path if path is None else path)
+        if asked in self._absent:
+            return None
         self._searching = True
         try:
             finders = [finder for finder in sys.meta_path if finder is not self]
             found = (finder.find_spec(name, path) for finder in finders if hasattr(finder, "find_spec"))
-            return next((spec for spec in found if spec is not None), None)
+            spec = next((spec for spec in found if spec is not None), None)
         finally:
             self._searching = False
+        if spec is None:
+            self._absent.add(asked)
+        return spec
 
     def _is_ours(self, module: ModuleType | None) -> bool:
         return getattr(getattr(module, "__spec__", None), "loader", None) is self
@@ -596,7 +604,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return None
         if data is None:
             return None
-        target = self._scratch / "standins" / str(len(self._files)) / name
+        target = self._scratch / "standins" / f"{os.getpid()}-{len(self._files)}" / name
         target.parent.mkdir(parents=True)
         target.write_bytes(data)
         return str(target)

@@ -50,9 +50,16 @@ class Layer:
         return bool(np.sum(steep < steep.max() * (1 - 1e-6)) <= 1)
 
 
-def hidden_layers(case: Case, trace: Trace | None = None, turn: int = 0) -> Iterator[Layer]:
+def hidden_layers(case: Case, trace: Trace | None = None, turn: int = 0) -> list[Layer]:
     """The layers of hidden units in the first step, or in a later ``turn`` of another run."""
-    trace = case.trace if trace is None else trace
+    return case.once(_of_the_first_step) if trace is None else list(_layers(case, trace, turn))
+
+
+def _of_the_first_step(case: Case) -> list[Layer]:
+    return list(_layers(case, case.trace, 0))
+
+
+def _layers(case: Case, trace: Trace, turn: int) -> Iterator[Layer]:
     output = case.roles.output
     if output is None:
         return

@@ -122,7 +122,7 @@ def examine(case: Case) -> Iterator[Sighting]:
 
 
 def _too_large(case: Case, matrices: list[Parameter]) -> list[Sighting]:
-    layers = list(hidden_layers(case))
+    layers = hidden_layers(case)
     worst = next((layer for layer in layers if not layer.has_corner and layer.flat > FLAT_SHARE), None)
     loss = initial_cross_entropy(case, case.trace)
     high = loss is not None and loss[0] > ABOVE_CHANCE * loss[1]
