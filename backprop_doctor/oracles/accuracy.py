@@ -112,7 +112,8 @@ def _by_outputs(case: Case) -> Accuracy | None:
             best, worst = (_number(outcome(r, frozenset({wanted}), own).value(wanted)) for r in (_all, _none))
             if own and best == top != worst:
                 return int(known.shape[axis])
-        return max(counts)
+        largest: int = max(counts)
+        return largest
 
     # What is alike stays alike: where all units are dead, all classes tie.
     def nudge(value: Any) -> Any:
