@@ -184,9 +184,7 @@ def _answer(value: Any) -> Callable[[Any], Any]:
     return lambda _: np.array(value) if np.ndim(value) else value
 
 
-def _shortly(
-    case: Case, actions: dict[Key, Callable[[Any], Any]], wanted: frozenset[Key] | None = None
-) -> Trace:
+def _shortly(case: Case, actions: dict[Key, Callable[[Any], Any]], wanted: frozenset[Key] | None = None) -> Trace:
     """A run of some turns of training and what follows them, or until all that is wanted has passed."""
     return case.run(
         actions,
@@ -260,7 +258,9 @@ def _examined(case: Case, short: Trace, forced: _Forced) -> Accuracy | None:
 
 def _by_turn(case: Case, trace: Trace, events: list[Event]) -> list[Event]:
     """The last of some numbers in each turn of training; what comes after training belongs to the last turn."""
-    ticks = [e.index for e in trace.events if e.object == -1 and e.occurrence >= 0 and e.site == case.roles.training.loop]
+    ticks = [
+        e.index for e in trace.events if e.object == -1 and e.occurrence >= 0 and e.site == case.roles.training.loop
+    ]
     latest = {bisect_left(ticks, e.index): e for e in events if np.size(e.value) == 1}
     return [event for _, event in sorted(latest.items())]
 
@@ -324,7 +324,9 @@ def _thresholded(case: Case, trace: Trace) -> list[Event]:
 
 def _hits(case: Case, short: Trace, alike: set[Key]) -> list[list[Event]]:
     """Questions whether whole numbers are the same whose answers hang on the parameters, by place and turn."""
-    ticks = [e.index for e in short.events if e.object == -1 and e.occurrence >= 0 and e.site == case.roles.training.loop]
+    ticks = [
+        e.index for e in short.events if e.object == -1 and e.occurrence >= 0 and e.site == case.roles.training.loop
+    ]
     sites: dict[int, dict[int, list[Event]]] = {}
     differ: set[int] = set()
     for event in short.events[case.roles.training.start :]:
