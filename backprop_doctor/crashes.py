@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -153,7 +154,7 @@ class Crash:
             for e in self.trace.events[: operand.event.index]
             if self.program.sites[e.site].target == operand.text and isinstance(e.value, np.ndarray)
         ]
-        for (before, _), (after, site) in zip(stores, stores[1:], strict=False):
+        for (before, _), (after, site) in pairwise(stores):
             node = site.node
             steps = isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub))
             own = isinstance(node, ast.BinOp) and self.program.source.segment(node.left) == operand.text
@@ -230,7 +231,7 @@ def _operations(node: ast.AST, statement: ast.stmt) -> Iterator[tuple[str, ast.e
 def _of_labels(value: Any) -> tuple[int, int] | None:
     """Samples and classes of an array of labels: class numbers, or rows or columns with a single one."""
     array = np.asarray(value)
-    if array.ndim == 1 and array.dtype.kind in "iu" and 0 <= array.min() and array.max() < CLASSES_LIMIT:
+    if array.ndim == 1 and array.dtype.kind in "iu" and array.min() >= 0 and array.max() < CLASSES_LIMIT:
         return (array.size, int(array.max()) + 1) if array.size > 2 * (array.max() + 1) else None
     if array.ndim == 2 and min(array.shape) > 1 and not set(np.unique(array)) - {0, 1}:
         for axis in (0, 1):
