@@ -18,7 +18,8 @@ import numpy as np
 
 from backprop_doctor import adjoints, axes, chart, confinement, rules
 from backprop_doctor.case import SHORT_TURNS, Case, Sighting
-from backprop_doctor.errors import CannotCheckError, DoctorError, IdleError, ProgramError
+from backprop_doctor.crashes import Crash
+from backprop_doctor.errors import CannotCheckError, CrashError, DoctorError, IdleError, ProgramError
 from backprop_doctor.gradients import lively
 from backprop_doctor.instrument import instrument
 from backprop_doctor.oracles.plain_steps import odd_steps
@@ -111,7 +112,12 @@ def diagnose(
             apart = not call and (idle or source.is_notebook)
             layers = pairs.check_pairs(source, surroundings, seed=seed) if apart else None
             if layers is None or (layers.verdict == "unknown" and not idle):
-                raise
+                crashed = (
+                    _crashed(error, source, surroundings, seed, fix=fix) if isinstance(error, CrashError) else None
+                )
+                if crashed is None:
+                    raise
+                return replace(_chosen(crashed, source, chosen), seconds=time.perf_counter() - started)
             used = getattr(getattr(surroundings, "stand_ins", None), "used", ())
             why = str(error).removesuffix(f" ({'; '.join(used)})")
             remarks = (f"it trains nothing: {why}",) if layers.verdict == "unknown" or not idle else ()
@@ -269,6 +275,33 @@ def _entered(source: Project, surroundings: Surroundings | None, seed: int) -> C
     return case
 
 
+def _crashed(
+    error: CrashError, source: Project, surroundings: Surroundings | None, seed: int, *, fix: bool
+) -> FileReport | None:
+    """The report on a program that stopped, if a rule can tell why; what would make it run on is tried."""
+    from backprop_doctor import crash_repair
+
+    crash = error.crash
+    seen = [(r, s) for r in rules.load() if hasattr(r, "examine_crash") for s in r.examine_crash(crash)]
+    if not seen:
+        return None
+    report = FileReport(
+        path=source.path,
+        verdict="faulty",
+        ran=True,
+        seconds=0.0,
+        findings=tuple(_finding(source, rule, sighting) for rule, sighting in seen),
+        unchecked=(Unchecked("gradients", str(error)),),
+        modules=tuple(source.modules),
+        remarks=tuple(_files(source)),
+    )
+    if not fix:
+        return report
+    return crash_repair.repair(
+        crash, report, lambda changed: _examined(open_case(changed, surroundings, seed=seed + 1))
+    )
+
+
 def _chosen(report: FileReport, source: Project, selection: Selection) -> FileReport:
     """The report with the findings only that are wanted; the chart stays that of the program."""
     findings, silenced = sift(report.findings, source, selection)
@@ -372,6 +405,8 @@ def _recorded(
                     idle = trace.ended == "finished" and not notes
                     sentence = confinement.reason(program, trace, notes, str(error))
                     failure = IdleError(sentence) if idle else ProgramError(sentence)
+                    if trace.failed:
+                        failure = CrashError(sentence, Crash(program, probe, trace))
                 if trace.failed:
                     remarks.append(f"with {train} training and {test} test images: {failure}")
             if trace.ended != "stopped" or trace.full:
@@ -436,7 +471,7 @@ def examine(case: Case, codes: Collection[str] = ()) -> tuple[list[Finding], dic
         for sighting in sightings:
             if getattr(rule, "LAST_RESORT", False) and any(o in wrong for o in sighting.objects):
                 continue
-            finding = _finding(case, rule, sighting)
+            finding = _finding(case.source, rule, sighting)
             if finding.severity == "error":
                 wrong.update(dict.fromkeys(sighting.objects, finding.code))
             known = any((f.code, f.position) == (finding.code, finding.position) for f in findings)
@@ -448,7 +483,7 @@ def examine(case: Case, codes: Collection[str] = ()) -> tuple[list[Finding], dic
     return findings, wrong, unchecked
 
 
-def _finding(case: Case, rule: ModuleType, sighting: Sighting) -> Finding:
+def _finding(source: Project, rule: ModuleType, sighting: Sighting) -> Finding:
     info = rules.info(rule)
     fix = Fix()
     if sighting.fix or sighting.edits:
@@ -458,7 +493,7 @@ def _finding(case: Case, rule: ModuleType, sighting: Sighting) -> Finding:
         name=info.name,
         severity=sighting.severity or info.severity,
         status=sighting.status,
-        position=case.source.position(sighting.node),
+        position=source.position(sighting.node),
         message=sighting.message,
         label=sighting.label,
         why=sighting.why,

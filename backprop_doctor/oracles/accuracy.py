@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -77,7 +78,22 @@ class _Forced:
 
 def examine_accuracy(case: Case) -> Accuracy | None:
     """Find the metric and put it to the test; None where the program has none that can be followed."""
-    return _by_outputs(case) or _by_hits(case)
+    found = _by_outputs(case)
+    # Of several batches of one size only one has its labels known by their shape.
+    if found is None or (found.unit is None and _is_in_batches(case, found)):
+        return _by_hits(case) or found
+    return found
+
+
+def _is_in_batches(case: Case, found: Accuracy) -> bool:
+    """Whether the set that is scored passes the network in pieces of one size."""
+    output = case.roles.output
+    ticks = _ticks(case, case.short)
+    passed = case.short.at(output.birth[0]) if output is not None else []
+    passed = passed + [a.operand for a in argmaxes(case, case.short)]
+    sets = {(bisect_left(ticks, e.index), e.object) for e in passed if found.samples in np.shape(e.value)}
+    turns = Counter(turn for turn, _ in sets)
+    return max(turns.values(), default=0) > 1
 
 
 def _by_outputs(case: Case) -> Accuracy | None:
@@ -112,8 +128,7 @@ def _by_outputs(case: Case) -> Accuracy | None:
             best, worst = (_number(outcome(r, frozenset({wanted}), own).value(wanted)) for r in (_all, _none))
             if own and best == top != worst:
                 return int(known.shape[axis])
-        largest: int = max(counts)
-        return largest
+        return int(max(counts))
 
     # What is alike stays alike: where all units are dead, all classes tie.
     def nudge(value: Any) -> Any:
@@ -268,6 +283,12 @@ def _by_turn(case: Case, trace: Trace, events: list[Event]) -> list[Event]:
     ticks = _ticks(case, trace)
     latest = {bisect_left(ticks, e.index): e for e in events if np.size(e.value) == 1}
     return [event for _, event in sorted(latest.items())]
+
+
+def _ticks(case: Case, trace: Trace) -> list[int]:
+    """Where the turns of training begin."""
+    loop = case.roles.training.loop
+    return [e.index for e in trace.events if e.object == -1 and e.occurrence >= 0 and e.site == loop]
 
 
 # -- predictions and labels ----------------------------------------------------------------------------
