@@ -12,6 +12,7 @@ once more in a setting that the search has not seen, and edits without which it 
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections import Counter
@@ -183,7 +184,20 @@ class _Trial:
     def together(self, start: _State) -> _State | None:
         """The program with the edits of all rules, if they mend all that they are for."""
         chosen = [fault for fault in self.faults(start) if fault.edits]
-        return self.step(start, chosen) if chosen else None
+        new = self.after(start, chosen) if chosen else None
+        if new is None or self.is_better(start, new, chosen):
+            return new
+        return self.followed(start, new, chosen) if self.is_gone(start, new, chosen) else None
+
+    def followed(self, state: _State, new: _State, faults: Sequence[_Fault], until: float = math.inf) -> _State | None:
+        """The state with what one fault has hidden mended too, as far as rules know how."""
+        for _ in range(DEPTH):
+            others = [other for other in self.faults(new) if other.edits]
+            after = self.after(new, others) if others and time.monotonic() < until else None
+            if after is None or self.is_better(state, after, faults):
+                return after
+            new = after
+        return None
 
     def one_by_one(self, state: _State) -> _State:
         """The program with the edits of those rules that mend what they are for, each added to those before."""
@@ -393,20 +407,9 @@ class _Search:
                 self._remember(state, fault, new, edits)
                 tentative.append(new)
         # One fault may hide another: what comes to light is mended too, if its rule knows how.
-        followed = (self._followed(state, new, fault) for new in tentative)
+        followed = (self._trial.followed(state, new, [fault], self._until) for new in tentative)
         ends = (end for end in followed if end is not None)
         return next((end for end in ends if proposed or self._trial.is_backed(state, end)), None)
-
-    def _followed(self, state: _State, new: _State, fault: _Fault) -> _State | None:
-        for _ in range(DEPTH):
-            faults = [other for other in self._trial.faults(new) if other.edits]
-            after = self._trial.after(new, faults) if faults and time.monotonic() < self._until else None
-            if after is None:
-                return None
-            if self._trial.is_better(state, after, [fault]):
-                return after
-            new = after
-        return None
 
     def _remember(self, state: _State, fault: _Fault, new: _State, edits: Edits) -> None:
         """Keep what was closest to a fix of a fault of the program as it was given."""

@@ -285,12 +285,6 @@ def _by_turn(case: Case, trace: Trace, events: list[Event]) -> list[Event]:
     return [event for _, event in sorted(latest.items())]
 
 
-def _ticks(case: Case, trace: Trace) -> list[int]:
-    """Where the turns of training begin."""
-    loop = case.roles.training.loop
-    return [e.index for e in trace.events if e.object == -1 and e.occurrence >= 0 and e.site == loop]
-
-
 # -- predictions and labels ----------------------------------------------------------------------------
 
 

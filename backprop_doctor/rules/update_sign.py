@@ -193,9 +193,10 @@ def _slope(case: Case, parameter: Parameter) -> float | None:
 
 
 def _likely(case: Case, gradient: Adjoint) -> float | None:
-    """The factor of a gradient over the derivative of the loss where a delta it rests on is wrong, but not by much."""
+    """The factor of a gradient over the derivative of the loss where a hidden delta is wrong, but not by much."""
     links = case.chain(gradient)
-    if links[-1].given == "adjoint" or not all(link.right or link.fit.residual < SURE_BELOW for link in links):
+    near = all(link.right or link.fit.residual < SURE_BELOW for link in links)
+    if links[-1].given == "adjoint" or not links[-1].right or not near:
         return None
     return float(np.prod([link.fit.factor for link in links])) or None
 
