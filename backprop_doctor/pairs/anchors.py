@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import CodeType
+from typing import Any
 
 from backprop_doctor.source import Project
 
-__all__ = ["anchor", "definition"]
+__all__ = ["Function", "anchor", "common_source", "definition", "target_of"]
 
 Function = ast.FunctionDef
+STATEMENTS = (ast.Assign, ast.AugAssign, ast.AnnAssign)
 RETURNED = re.compile(r"returned value (\d+)")
 # What only gives a value another shape does not make it.
 RESHAPING = frozenset({"reshape", "copy", "astype", "squeeze", "ravel", "array", "asarray"})
@@ -55,6 +57,40 @@ def anchor(function: Function, claim: str) -> ast.AST:
         if key == place:
             return _origin(function, value)
     return returned if returned is not None else function
+
+
+def target_of(node: Any, otherwise: str) -> str:
+    """What a statement binds, or ``otherwise`` for an expression that binds nothing."""
+    if isinstance(node, (ast.Assign, ast.AugAssign)):
+        return ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
+    return otherwise
+
+
+def common_source(function: Function, wrong: Sequence[ast.AST], right: Sequence[ast.AST]) -> ast.AST | None:
+    """The last statement from which everything wrong is made, and nothing right."""
+    if any(node is None or isinstance(node, Function) for node in wrong):
+        return None
+    sources = [_sources(function, node) for node in wrong]
+    fine = {name for node in right for name in _sources(function, node)}
+    common = set.intersection(*map(set, sources)) - fine if sources else set()
+    made = [s for s in _statements(function) if any(_binds(t, name) for t in _targets(s) for name in common)]
+    return made[-1] if made else None
+
+
+def _sources(function: Function, node: ast.AST) -> set[str]:
+    """Local names that a statement reads, and those that these were made from."""
+    found: set[str] = set()
+    pending = {name.id for name in ast.walk(node) if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Load)}
+    while pending:
+        name = pending.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for statement in _statements(function):
+            value = getattr(statement, "value", None)
+            if value is not None and any(_binds(target, name) for target in _targets(statement)):
+                pending |= {part.id for part in ast.walk(value) if isinstance(part, ast.Name)}
+    return found
 
 
 def _last_return(function: Function) -> ast.expr | None:
@@ -135,7 +171,7 @@ def _own(function: Function) -> Iterator[ast.AST]:
 
 
 def _statements(function: Function) -> list[ast.stmt]:
-    found = [node for node in _own(function) if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign))]
+    found = [node for node in _own(function) if isinstance(node, STATEMENTS)]
     return sorted(found, key=lambda node: (node.lineno, node.col_offset))
 
 
