@@ -153,15 +153,22 @@ class Functions:
             yield Convention("backward(cache)", 1, lambda r, u: backward(r.result[-1]), upstream=False)
             return
         pointwise = list(_pointwise(backward)) if np.ndim(result) > 0 else []
-        alone = len(self.arguments.given) == 1 == len(required(backward))
+        alone = len(self.arguments.given) == 1 == len(required(backward)) and not _is_homogeneous(
+            backward, run.inputs[0]
+        )
+        silent = Convention("backward(*inputs)", 1, lambda r, u: backward(*r.inputs), upstream=False)
+        is_loss = self.arguments.has_labels and len(required(backward)) == len(run.inputs)
         if alone:
             yield from pointwise
+        if is_loss:
+            yield silent
         yield Convention("backward(dout, *inputs)", 1, lambda r, u: backward(*u, *r.inputs))
         yield Convention("backward(*inputs, dout)", 1, lambda r, u: backward(*r.inputs, *u))
         yield Convention("backward(dout, output)", 1, lambda r, u: backward(*u, r.result))
         yield Convention("backward(output, dout)", 1, lambda r, u: backward(r.result, *u))
         yield Convention("backward(dout)", 1, lambda r, u: backward(*u))
-        yield Convention("backward(*inputs)", 1, lambda r, u: backward(*r.inputs), upstream=False)
+        if not is_loss:
+            yield silent
         if not alone:
             yield from pointwise
 
@@ -194,7 +201,7 @@ class Methods:
         self.forward, self.backward = forward, backward
         self.arguments = arguments
         self.subject = type(layer).__name__
-        self.layer = cloned(layer)
+        self.layer, self.untouched = cloned(layer), cloned(layer)
         self.inputs = list(range(len(arguments.names)))
         self.places: list[tuple[Any, ...]] = []
         self.names, self.point = list(arguments.names), list(arguments.point)
@@ -228,15 +235,21 @@ class Methods:
         def backward(run: Run, *arguments: Any) -> Any:
             return getattr(run.layer, name)(*arguments)
 
-        alone = len(self.arguments.given) == 1 == len(required(getattr(self.layer, name)))
-        if alone and not self.places and np.ndim(run.result) > 0:
+        def derivative(*values: Any) -> Any:
             # Of an object that has seen nothing: what needs a forward pass before is no plain derivative.
-            yield from _pointwise(lambda *values: getattr(cloned(self.layer), name)(*values))
+            return getattr(cloned(self.untouched), name)(*values)
 
-        silent = Convention("backward()", outputs, lambda r, u: backward(r), upstream=False)
-        is_loss = self.arguments.has_labels and not required(getattr(self.layer, name))
+        alone = len(self.arguments.given) == 1 == len(required(getattr(self.layer, name)))
+        if alone and np.ndim(run.result) > 0 and not _is_homogeneous(derivative, run.inputs[0]):
+            yield from _pointwise(derivative)
+
+        silent = [
+            Convention("backward()", outputs, lambda r, u: backward(r), upstream=False),
+            Convention("backward(*inputs)", outputs, lambda r, u: backward(r, *r.inputs), upstream=False),
+        ]
+        is_loss = self.arguments.has_labels and len(required(getattr(self.layer, name))) in (0, len(run.inputs))
         if is_loss:
-            yield silent
+            yield from silent
         yield Convention("backward(dout)", outputs, lambda r, u: backward(r, *u))
         for rates in (1, 2):
             yield Convention(
@@ -248,8 +261,7 @@ class Methods:
         yield Convention("backward(dout, *inputs)", outputs, lambda r, u: backward(r, *u, *r.inputs))
         yield Convention("backward(*inputs, dout)", outputs, lambda r, u: backward(r, *r.inputs, *u))
         if not is_loss:
-            yield silent
-        yield Convention("backward(*inputs)", outputs, lambda r, u: backward(r, *r.inputs), upstream=False)
+            yield from silent
 
     def candidates(self, run: Run, returned: Any, convention: Convention) -> list[Candidate]:
         """What may be a gradient once the backward pass has run."""
@@ -359,6 +371,15 @@ def required(function: Any) -> list[str]:
     except (TypeError, ValueError):
         return []
     return [p.name for p in parameters if p.kind in POSITIONAL and p.default is p.empty]
+
+
+def _is_homogeneous(backward: Callable[..., Any], value: Any) -> bool:
+    """Whether twice as much in gives twice as much out, as of a backward pass; that of an object may need its state."""
+    try:
+        once, twice = backward(value), backward(2.0 * np.asarray(value))
+        return bool(np.allclose(np.asarray(twice), 2.0 * np.asarray(once), rtol=1e-9))
+    except Exception:  # whatever it is, it is no function of that alone
+        return True
 
 
 def _pointwise(derivative_of: Callable[..., Any]) -> Iterator[Convention]:

@@ -21,7 +21,7 @@ from backprop_doctor.source import Project
 
 __all__ = ["check_pairs"]
 
-SECONDS = 8.0
+SECONDS = 7.0
 
 
 def check_pairs(

@@ -21,7 +21,7 @@ __all__ = [
     "makings", "networks", "sample_axis", "spelled",
 ]  # fmt: skip
 
-Kind = Literal["array", "labels", "target", "number", "settings", "text"]
+Kind = Literal["array", "labels", "target", "words", "number", "settings", "text"]
 Shape = tuple[int, ...]
 
 N, D, H, C = 7, 5, 4, 3  # samples, features, hidden units, classes
@@ -134,11 +134,12 @@ STEPS = _World(
     ((D, C), (C,), (N, T)),
     (Value("labels", (N, T), integer=True),),
 )
-WORDS = _World(Value("labels", (N, T), integer=True, values=V), ((V, D),))
+WORDS = _World(Value("words", (N, T), integer=True, values=V), ((V, D),))
+WORD = _World(Value("words", (N,), integer=True, values=V), ((V, D),))
 SINGLE = _World(Value("array", (D,)), ((D, C), (C, D), (C,), (D,)), (Value("target", (D,)),))
 COLUMN = _World(Value("array", (D, 1)), ((C, D), (C, 1), (D, 1)), (Value("target", (D, 1)),))
 SCALARS = _World(Value("number", value=0.7), (), ())
-WORLDS = (ROWS, COLUMNS, FIRST, LAST, STEPS, WORDS, SINGLE, SCALARS, COLUMN)
+WORLDS = (ROWS, COLUMNS, FIRST, LAST, STEPS, WORDS, WORD, SINGLE, SCALARS, COLUMN)
 
 
 def fillings(
@@ -303,5 +304,6 @@ def spelled(name: str, given: Any, value: Value) -> str:
         return f"{name} { ({k: v for k, v in given.items() if not hasattr(v, 'shape')}) }"
     if value.kind in ("number", "text"):
         return f"{name} {given!r}"
-    labels, span = "labels " if value.is_labels else "", " in 0..1" if value.fractions else ""
+    labels = "labels " if value.is_labels else "whole numbers " if value.integer else ""
+    span = " in 0..1" if value.fractions else ""
     return f"{name} {labels}{value.shape}{span}"

@@ -154,9 +154,10 @@ class _Caller:
             words=self._words(values, [*given[:made], *inputs]),
             subject=pair.name,
             code=code_of(pair.backward),
+            claims=dict.fromkeys([v.name for v in report.verdicts], f"returned if {pair.flag}") if pair.flag else {},
             is_loss=is_loss,
             sure=sure,
-            misfits=missing + check.left_over + unlikely(pair.given, kinds),
+            misfits=missing + check.left_over + unlikely((*pair.made, *pair.given), values),
             hidden=sum(v.kind == "number" for v in values) + _invisible_axes(forward, inputs, kinds),
         )
         return way if pair.related or 2 * way.rights > len(report.verdicts) else None
@@ -225,6 +226,9 @@ def _invisible_axes(forward: Any, inputs: Sequence[Any], values: Sequence[Value]
     found = 0
     for i, value in enumerate(values):
         if value.kind == "array" and 1 in value.shape:
+            if np.size(inputs[i]) == 1:
+                found += 1
+                continue
             try:
                 plain = first_output(forward(*copies(inputs)))
                 spread = copies(inputs)

@@ -30,6 +30,7 @@ class Pair:
     backward: Any
     owner: type | None = None
     related: bool = True  # by their names
+    flag: str = ""  # the argument that asks for the derivative
 
     @property
     def words(self) -> str:
@@ -64,7 +65,7 @@ def named_pairs(defined: Definitions) -> Iterator[Pair]:
     for function in defined.functions.values():
         flag = _flag(function)
         if flag:
-            yield Pair(function.__name__, function, _flagged(function, flag))
+            yield Pair(function.__name__, function, _flagged(function, flag), flag=flag)
     for owner in defined.classes:
         # What others are made from is checked with them.
         if not any(owner in other.__mro__[1:] for other in defined.classes):
