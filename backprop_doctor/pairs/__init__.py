@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from backprop_doctor.guards import Interrupted
 from backprop_doctor.pairs.definitions import Definitions, executed
 from backprop_doctor.pairs.findings import file_report
 from backprop_doctor.pairs.layers import layer_ways
@@ -22,6 +23,8 @@ from backprop_doctor.source import Project
 __all__ = ["check_pairs"]
 
 SECONDS = 7.0
+SECONDS_OF_STRANGERS = 2.0
+SECONDS_A_STRANGER = 0.3
 
 
 def check_pairs(
@@ -43,7 +46,10 @@ def check_pairs(
     with executed(source, surroundings, seed) as defined:
         session = _Session(defined, seed)
         session.known = {(line.path, line.cell, line.line) for line in judged}
-        session.judge()
+        try:
+            session.judge()
+        except Interrupted as error:
+            session.unchecked.append(Unchecked("what else is defined", str(error)))
     return file_report(source, session.ways, session.unchecked)
 
 
@@ -68,8 +74,7 @@ class _Session:
                 self._take(pair.words, self._pair(pair))
         for owner in self.defined.classes:
             if not any(way.subject == owner.__name__ for way in self.ways):
-                way = network_way(owner, seed=self.seed, until=self.until)
-                self.ways += [way] if way is not None else []
+                self._take(owner.__name__, network_way(owner, seed=self.seed, until=self.until))
         rest = [function for name, function in self.defined.functions.items() if name not in paired]
         for function in rest:
             found = loss_way(function, self.defined, seed=self.seed, until=self.until)
@@ -95,10 +100,12 @@ class _Session:
 
     def _strangers(self, functions: list[object]) -> None:
         done: set[str] = set()
+        end = min(self.until, time.thread_time() + SECONDS_OF_STRANGERS)
         for pair in strangers(functions):
-            if pair.name in done or time.thread_time() > self.until:
+            if pair.name in done or time.thread_time() > end:
                 continue
-            found = layer_ways(pair, self.defined, seed=self.seed, until=self.until)
+            until = min(end, time.thread_time() + SECONDS_A_STRANGER)
+            found = layer_ways(pair, self.defined, seed=self.seed, until=until)
             if isinstance(found, list):
                 self.ways += found
                 done.add(pair.name)

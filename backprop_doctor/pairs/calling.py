@@ -77,11 +77,11 @@ def best_way(
                 ran, trouble = True, str(error)
                 continue
             except PROBLEMS as error:
-                reached = _reached(error, functions)
-                if not ran and reached > furthest:
-                    furthest = reached
+                place = reached(error, functions)
+                if not ran and place > furthest:
+                    furthest = place
                     said = ", ".join(map(spelled, names, given, values))
-                    stops = f"it stops at line {reached[1]}: {type(error).__name__}: {error}"
+                    stops = f"it stops at line {place[1]}: {type(error).__name__}: {error}"
                     trouble = f"{NO_ARGUMENTS}; with {said} {stops}"
                 continue
             if way is None:
@@ -148,7 +148,7 @@ def sizes_of(names: Sequence[str], given: Sequence[Any]) -> dict[str, int]:
     return sizes
 
 
-def _reached(error: BaseException, functions: Sequence[Any]) -> tuple[int, int]:
+def reached(error: BaseException, functions: Sequence[Any]) -> tuple[int, int]:
     """How far a call came: in which of the functions, and to which line."""
     found = (0, 0)
     frame = error.__traceback__

@@ -28,7 +28,7 @@ N, D, H, C = 7, 5, 4, 3  # samples, features, hidden units, classes
 T, V = 2, 9  # steps, words
 IMAGES, CHANNELS, HEIGHT, WIDTH, FILTERS, SIDE = 11, 2, 4, 6, 5, 3
 SAMPLES = frozenset({N, IMAGES})
-OPTIONS = (0, 20, 20, 14, 10, 6, 4)  # for each argument, by their number; more arguments only by the templates
+OPTIONS = (0, 20, 20, 14, 10, 8, 5)  # for each argument, by their number; more arguments only by the templates
 LONG = 4  # arguments for which the templates are tried first
 FILLINGS = 400  # of one world
 
@@ -135,7 +135,7 @@ STEPS = _World(
     (Value("labels", (N, T), integer=True),),
 )
 WORDS = _World(Value("words", (N, T), integer=True, values=V), ((V, D),))
-WORD = _World(Value("words", (N,), integer=True, values=V), ((V, D),))
+WORD = _World(Value("words", (N,), integer=True, values=C), ((V, D),))
 SINGLE = _World(Value("array", (D,)), ((D, C), (C, D), (C,), (D,)), (Value("target", (D,)),))
 COLUMN = _World(Value("array", (D, 1)), ((C, D), (C, 1), (D, 1)), (Value("target", (D, 1)),))
 SCALARS = _World(Value("number", value=0.7), (), ())
@@ -176,7 +176,7 @@ def _filled(
     if len(names) >= len(OPTIONS):
         return
     number = OPTIONS[len(names)]
-    options = [_options(world, name, choices.get(name, ()), is_made=i < made)[:number] for i, name in enumerate(names)]
+    options = [_options(world, name, choices.get(name, ()), number, is_made=i < made) for i, name in enumerate(names)]
     found: list[tuple[int, int, int, tuple[Value, ...]]] = []
     for rank, position in enumerate(positions):
         lists = [[(0, world.data)] if i == position else options[i] for i in range(len(names))]
@@ -192,14 +192,17 @@ def _filled(
     yield from (values for _, _, _, values in found)
 
 
-def _options(world: _World, name: str, choices: Sequence[str], *, is_made: bool) -> list[tuple[int, Value]]:
-    """What an argument may be, with what it costs to think so."""
+def _options(
+    world: _World, name: str, choices: Sequence[str], number: int, *, is_made: bool
+) -> list[tuple[int, Value]]:
+    """What an argument may be, with what it costs to think so: as many as asked for, a whole number among them."""
     if choices:
         return [(i, Value("text", value=choice)) for i, choice in enumerate(choices)]
     shapes = sorted(world.others, key=lambda s: _unlike_bias(s) if BIASES.search(name) else 0)
     arrays = [Value("array", shape) for shape in shapes]
     labels = [] if is_made else list(world.labels)
-    sizes = dict.fromkeys((*world.data.shape[1:], C, FILTERS, SIDE, 2) if is_made else (1, 2))
+    own = [size for size in world.data.shape if size > 1 and size not in SAMPLES]
+    sizes = dict.fromkeys((*own, C, FILTERS, SIDE, 2) if is_made else (1, 2))
     numbers = [Value("number", value=size) for size in sizes]
     groups: list[tuple[bool, list[Value]]] = [
         (bool(LABELLED.search(name)), labels),
@@ -209,7 +212,10 @@ def _options(world: _World, name: str, choices: Sequence[str], *, is_made: bool)
         (True, arrays),
     ]
     ordered = [value for hinted in (True, False) for group in (_hinted(groups, hinted)) for value in group]
-    return list(enumerate(ordered))
+    kept = ordered[:number]
+    if not any(value.kind == "number" for value in kept):
+        kept[-1] = numbers[-1]
+    return list(enumerate(kept))
 
 
 def _hinted(groups: list[tuple[bool, list[Value]]], hinted: bool) -> list[list[Value]]:

@@ -22,7 +22,7 @@ __all__ = ["layer_ways"]
 SCALES = (1.0, 0.1, 3.0)
 SCALES_OF_FRACTIONS = (1.0, 0.5)
 SMALL_CONSTANT = 1e-2  # what an epsilon in a logarithm can do where probabilities become small
-ONE_BY_ONE = "it is right for one sample at a time, but is not summed over several"
+ONE_BY_ONE = "it is right for one sample at a time, and wrong for several"
 MUTE = frozenset({"no effect", "negligible", "missing", "not finite"})  # of what depends on nothing that was given
 
 
@@ -77,19 +77,25 @@ class _Caller:
             other = self._tried(squeezed, within)
             if other is not None and (way is None or is_better(other, way)):
                 way = other
-        if way and way.passed and any(value.shape == (D, 1) and value.kind == "array" for value in values):
+        if (
+            way
+            and way.passed
+            and any(value.shape == (D, 1) and value.kind == "array" for value in values)
+            and any(verdict.kind not in MUTE for verdict in way.report.verdicts)
+        ):
             self.single = self.single or way
         return way
 
     def settled(self, way: Way) -> Way:
-        """Doubt what is only wrong because several samples were given to what may be made for one."""
+        """Doubt what may only be wrong because several samples were given to what is made for one."""
         single = self.single
         if way.passed or single is None or way is single:
             return way
-        right = {verdict.name for verdict in single.report.verdicts if verdict.verdict == "right"}
+        right = {(verdict.name, verdict.shape) for verdict in single.report.verdicts if verdict.verdict == "right"}
         verdicts = tuple(
             replace(verdict, verdict="unknown", reason=f"{ONE_BY_ONE} ({verdict.reason})")
-            if verdict.kind == "shape" and verdict.name in right
+            if (verdict.kind == "shape" and (verdict.name, verdict.shape) in right)
+            or (verdict.verdict == "wrong" and verdict.kind != "factor" and not way.rights)
             else verdict
             for verdict in way.report.verdicts
         )
@@ -160,7 +166,8 @@ class _Caller:
             misfits=missing + check.left_over + unlikely((*pair.made, *pair.given), values),
             hidden=sum(v.kind == "number" for v in values) + _invisible_axes(forward, inputs, kinds),
         )
-        return way if pair.related or 2 * way.rights > len(report.verdicts) else None
+        is_told = pair.related or (way.samples and 2 * way.rights > len(report.verdicts))
+        return way if is_told else None
 
     def _words(self, values: Sequence[Value], given: Sequence[Any]) -> str:
         pair, made = self.pair, len(self.pair.made)
@@ -233,7 +240,8 @@ def _invisible_axes(forward: Any, inputs: Sequence[Any], values: Sequence[Value]
                 plain = first_output(forward(*copies(inputs)))
                 spread = copies(inputs)
                 spread[i] = np.broadcast_to(inputs[i], plain.shape).copy()
-                found += not np.array_equal(first_output(forward(*spread)), plain)
+                same = np.array_equal(first_output(forward(*spread)), plain)
+                found += not same or spread[i].size == np.size(inputs[i])
             except PROBLEMS:
                 found += 1
     return found

@@ -17,7 +17,7 @@ from backprop_doctor.errors import UsageError
 from backprop_doctor.gradient_check import gradcheck
 from backprop_doctor.gradient_report import GradientReport, GradientVerdict
 from backprop_doctor.pairs.anchors import anchor, target_of
-from backprop_doctor.pairs.calling import NO_ARGUMENTS, best_way, copies, is_about_samples, sizes_of
+from backprop_doctor.pairs.calling import NO_ARGUMENTS, best_way, copies, is_about_samples, reached, sizes_of
 from backprop_doctor.pairs.definitions import PROBLEMS, Definitions, arguments_of, code_of, needed
 from backprop_doctor.pairs.fillings import (
     LABELS,
@@ -165,25 +165,41 @@ def _number(parts: list[Leaf]) -> int | None:
 # -- objects -----------------------------------------------------------------------------------------------
 
 
-def network_way(owner: type, *, seed: int, until: float) -> Way | None:
-    """An object whose methods give the loss and the gradients of what it keeps in a dictionary."""
+def network_way(owner: type, *, seed: int, until: float) -> Way | str:
+    """An object whose methods give the loss and the gradients of what it keeps in a dictionary; or why it does not."""
     methods = [name for name, value in vars(owner).items() if inspect.isfunction(value) and not name.startswith("_")]
     methods = [name for name in methods if len(arguments_of(getattr(owner, name))) > 2]
     defaults = {name: d for name, d in arguments_of(owner).items() if d is not inspect.Parameter.empty}
     until = min(until, time.thread_time() + SECONDS_EACH)
+    trouble = ""
     for keywords, sample in makings(needed(owner), defaults) if methods else ():
         for labels in (LABELS, ONE_HOT):
             if time.thread_time() > until:
-                return None
+                return trouble
             generator = np.random.default_rng([seed, 31])
             data = Value("array", (LABELS.shape[0], *sample))
             given, x = fresh(labels, generator), fresh(data, generator)
+            trouble = trouble or _trouble(owner, keywords, (x, given))
             for both in _passes_of(owner, keywords, methods, (x, given)):
                 with contextlib.suppress(*PROBLEMS, UsageError), np.errstate(all="ignore"):
                     way = _network_tried(owner, keywords, both, (x, given), generator, seed)
                     if way is not None:
                         return replace(way, values=(data, labels))
-    return None
+    return trouble
+
+
+def _trouble(owner: type, keywords: dict[str, Any], given: Sequence[Any]) -> str:
+    """Why a method that is called the loss does not run, if there is one."""
+    if not callable(getattr(owner, "loss", None)):
+        return ""
+    try:
+        with np.errstate(all="ignore"):
+            network = owner(**keywords)
+            network.loss(*copies(given))
+    except PROBLEMS as error:
+        line = reached(error, [owner.__init__, owner.loss])[1]  # type: ignore[misc,attr-defined]
+        return f"{NO_ARGUMENTS}; the loss stops at line {line}: {type(error).__name__}: {error}" if line else ""
+    return ""
 
 
 def _passes_of(

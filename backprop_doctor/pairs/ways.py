@@ -117,7 +117,7 @@ def is_better(way: Way, best: Way) -> bool:
         return way.misfits < best.misfits and way.rights > 0
     if way.samples > best.samples and best.rights and not (way.is_alike and way.passed):
         return False
-    if way.hidden != best.hidden and way.rights and best.rights:
+    if way.hidden != best.hidden and (best.rights or not way.samples) and (way.rights or way.hidden > best.hidden):
         return way.hidden < best.hidden
     return (way.passed, way.rights, -way.wrongs, not way.is_odd) > (
         best.passed,
