@@ -169,8 +169,10 @@ class _Judge:
 
     def _mark_partial(self, number: int) -> None:
         """Of a gradient that is right line by line and not as a whole, find the line that leaves a path out."""
-        pending = [c for c in self.result.claims if c.of.object == number]
+        first = [c for c in self.result.claims if c.of.object == number]
+        pending = list(first)
         seen: set[tuple[int, Key]] = set()
+        marked = False
         while pending:
             link = pending.pop()
             upstream, through = link.upstream, link.through
@@ -182,7 +184,26 @@ class _Judge:
                 continue
             if following.right and following.through is not None and not self._is_cut(through, following.through):
                 self.result.adjoints[upstream.object, through.birth] = replace(following, partial=True)
+                marked = True
             pending.append(following)
+        for link in first if not marked else ():
+            if link.right and link.through is not None and not self._is_cut(link.of, link.through):
+                self._mark_read(link)
+
+    def _mark_read(self, link: Adjoint) -> None:
+        """Of the values that a line reads, mark one that leaves out the path which the line leaves out."""
+        read = self._read_with(link.value)
+        given = [q for q in self.backward if q.object in read and q.index < link.value.index]
+        for value in sorted(given, key=lambda q: -q.index):
+            shape = _squeezed(np.shape(self.values[value.object]))
+            alike = [q for q in self.forward if q.index > link.of.index and _squeezed(q.shape) == shape]
+            for of in alike[:USES_TRIED]:
+                found = self._on_upstream(value, of)
+                if found is None or not found.right or found.through is None:
+                    continue
+                if not self._is_cut(of, found.through):
+                    self.result.adjoints[value.object, of.birth] = replace(found, partial=True)
+                return
 
     def _follow(self, pending: list[Adjoint]) -> None:
         """Judge what each claim was judged on, and so on up to the loss; claims that fail come last.
@@ -916,7 +937,9 @@ def is_name(text: str) -> bool:
         node = ast.parse(text.strip(), mode="eval").body
     except SyntaxError:
         return False
-    return isinstance(node, (ast.Name, ast.Attribute, ast.Subscript))
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return isinstance(node, ast.Name)
 
 
 def is_wrong(adjoint: Adjoint) -> bool:

@@ -117,13 +117,13 @@ def _feeds_loss(case: Case, event: Event, losses: set[int]) -> bool:
 def _verdict(
     case: Case, event: Event, role: Role, judged: dict[int, Adjoint], wrong: dict[int, str]
 ) -> tuple[Verdict, str, float | None]:
+    adjoint = judged.get(event.object) if role == "backward" else None
     if event.object in wrong:
-        return "wrong", wrong[event.object], None
+        return "wrong", wrong[event.object], adjoint.fit.residual if adjoint else None
     if role in ("forward", "loss", "metric"):
         return "right", "", None
     if role == "update":
         return ("right", "step against the gradient", None)
-    adjoint = judged.get(event.object)
     if adjoint is None:
         return "unknown", "not traced to any gradient", None
     if adjoint.right:

@@ -14,8 +14,10 @@ from functools import partial
 from types import ModuleType
 from typing import Any, Literal
 
+import numpy as np
+
 from backprop_doctor import adjoints, axes, chart, confinement, rules
-from backprop_doctor.case import Case, Sighting
+from backprop_doctor.case import SHORT_EVENTS, SHORT_TURNS, Case, Sighting
 from backprop_doctor.errors import CannotCheckError, DoctorError, IdleError, ProgramError
 from backprop_doctor.gradients import lively
 from backprop_doctor.instrument import instrument
@@ -39,6 +41,7 @@ SIZES = ((97, 83), (97, 97), (1201, 1009), (60000, 10000))
 # once more, with weights of another size.
 SEARCH_SECONDS = 20.0
 SIZES_OF_TRIALS = ((71, 79), (101, 101), (1213, 1013), (60000, 10000))
+SIZES_OF_A_GLANCE = ((47, 43), (101, 101), (1213, 1013), (60000, 10000))
 SIZES_OF_CONFIRMATION = ((103, 79), (103, 103), (1217, 1019), (60000, 10000))
 SCALE_OF_CONFIRMATION = 0.6
 # Of the time for one program: when the search has to end, and what is kept back for the report.
@@ -129,6 +132,8 @@ def diagnose(
             confirm=partial(trials.examine, SIZES_OF_CONFIRMATION, seed + 2, SCALE_OF_CONFIRMATION)
             if search_seconds
             else None,
+            glance=partial(trials.examine, SIZES_OF_A_GLANCE, seed + 1, 1.0),
+            is_alike=partial(trials.is_alike, source, seed + 1),
             search_seconds=min(search_seconds, max(0.0, time_limit_seconds * SHARE_OF_SEARCH - spent)),
             severities=("error", "warning", "note") if unsafe else ("error",),
             wanted=lambda finding: bool(sift([finding], source, chosen)[0]),
@@ -138,7 +143,7 @@ def diagnose(
     report = _chosen(report, source, chosen)
     left = time_limit_seconds - MARGIN_SECONDS - (time.perf_counter() - started)
     if train and left > MARGIN_SECONDS:
-        report = prove(source, report, lambda changed: open_case(changed, surroundings, seed=seed), seconds=left)
+        report = prove(source, report, partial(_opened_quickly, surroundings, seed, case.probe.train), seconds=left)
     return replace(report, seconds=time.perf_counter() - started)
 
 
@@ -171,21 +176,56 @@ class _Trials:
         self._case = case
         self._surroundings = surroundings
         self._last: tuple[tuple[object, ...], Case] | None = None
+        self._given: Case | None = None
 
     def examine(self, sizes: Sizes, seed: int, scale: float, changed: Project, codes: Collection[str]) -> FileReport:
         """The report on a changed version, by the rules of these codes, or by all if there are none."""
-        key = (seed, changed.key)
-        if self._last is None or self._last[0] != key:
-            # What runs on a few images as it stands has to run on a few when it is mended.
-            fitting = tuple(pair for pair in sizes if pair[0] <= 1.1 * self._case.probe.train)
-            case = open_case(changed, self._surroundings, seed=seed, sizes=fitting, scale=scale, steady=True)
-            self._last = (key, case)
-        case = self._last[1]
+        case = self._opened(sizes, seed, scale, changed)
         report = _examined(case, codes)
         # That takes runs of its own, which only what is to be written into a file is worth.
         odd = odd_steps(case) - self._case.once(odd_steps) if sizes is SIZES_OF_CONFIRMATION else set()
         doubts = [Unchecked(f"step of {name}", "no multiple of its gradient, as others are") for name in sorted(odd)]
         return replace(report, unchecked=(*report.unchecked, *doubts))
+
+    def is_alike(self, given: Project, seed: int, changed: Project) -> bool:
+        """Whether a changed version takes the same steps, counts the same hits and prints the same as the given one."""
+        if self._given is None:
+            self._given = self._opened(SIZES_OF_TRIALS, seed, 1.0, given)
+        return _outcome(self._given) == _outcome(self._opened(SIZES_OF_TRIALS, seed, 1.0, changed))
+
+    def _opened(self, sizes: Sizes, seed: int, scale: float, changed: Project) -> Case:
+        key = (seed, sizes, changed.key)
+        if self._last is None or self._last[0] != key:
+            # What runs on a few images as it stands has to run on a few when it is mended.
+            fitting = tuple(pair for pair in sizes if pair[0] <= 1.1 * self._case.probe.train)
+            self._last = (
+                key,
+                open_case(changed, self._surroundings, seed=seed, sizes=fitting, scale=scale, steady=True),
+            )
+        return self._last[1]
+
+
+def _opened_quickly(surroundings: Surroundings | None, seed: int, train: int, changed: Project) -> Case:
+    """A changed version on as few images as will do to find its roles; the given one needed so many."""
+    sizes = tuple(pair for pair in SIZES_OF_A_GLANCE if pair[0] <= 1.1 * train)
+    return open_case(changed, surroundings, seed=seed, sizes=sizes, steady=True)
+
+
+def _outcome(case: Case) -> list[object]:
+    """What a program has done after its first step: the new parameters, as bytes, and what it printed."""
+    steps = [case.trace.value(key) for parameter in case.roles.parameters for key in parameter.updates]
+    case.program.run(
+        Probe(
+            train=case.probe.train,
+            test=case.probe.test,
+            keep=frozenset(),
+            turns={case.roles.training.loop: SHORT_TURNS},
+            limit=SHORT_EVENTS,
+        )
+    )
+    guards = getattr(case.program.surroundings, "guards", None)
+    printed = guards.output.getvalue() if guards is not None else ""
+    return [*(np.asarray(step).tobytes() for step in steps), printed]
 
 
 def _entered(source: Project, surroundings: Surroundings | None, seed: int) -> Case | None:
@@ -360,6 +400,7 @@ def examine(case: Case, codes: Collection[str] = ()) -> tuple[list[Finding], dic
     findings: list[Finding] = []
     wrong: dict[int, str] = {}
     unchecked: list[Unchecked] = []
+    case.errors.clear()
     loaded = sorted(rules.load(), key=lambda r: (getattr(r, "LAST_RESORT", False), rules.info(r).code))
     for rule in loaded:
         info = rules.info(rule)
@@ -381,6 +422,7 @@ def examine(case: Case, codes: Collection[str] = ()) -> tuple[list[Finding], dic
             known = any((f.code, f.position) == (finding.code, finding.position) for f in findings)
             if not known:
                 findings.append(finding)
+                case.errors += [finding.code] * (finding.severity == "error")
     order = {"error": 0, "warning": 1, "note": 2}
     findings.sort(key=lambda f: (order[f.severity], f.position.line, f.position.column))
     return findings, wrong, unchecked

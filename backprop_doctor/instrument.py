@@ -306,6 +306,7 @@ class _Rewriter(ast.NodeTransformer):
         bound = self._loop_targets(node.target) if isinstance(node, ast.For) else []
         node.body, node.orelse = self._block(node.body), self._block(node.orelse)
         if self._only is not None:
+            node.body[:0] = [_tick_or_break(site.id, node)] if site.id in self._only else []
             return [node]
         node.body[:0] = [_tick_or_break(site.id, node), *bound]
         return [node, _tick(site.id, node, 1)]

@@ -96,9 +96,9 @@ def _language(content: Any) -> str:
 
 
 def _remarks(cells: tuple[Cell, ...]) -> Iterator[str]:
-    counts = [(cell.count, number) for number, cell in enumerate(cells, 1) if cell.count is not None]
+    counts = [(cell.count, number) for number, cell in enumerate(cells, 1) if cell.count]
     for (before, first), (after, second) in itertools.pairwise(counts):
-        if after <= before:
+        if after < before:
             yield (
                 f"the cells were last run in another order: cell {second} as number {after}, cell {first} above it as "
                 f"number {before}; here they run from top to bottom"

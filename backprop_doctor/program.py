@@ -12,7 +12,7 @@ import random
 import time
 import traceback
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from backprop_doctor import libraries
 from backprop_doctor.instrument import CURRENT, PROBE, TICK, Instrumented, Site
+from backprop_doctor.libraries import kind_of
 from backprop_doctor.modules import Modules, package_of
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "Event",
     "Key",
     "Once",
+    "Pace",
     "Probe",
     "Program",
     "Surroundings",
@@ -109,6 +112,8 @@ class Probe:
         Sites whose latest value is kept, besides the events.
     brief : bool
         Whether the run stops as soon as all of ``keep`` have passed.
+    pace : Pace, optional
+        For whole trainings: what need not be done in every turn.
     """
 
     actions: Mapping[Key, Action] = field(default_factory=dict)
@@ -121,6 +126,29 @@ class Probe:
     seconds: float = 20.0
     latest: frozenset[int] = frozenset()
     brief: bool = False
+    pace: Pace | None = None
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a whole training may take less time.
+
+    Parameters
+    ----------
+    loop : int
+        Site of the training loop.
+    counted : int
+        Site of what it goes through, which tells how many turns there will be; they are kept as its latest value.
+    resting : set of int
+        Loops that are left at once in all turns of the training loop but the last.
+    is_single : bool
+        Whether arrays that pass are made single precision.
+    """
+
+    loop: int
+    counted: int
+    resting: frozenset[int] = frozenset()
+    is_single: bool = False
 
 
 @dataclass
@@ -204,12 +232,15 @@ class Program:
         self.runs = 0
         self._instrumented = instrumented
         self._modules = Modules(instrumented)
+        for part in self.source.sources:
+            libraries.prepare(part.text)
         self.surroundings = surroundings or (lambda train, test, seconds: nullcontext())
         self.seed = seed
 
     def run(self, probe: Probe) -> Trace:
         """Execute the program from its first line under a probe."""
-        return self._executed(_Run(self.sites, probe), probe)
+        run = _Run(self.sites, probe) if probe.pace is None else _Training(self.sites, probe, probe.pace)
+        return self._executed(run, probe)
 
     def unchanged(self, probe: Probe, base: Trace) -> set[Key]:
         """Events of another run that pass again under a probe with the same value, bit for bit; nothing is copied."""
@@ -290,7 +321,7 @@ class _Run:
         # An object that was promoted or replaced stands for the original wherever that is read again.
         # The original is kept, so that its id is not given to another object.
         self._substitutes: dict[int, tuple[Any, Any]] = {}
-        self._objects: dict[int, _Known] = {}
+        self._objects: dict[object, _Known] = {}
         self._made = -1
 
     def probe(self, site: int, value: Any) -> Any:
@@ -310,10 +341,12 @@ class _Run:
                 # An empty list that is made here to be filled is known from here on.
                 if not _is_numbers(value) and (value or self._sites[site].kind != "operation"):
                     return value
-            elif not isinstance(value, _SCALARS):
+            elif isinstance(value, _SCALARS):
+                value = np.float64(value) if isinstance(value, (np.float32, np.float16)) else value
+            elif kind_of(kind) is None or np.asarray(_seen(value)).dtype.kind not in "fiub":
                 return value
-            elif isinstance(value, (np.float32, np.float16)):
-                value = np.float64(value)
+            else:
+                value = self.current(value)
         self._index = index = self._index + 1
         occurrence = self._counts[site]
         self._counts[site] = occurrence + 1
@@ -329,7 +362,7 @@ class _Run:
             if action is not None:
                 value = self._act(action, site, value)
         if site in self._latest:
-            self.latest[site] = np.array(value)
+            self.latest[site] = np.array(_seen(value))
         if self._keep is None or (site, occurrence) in self._keep:
             self._record(site, occurrence, value)
             if len(self.events) == self._enough:
@@ -341,13 +374,18 @@ class _Run:
         self._counts += [0] * (len(self._sites) - len(self._counts))
 
     def current(self, value: Any) -> Any:
-        if not isinstance(value, (np.ndarray, list)):
+        other = None if isinstance(value, (np.ndarray, list)) else kind_of(type(value))
+        if other is None and not isinstance(value, (np.ndarray, list)):
             return value
         known = self._substitutes.get(id(value))
         if known is not None:
             return known[1]
         if isinstance(value, list):
             return value
+        if other is not None:
+            seen = _seen(value)
+            narrow = isinstance(seen, np.ndarray) and seen.dtype in _NARROW
+            return self._substitute(value, other.like(value, seen.astype(np.float64))) if narrow else value
         return self._substitute(value, value.astype(np.float64)) if value.dtype in _NARROW else value
 
     def tick(self, site: int, end: int) -> bool:
@@ -370,11 +408,20 @@ class _Run:
 
     def _substitute(self, old: Any, new: Any) -> Any:
         self._substitutes[id(old)] = (old, new)
-        if isinstance(new, (np.ndarray, list)):
+        if isinstance(new, (np.ndarray, list)) or kind_of(type(new)) is not None:
             self._substitutes[id(new)] = (new, new)
         return new
 
     def _act(self, action: Action, site: int, value: Any) -> Any:
+        other = kind_of(type(value))
+        if other is not None:
+            seen = _seen(value)
+            new = action(seen)
+            if self._sites[site].kind == "store" and np.shape(new) == np.shape(seen):
+                other.write(value, new)
+                return value
+            new = other.like(value, new)
+            return new if isinstance(action, Once) else self._substitute(value, new)
         if isinstance(action, Once):
             new = action(np.array(value))
             return np.asarray(new).tolist() if isinstance(value, list) else new
@@ -394,14 +441,17 @@ class _Run:
 
     def _record(self, site: int, occurrence: int, value: Any) -> None:
         copy: Any
+        original, other = value, kind_of(type(value))
+        place = id(value) if other is None else other.place(value)
+        value = _seen(value)
         if isinstance(value, (int, np.integer, np.bool_)):
             # Equal small integers are one object: each time they pass counts as another.
             copy = value.item() if isinstance(value, np.generic) else value
             self.events.append(Event(self._index, site, occurrence, self._next_object(), copy))
             return
-        known = self._objects.get(id(value))
+        known = self._objects.get(place)
         if known is None:
-            known = self._objects[id(value)] = _Known(len(self._objects), value)
+            known = self._objects[place] = _Known(len(self._objects), original)
             known.object = self._next_object()
         copy = known.copy
         if isinstance(value, (np.ndarray, list)):
@@ -435,8 +485,50 @@ class _Comparison(_Run):
 
     def _record(self, site: int, occurrence: int, value: Any) -> None:
         before = self._base.get((site, occurrence))
+        value = _seen(value)
         if before is not None and is_same(before.value, np.array(value) if isinstance(value, list) else value):
             self.unchanged.add(before.key)
+
+
+class _Training(_Run):
+    """A whole training, in which what has no effect on it is only done in the last turn."""
+
+    def __init__(self, sites: list[Site], probe: Probe, pace: Pace) -> None:
+        super().__init__(sites, probe)
+        self._pace = pace
+        self._left = 0
+
+    def probe(self, site: int, value: Any) -> Any:
+        if site == self._pace.counted:
+            self._left = len(value) if isinstance(value, Sized) else 0
+            self.latest[site] = self._left
+            return value
+        return super().probe(site, value)
+
+    def current(self, value: Any) -> Any:
+        if not self._pace.is_single or not isinstance(value, np.ndarray):
+            return super().current(value)
+        known = self._substitutes.get(id(value))
+        if known is not None:
+            return known[1]
+        return self._substitute(value, value.astype(np.float32)) if value.dtype == np.float64 else value
+
+    def tick(self, site: int, end: int) -> bool:
+        if site != self._pace.loop:
+            return self._left > 0 and site in self._pace.resting
+        self._left -= 1
+        return False
+
+
+def _seen(value: Any) -> Any:
+    """The numbers of an array of another library; anything else as it is, as are arrays that cannot be seen."""
+    other = kind_of(type(value))
+    if other is None:
+        return value
+    try:
+        return other.numpy(value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
 
 
 def is_same(a: Any, b: Any) -> bool:
@@ -514,7 +606,8 @@ def frozen_randomness(seed: int) -> Iterator[None]:
     random.seed(seed)
     saved["seed"](seed)
     try:
-        yield
+        with libraries.frozen(seed):
+            yield
     finally:
         for name, function in saved.items():
             setattr(np.random, name, function)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_doctor.errors import ProgramError
-from backprop_doctor.program import Event, Key, Probe, Program, Trace, is_same
+from backprop_doctor.program import Event, Key, Once, Probe, Program, Trace, is_same
 
 __all__ = [
     "Iteration",
@@ -199,7 +199,8 @@ def assign_roles(
         if any(carried for _, carried in several):
             # What a loop inside carries (an activation from layer to layer) is no training either.
             settled = max(settled, turns.end)
-    if partly is not None:
+    # Where the program crashed, what there is of a picture may be of anything but the training.
+    if partly is not None and not trace.failed:
         return partly
     raise ProgramError(
         "no training was found: no array is changed from one pass of a loop to the next "
@@ -500,6 +501,11 @@ def hides(value: Array) -> bool:
     return value.size <= ZEROS_SOUGHT and not all(s.all() for s in slices)
 
 
+def _have_an_axis_in_common(one: Any, other: Any) -> bool:
+    """Whether two arrays may hold as many samples as each other."""
+    return bool((set(np.shape(one)) & set(np.shape(other))) - {1})
+
+
 def _is_variable(node: ast.AST) -> bool:
     """Whether a number read there is a variable of its own, and not an element of a list."""
     key = node.slice if isinstance(node, ast.Subscript) else None
@@ -585,7 +591,7 @@ def _roles_in(
     # A number that stays the same turn after turn is a rate, or a bias that is never trained, and hardly a label.
     later_reads = {e.object for _, e in _loads(program, trace, loop.middle, loop.end)}
     fixed = {y for y in masks if np.ndim(first_seen[y].value) == 0 and y in later_reads}
-    best: tuple[tuple[bool, int, int, int], int, int, list[int], Mask] | None = None
+    best: tuple[tuple[bool, int, bool, bool, int], int, int, list[int], Mask] | None = None
     for y in masks:
         if y in carried or not any(masks[y][later.index] for later in carried.values()):
             continue
@@ -606,8 +612,10 @@ def _roles_in(
             labels_alone, inputs_alone = int((together & masks[y] & ~xs).sum()), int((together & xs & ~masks[y]).sum())
             if 2 * labels_alone > inputs_alone or only_y >= only_x or apart.any():
                 continue
-            # A learning rate joins late and reaches less than the labels do.
-            rank = (y not in fixed, len(params), x not in carried, only_y)
+            # Of a bias that is never trained there are not as many as samples, nor another one for each sample; a
+            # learning rate joins late and reaches less than the labels do.
+            data = y not in later_reads or _have_an_axis_in_common(first_seen[x].value, first_seen[y].value)
+            rank = (y not in fixed, len(params), x not in carried, data, only_y)
             if best is None or rank > best[0]:
                 best = (rank, x, y, params, xs)
     if (best is None or best[1] in carried) and not mode.positive:
@@ -619,6 +627,7 @@ def _roles_in(
         return None
     _, x, y, params, xs = best
     masks[x] = xs
+    params = [*params, *_adrift(program, trace, probe, loop, first_seen, carried, masks, turn, x, y)]
     names = object_names(program, trace)
     parameters = [_parameter(program, trace, first_seen, p, carried[p], loop, names) for p in params]
     parameters.sort(key=lambda p: next(e.index for e in trace.events[loop.start :] if e.object == p.object))
@@ -657,6 +666,66 @@ def _roles_in(
     roles.meetings = _meetings(program, roles, first_seen)
     roles.unfinished = _unfinished(program, trace.events[loop.start : loop.middle])
     return roles
+
+
+def _adrift(
+    program: Program,
+    trace: Trace,
+    probe: Probe,
+    loop: Iteration,
+    first_seen: dict[int, Event],
+    carried: dict[int, Event],
+    masks: dict[int, Mask],
+    turn: Mask,
+    x: int,
+    y: int,
+) -> Iterator[int]:
+    """Parameters whose steps know nothing of the labels: the output and the loss hang on them as on any other.
+
+    Something is added to them, where the state of a recurrent network is made anew; and if one is moved, it does not
+    come back by the same share in each element, as a running average does.
+    """
+    for o, mask in masks.items():
+        if (
+            o in carried
+            and o not in (x, y)
+            and is_real(first_seen[o].value)
+            and not masks[y][carried[o].index]
+            and not masks[y][first_seen[o].index]
+            and not masks[x][first_seen[o].index]
+            and (mask & masks[x] & ~masks[y] & turn).any()
+            and (mask & masks[x] & masks[y] & turn).any()
+        ):
+            update = first_seen[carried[o].object]
+            if loop.start <= update.index < loop.middle and _is_added_to(program, trace, probe, loop, o, update):
+                shares = _shares(program, probe, [first_seen[o].key], update)
+                if shares is None or np.ptp(shares) > 1e-6 or not 0 <= np.mean(shares) < 1 - 1e-6:
+                    yield o
+
+
+def _is_added_to(program: Program, trace: Trace, probe: Probe, loop: Iteration, o: int, update: Event) -> bool:
+    """Whether an update adds something to what it reads of an array."""
+    statement = program.sites[update.site].statement
+    turn = trace.events[loop.start : update.index]
+    reads = [e for e in turn if e.object == o and program.sites[e.site].statement is statement]
+    if isinstance(statement, ast.AugAssign) and program.sites[update.site].kind == "store":
+        return isinstance(statement.op, (ast.Add, ast.Sub)) and not reads
+    loads = [e.key for e in reads if program.sites[e.site].kind == "load"]
+    shares = _shares(program, probe, loads, update, once=True) if loads else None
+    return shares is not None and bool(np.allclose(shares, 1))
+
+
+def _shares(program: Program, probe: Probe, keys: list[Key], update: Event, *, once: bool = False) -> Any:
+    """By which share of what is added to an array each element of its update moves; ``once`` to these readings only."""
+    shift = np.random.default_rng(23).uniform(1, 2, np.shape(update.value))
+
+    def move(value: Any) -> Any:
+        return np.asarray(value, np.float64) + shift
+
+    actions = dict.fromkeys(keys, Once(move) if once else move)
+    asked = replace(probe, actions=actions, keep=frozenset({update.key}), last=update.index)
+    after = program.run(asked).value(update.key)
+    return (after - update.value) / shift if np.shape(after) == shift.shape else None
 
 
 def _unfinished(program: Program, events: list[Event]) -> frozenset[int]:
@@ -753,15 +822,22 @@ def _quantity(program: Program, birth: Event, names: dict[int, str]) -> Quantity
 
 
 def object_names(program: Program, trace: Trace) -> dict[int, str]:
-    """For each object the name it is bound to, the outermost binding winning, else the first name it is read by."""
+    """For each object the name it is bound to, the outermost binding winning, else the first name it is read by.
+
+    What a loop over parameters calls each of them in turn is no name where there is another.
+    """
     bound: dict[int, str] = {}
     read: dict[int, str] = {}
+    stored: dict[int, str] = {}
     for event in trace.events:
         site = program.sites[event.site]
         if event.object == -1:
             continue
         if site.target and "(" not in site.target:
-            bound[event.object] = site.target
+            passing = site.kind in ("load", "store") and isinstance(site.statement, (ast.For, ast.AugAssign))
+            bound[event.object] = stored.get(event.storage, site.target) if passing else site.target
+            if event.storage != -1:
+                stored[event.storage] = bound[event.object]
         elif site.kind == "load" and event.object not in read:
             read[event.object] = program.source.segment(site.node)
     return {**read, **bound}

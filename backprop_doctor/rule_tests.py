@@ -29,6 +29,7 @@ __all__ = [
     "fixtures",
     "folder",
     "instead",
+    "layouts",
     "page",
     "programs",
     "run",
@@ -52,6 +53,7 @@ WIDTH = 78  # explain indents by two
 SEVERITIES = {"expect": "error", "warn": "warning", "note": "note"}
 COMMENT = re.compile(r"# (expect|warn|note): ([A-Z0-9, ]+)")
 FIXTURES = 3
+NEAR_MISS = re.compile(r"^#.*near miss", re.IGNORECASE | re.MULTILINE)
 
 
 def run(rule: RuleInfo, where: Path | None = None) -> Iterator[str]:
@@ -65,6 +67,7 @@ def run(rule: RuleInfo, where: Path | None = None) -> Iterator[str]:
         yield f"there are no fixtures: none of the folders above has fixtures/{rule.module} or fixtures/rules/"
         return
     yield from fixtures(where)
+    yield from layouts(rule, where)
     for path in sorted(where.glob("*.py")):
         yield from (f"{path.name}: {fault}" for fault in fixture(rule, path))
 
@@ -125,12 +128,28 @@ def instead(rule: RuleInfo, text: str) -> Iterator[str]:
 
 
 def fixtures(where: Path) -> Iterator[str]:
-    """How many fixtures there are."""
+    """How many fixtures there are, and whether one of them is nearly faulty and says why it is right."""
     kinds = Counter(path.name.partition("_")[0] for path in where.glob("*.py"))
     for kind in ("bad", "good"):
         if kinds[kind] < FIXTURES:
             yield f"{where.name} has {kinds[kind]} fixtures {kind}_*.py, and needs {FIXTURES}"
     yield from (f"{where.name}: what is {kind}_*.py?" for kind in sorted(set(kinds) - {"bad", "good"}))
+    if not any(NEAR_MISS.search(path.read_text(encoding="utf-8")) for path in where.glob("good_*.py")):
+        yield f"{where.name} has no fixture good_*.py with a comment '# Near miss: why it is right'"
+
+
+def layouts(rule: RuleInfo, where: Path) -> Iterator[str]:
+    """Where the page shows a fault in both layouts, faulty fixtures do so too."""
+    if len(programs(rule, "Example")) < 2:
+        return
+    shown = set[int]()
+    for path in sorted(where.glob("bad_*.py")):
+        network = _report(path).network
+        output = network.output if network else None
+        # Where all axes are as long, both may be.
+        shown |= {axis for axis, meaning in enumerate(output.axes if output else ()) if meaning == "samples"}
+    words = ("in rows", "in columns")
+    yield from (f"{where.name}: no fixture bad_*.py has samples {words[axis]}" for axis in sorted({0, 1} - shown))
 
 
 def fixture(rule: RuleInfo, path: Path) -> Iterator[str]:
@@ -147,6 +166,9 @@ def fixture(rule: RuleInfo, path: Path) -> Iterator[str]:
     shows = rule.code in {code for _, code in wanted}
     if path.name.startswith("bad_") and not shows:
         yield f"it does not expect {rule.code}"
+    others = sorted({code for (_, code), kind in wanted.items() if kind == "error" and code != rule.code})
+    if path.name.startswith("bad_") and others:
+        yield f"it expects other errors: {', '.join(others)}"
     if path.name.startswith("good_") and (shows or "error" in wanted.values()):
         yield "it expects a fault"
 
@@ -199,6 +221,7 @@ def checked(text: str) -> FileReport:
         return _report(path, fix=True)
 
 
+@cache
 def _report(path: Path, *, fix: bool = False) -> FileReport:
     """The report on a program; where there can be none, one that says why."""
     try:

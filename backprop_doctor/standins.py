@@ -603,7 +603,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return None
         if data is None:
             return None
-        target = self._scratch / "standins" / str(len(self._files)) / name
+        target = self._scratch / "standins" / f"{os.getpid()}-{len(self._files)}" / name
         target.parent.mkdir(parents=True)
         target.write_bytes(data)
         return str(target)

@@ -8,8 +8,9 @@ these is a metric; a true accuracy is proportional to the share of right samples
 from __future__ import annotations
 
 import ast
+from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -59,53 +60,70 @@ class Accuracy:
     sets: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class _Forced:
+    """A way to choose which predictions are right.
+
+    ``outcome`` runs with those that are chosen, and keeps some numbers or all there is; ``still`` is a run in which
+    they stay what they are while the output moves by next to nothing; ``counts`` are the sizes of the sets scored, and
+    ``scored`` tells which of them a number is about that is ``top`` when all predictions are right.
+    """
+
+    outcome: Callable[[Right, frozenset[Key] | None], Trace]
+    still: Callable[[frozenset[Key]], Trace]
+    counts: frozenset[int]
+    scored: Callable[[Key, float], int]
+
+
 def examine_accuracy(case: Case) -> Accuracy | None:
     """Find the metric and put it to the test; None where the program has none that can be followed."""
-    output, target, axis = case.roles.output, case.judgement.target, case.axes.output_samples
-    if output is None or target is None or axis is None or target.ndim != 2 or target.shape[1 - axis] < 2:
-        return None
-    if not np.allclose(target.sum(axis=1 - axis), 1) or set(np.unique(target)) - {0.0, 1.0}:
+    return _by_outputs(case) or _by_hits(case)
+
+
+def _by_outputs(case: Case) -> Accuracy | None:
+    """Outputs are replaced, on their way to the metric, by those of predictors whose accuracy is known."""
+    output, target = case.roles.output, case.judgement.target
+    axis = None if target is None else _samples_of(case, target)
+    if output is None or target is None or axis is None or not _is_choice(target, axis):
         return None
     short = case.short
+    alike = _alike(case, short)
     scores = [e for e in short.events if e.site == output.birth[0]]
     scores += [a.operand for a in argmaxes(case, short) if _is_score(a.operand, short, scores)]
-    targets = _targets(case, short, target, {np.shape(e.value) for e in scores})
+    if _width(target, axis) == 1:
+        scores += [e for e in _thresholded(case, short) if _is_score(e, short, scores)]
+    targets = _targets(case, short, target, {np.shape(e.value) for e in scores}, axis, alike)
     keys = [e.key for e in scores if np.shape(e.value) in targets]
 
     # Predictions reach the metric themselves, not by what they do to the weights.
     held = _held(case, short)
 
-    def outcome(right: Right, keys: list[Key] = keys, wanted: frozenset[Key] | None = None) -> Trace:
+    def outcome(right: Right, wanted: frozenset[Key] | None = None, chosen: list[Key] = keys) -> Trace:
         def predict(value: Any) -> Any:
             known = targets.get(np.shape(value))
             return value if known is None else predictions(known, right(known.shape[axis]), axis)
 
-        return case.run(
-            {**held, **dict.fromkeys(keys, predict)},
-            turns={case.roles.training.loop: SHORT_TURNS},
-            limit=SHORT_EVENTS,
-            keep=wanted,
-            brief=wanted is not None,
-        )
+        return _shortly(case, {**held, **dict.fromkeys(chosen, predict)}, wanted)
+
+    def scored(wanted: Key, top: float) -> int:
+        """The set whose predictions alone make the number what it is when all are right."""
+        for shape, known in targets.items():
+            own = [key for key in keys if np.shape(short.value(key)) == shape]
+            best, worst = (_number(outcome(r, frozenset({wanted}), own).value(wanted)) for r in (_all, _none))
+            if own and best == top != worst:
+                return int(known.shape[axis])
+        return max(counts)
 
     # What is alike stays alike: where all units are dead, all classes tie.
     def nudge(value: Any) -> Any:
         return value + 1e-9 * np.cos(value)
 
-    perfect = outcome(_all)
-    numbers = _numbers(case, perfect)
-    none = outcome(_none, wanted=numbers)
-    half = outcome(lambda m: np.arange(m) < m // 2, wanted=numbers)
-    moving = [e for e in perfect.events if e.key in numbers and _moves(e, none, half)]
-    still = case.run(
-        {**held, **dict.fromkeys(keys, nudge)},
-        turns={case.roles.training.loop: SHORT_TURNS},
-        limit=SHORT_EVENTS,
-        keep=frozenset(e.key for e in moving),
-        brief=True,
-    )
-    candidates = [e for e in moving if _number(short.value(e.key)) == _number(still.value(e.key))]
-    if not candidates:
+    def still(wanted: frozenset[Key]) -> Trace:
+        return _shortly(case, {**held, **dict.fromkeys(keys, nudge)}, wanted)
+
+    counts = frozenset(known.shape[axis] for known in targets.values())
+    found = _examined(case, short, _Forced(outcome, still, counts, scored))
+    if found is None:
         return None
 
     def predict_labels(labels: Array) -> Trace | None:
@@ -118,16 +136,84 @@ def examine_accuracy(case: Case) -> Accuracy | None:
         finally:
             targets[labels.shape] = own
 
-    counts = {known.shape[axis] for known in targets.values()}
+    only_training = outcome(_all, frozenset({found.event.key}), [output.birth]).value(found.event.key)
+    return replace(
+        found,
+        recomputed=_accuracy(short.value(output.birth), target, axis) if found.samples == target.shape[axis] else None,
+        trained_on=_number(only_training) == found.perfect[0] and len(targets) == 1,
+        predict=predict_labels,
+    )
+
+
+def _by_hits(case: Case) -> Accuracy | None:
+    """What is replaced is the answer to whether a prediction is its label: samples may come one by one."""
+    short = case.short
+    hits = _hits(case, short, _alike(case, short))
+    held = _held(case, short)
+
+    def outcome(right: Right, wanted: frozenset[Key] | None = None, asked: list[list[Event]] = hits) -> Trace:
+        forced = {}
+        for several in asked:
+            chosen = right(sum(np.size(e.value) for e in several))
+            for event in several:
+                own, chosen = chosen[: np.size(event.value)], chosen[np.size(event.value) :]
+                answer = own.reshape(np.shape(event.value)) if np.ndim(event.value) else bool(own[0])
+                forced[event.key] = _answer(answer)
+        return _shortly(case, {**held, **forced}, wanted)
+
+    counts = frozenset(sum(np.size(e.value) for e in several) for several in hits)
+
+    def scored(wanted: Key, top: float) -> int:
+        for n in counts:
+            own = [several for several in hits if sum(np.size(e.value) for e in several) == n]
+            best, worst = (_number(outcome(r, frozenset({wanted}), own).value(wanted)) for r in (_all, _none))
+            if best == top != worst:
+                return n
+        return max(counts)
+
+    found = _examined(case, short, _Forced(outcome, lambda _: short, counts, scored)) if hits else None
+    if found is None:
+        return None
+    n = found.samples
+    shown = [s for s in hits if sum(np.size(e.value) for e in s) == n]
+    right = [bool(b) for e in (shown[0] if shown else ()) for b in np.ravel(e.value)]
+    return replace(found, recomputed=float(np.mean(right)) if right else None)
+
+
+def _answer(value: Any) -> Callable[[Any], Any]:
+    return lambda _: np.array(value) if np.ndim(value) else value
+
+
+def _shortly(case: Case, actions: dict[Key, Callable[[Any], Any]], wanted: frozenset[Key] | None = None) -> Trace:
+    """A run of some turns of training and what follows them, or until all that is wanted has passed."""
+    return case.run(
+        actions,
+        turns={case.roles.training.loop: SHORT_TURNS},
+        limit=SHORT_EVENTS,
+        keep=wanted,
+        brief=wanted is not None,
+    )
+
+
+def _examined(case: Case, short: Trace, forced: _Forced) -> Accuracy | None:
+    """The number that tells how many predictions are right, and what it says when that is known."""
+    outcome, counts = forced.outcome, forced.counts
+    perfect = outcome(_all, None)
+    numbers = _numbers(case, perfect)
+    none, half = outcome(_none, numbers), outcome(lambda m: np.arange(m) < m // 2, numbers)
+    moving = [e for e in perfect.events if e.key in numbers and _moves(e, none, half)]
+    still = forced.still(frozenset(e.key for e in moving))
+    candidates = [e for e in moving if _number(short.value(e.key)) == _number(still.value(e.key))]
+    if not candidates:
+        return None
 
     def unit_of(event: Event) -> tuple[float, int] | None:
         a, b, c = (_number(t.value(event.key)) for t in (perfect, none, half))
         if a is None or b is None or c is None or a <= 0 or b != 0:
             return None
-        for n in counts:
-            if abs(c - a * (n // 2) / n) < 1e-9 * a and any(abs(a / u - 1) < 1e-9 for u in (1.0, 100.0, n)):
-                return a, n
-        return None
+        fits = [n for n in counts if abs(c - a * (n // 2) / n) < 1e-9 * a]
+        fits = [n for n in fits if any(abs(a / u - 1) < 1e-9 for u in (1.0, 100.0, n))]
+        return (a, fits[0]) if fits else None
 
     right = [e for e in candidates if unit_of(e)]
     shares = [e for e in right if (unit_of(e) or (0, 0))[0] in (1.0, 100.0) and not isinstance(e.value, int)]
@@ -135,41 +221,128 @@ def examine_accuracy(case: Case) -> Accuracy | None:
     # The figure shown is the last of its chain; a count on the way to it only counts if nothing follows.
     named = [e for e in shares if (case.program.sites[e.site].target or "").isidentifier()]
     event = (named or shares or ([] if zeros and zeros[-1] not in right else right) or zeros or candidates)[-1]
-    first_turn = min(e.occurrence for e in candidates if e.site == event.site)
-    event = next(e for e in candidates if e.site == event.site and e.occurrence == first_turn)
+    # Of a count that is raised for each sample the last value in the turn counts.
+    event = _by_turn(case, perfect, [e for e in candidates if e.site == event.site])[0]
     top = _number(event.value) or 0.0
     known = unit_of(event)
 
-    def figure(right: Right, chosen: list[Key] = keys) -> Any:
-        return outcome(right, chosen, frozenset({event.key})).value(event.key)
+    def score(right: Right) -> float | None:
+        return _number(outcome(right, frozenset({event.key})).value(event.key))
 
-    n = known[1] if known else _scored(short, keys, targets, figure, top, axis)
-    later = [_number(e.value) or 0.0 for e in perfect.events if e.site == event.site and np.size(e.value) == 1]
-    looked = n if known else _looked_at(figure, top, n)
-    shown = _number(short.value(event.key))
+    n = known[1] if known and len(counts) == 1 else forced.scored(event.key, top)
+    looked = n if known else _looked_at(score, top, n)
     unit = known[0] if known else 100.0 if top * n / max(looked, 1) > 1.5 else 1.0
+    shown = _number(short.value(event.key))
     first = next((q for q in perfect.events if q.object == event.object), event)
-    only_training = figure(_all, [output.birth])
-    name = _name(case, perfect, event)
+    line = case.program.sites[first.site].line
     return Accuracy(
-        Quantity(first.object, first.key, first.index, name, case.program.sites[first.site].line, ()),
+        Quantity(first.object, first.key, first.index, _name(case, perfect, event), line, ()),
         event,
-        tuple(later),
+        tuple(_number(e.value) or 0.0 for e in _by_turn(case, perfect, perfect.at(event.site))),
         known[0] if known else None,
         n,
         looked,
         None if shown is None else shown / unit,
-        _accuracy(short.value(output.birth), target, axis) if n == target.shape[axis] else None,
+        None,
         tuple(candidates),
-        trained_on=_number(only_training) == top and len(targets) == 1,
+        trained_on=False,
         starts_low=_number(none.value(event.key)) == 0,
         wrong=_number(none.value(event.key)),
         half=_number(half.value(event.key)),
-        score=lambda right: _number(figure(right)),
-        predict=predict_labels,
+        score=score,
+        predict=lambda labels: None,
         traces=(perfect, half, none),
         sets=tuple(sorted(counts)),
     )
+
+
+def _ticks(case: Case, trace: Trace) -> list[int]:
+    """Where the turns of training begin."""
+    loop = case.roles.training.loop
+    return [e.index for e in trace.events if e.object == -1 and e.occurrence >= 0 and e.site == loop]
+
+
+def _by_turn(case: Case, trace: Trace, events: list[Event]) -> list[Event]:
+    """The last of some numbers in each turn of training; what comes after training belongs to the last turn."""
+    ticks = _ticks(case, trace)
+    latest = {bisect_left(ticks, e.index): e for e in events if np.size(e.value) == 1}
+    return [event for _, event in sorted(latest.items())]
+
+
+# -- predictions and labels ----------------------------------------------------------------------------
+
+
+def _samples_of(case: Case, target: Array) -> int | None:
+    """The axis of the samples in an array of labels."""
+    if case.axes.output_samples is not None:
+        return case.axes.output_samples
+    long = [axis for axis, n in enumerate(target.shape) if n > 1]
+    return long[0] if len(long) == 1 and max(target.shape) == case.samples else None
+
+
+def _width(target: Array, axis: int) -> int:
+    """How many outputs a sample has."""
+    return int(target.size // target.shape[axis])
+
+
+def _is_choice(target: Array, axis: int) -> bool:
+    """Whether labels are one-hot rows, or one of two numbers for a network of one output."""
+    values = np.unique(target)
+    if target.ndim > 2 or values.size != 2:
+        return False
+    return _width(target, axis) == 1 or (set(values) == {0.0, 1.0} and np.allclose(target.sum(axis=1 - axis), 1))
+
+
+def _alike(case: Case, short: Trace) -> set[Key]:
+    """The events of the short run that are the same with other parameters: they hang on none."""
+
+    def other(value: Any) -> Any:
+        old = np.asarray(value, np.float64)
+        noise = np.cos(np.arange(old.size, dtype=float)).reshape(old.shape)
+        new = -old + 0.5 * (np.abs(old).mean() or 1.0) * noise
+        return new if isinstance(value, np.ndarray) else float(new)
+
+    births = {p.birth: other for p in case.roles.parameters}
+    probe = replace(
+        case.probe,
+        actions=births | _held(case, short, other),
+        turns={case.roles.training.loop: SHORT_TURNS},
+        limit=SHORT_EVENTS,
+    )
+    return case.program.unchanged(probe, short)
+
+
+def _thresholded(case: Case, trace: Trace) -> list[Event]:
+    """Arrays from training on that are compared with a number or rounded: a choice of two is made of them."""
+    found = []
+    for event in trace.events[case.roles.training.start :]:
+        site = case.program.sites[event.site]
+        if event.object == -1 or site.kind not in ("call", "operation") or np.size(event.value) < 2:
+            continue
+        if len(np.unique(event.value)) > 2:
+            continue
+        operands = trace.operands(event, site.children)
+        found += [o for o in operands if np.shape(o.value) == np.shape(event.value) and len(np.unique(o.value)) > 2]
+    return found
+
+
+def _hits(case: Case, short: Trace, alike: set[Key]) -> list[list[Event]]:
+    """Questions whether whole numbers are the same whose answers hang on the parameters, by place and turn."""
+    ticks = _ticks(case, short)
+    sites: dict[int, dict[int, list[Event]]] = {}
+    differ: set[int] = set()
+    for event in short.events[case.roles.training.start :]:
+        node = case.program.sites[event.site].node
+        if event.object == -1 or not isinstance(node, ast.Compare) or not isinstance(node.ops[0], ast.Eq):
+            continue
+        operands = short.operands(event, case.program.sites[event.site].children)
+        whole = all(np.array_equal(o.value, np.round(o.value)) for o in operands)
+        if len(node.ops) > 1 or not whole or np.size(event.value) != max(np.shape(event.value), default=1):
+            continue
+        sites.setdefault(event.site, {}).setdefault(bisect_left(ticks, event.index), []).append(event)
+        if event.key not in alike:
+            differ.add(event.site)
+    return [several for site in differ for _, several in sorted(sites[site].items())]
 
 
 @dataclass(frozen=True)
@@ -214,12 +387,14 @@ def _is_score(event: Event, trace: Trace, known: list[Event]) -> bool:
     return bool(np.any((array != 0) & (array != 1)))
 
 
-def _held(case: Case, short: Trace) -> dict[Key, Callable[[Any], Any]]:
-    """Actions that give every update the value it had in the undisturbed run."""
+def _held(
+    case: Case, short: Trace, change: Callable[[Any], Any] = lambda value: value
+) -> dict[Key, Callable[[Any], Any]]:
+    """Actions that give every update the value it had in the undisturbed run, or another made of that."""
     sites = {key[0] for parameter in case.roles.parameters for key in parameter.updates}
 
     def hold(before: Any) -> Callable[[Any], Any]:
-        return lambda value: np.array(before)
+        return lambda value: change(np.array(before) if isinstance(before, np.ndarray) else before)
 
     return {event.key: hold(event.value) for event in short.events if event.site in sites}
 
@@ -230,22 +405,6 @@ def _all(samples: int) -> NDArray[np.bool_]:
 
 def _none(samples: int) -> NDArray[np.bool_]:
     return np.zeros(samples, bool)
-
-
-def _scored(
-    short: Trace,
-    keys: list[Key],
-    targets: dict[tuple[int, ...], Array],
-    value: Callable[[Right, list[Key]], Any],
-    top: float,
-    axis: int,
-) -> int:
-    """Samples in the set that the metric is about: the one whose predictions alone make it perfect."""
-    for shape, known in targets.items():
-        chosen = [key for key in keys if np.shape(short.value(key)) == shape]
-        if chosen and _number(value(_all, chosen)) == top and _number(value(_none, chosen)) != top:
-            return int(known.shape[axis])
-    return max(int(known.shape[axis]) for known in targets.values())
 
 
 def _number(value: Any) -> float | None:
@@ -261,17 +420,22 @@ def _name(case: Case, trace: Trace, event: Event) -> str:
 
 
 def predictions(target: Array, right: NDArray[np.bool_], axis: int) -> Array:
-    """Confident one-hot-like outputs: the true class where ``right``, the next class elsewhere."""
-    wrong = np.roll(target, 1, axis=1 - axis)
-    mask = right[:, None] if axis == 0 else right[None, :]
-    chosen = np.where(mask, target, wrong)
-    return 0.01 + 0.9 * chosen
+    """Confident outputs: the true class where ``right``, and the next or the other class elsewhere."""
+    low, high = target.min(), target.max()
+    wrong = low + high - target if _width(target, axis) == 1 else np.roll(target, 1, axis=1 - axis)
+    mask = np.expand_dims(right, tuple(a for a in range(target.ndim) if a != axis))
+    chosen: Array = 0.1 * (high - low) / 10 + low + 0.9 * (np.where(mask, target, wrong) - low)
+    return chosen
 
 
-def _targets(case: Case, trace: Trace, target: Array, wanted: set[tuple[int, ...]]) -> dict[tuple[int, ...], Array]:
-    """Known labels by the shape of the output they belong to: the training ones, and others in sight."""
-    axis = case.axes.output_samples or 0
-    classes = target.shape[1 - axis]
+def _targets(
+    case: Case, trace: Trace, target: Array, wanted: set[tuple[int, ...]], axis: int, alike: set[Key]
+) -> dict[tuple[int, ...], Array]:
+    """Known labels by the shape of the output they belong to: the training ones, and others in sight.
+
+    What hangs on the parameters are predictions, and no labels.
+    """
+    width, values = _width(target, axis), np.unique(target)
     found: dict[tuple[int, ...], Array] = {}
     if case.roles.step.loop == case.roles.training.loop:
         found[target.shape] = target
@@ -280,14 +444,12 @@ def _targets(case: Case, trace: Trace, target: Array, wanted: set[tuple[int, ...
         if event.object == -1 or event.object in births or np.ndim(event.value) not in (1, 2):
             continue
         births.add(event.object)
-        for shape in {w for w in wanted if len(w) == 2 and w[axis] <= np.size(event.value)} - set(found):
+        for shape in {w for w in wanted if len(w) == target.ndim and w[axis] <= np.size(event.value)} - set(found):
             labels = as_target(event.value, shape)
-            if (
-                labels is not None
-                and np.array_equal(labels, labels.astype(bool))
-                and np.all(labels.sum(axis=1 - axis) == 1)
-                and len(np.unique(np.argmax(labels, axis=1 - axis))) > min(2, classes - 1)
-            ):
+            if labels is None or not set(np.unique(labels)) <= set(values) or not _is_choice(labels, axis):
+                continue
+            several = width == 1 or len(np.unique(np.argmax(labels, axis=1 - axis))) > min(2, width - 1)
+            if several and event.key in alike:
                 found[shape] = labels
     return found
 
@@ -304,12 +466,12 @@ def _moves(event: Event, *others: Trace) -> bool:
     return any(_number(other.value(event.key)) != _number(event.value) for other in others)
 
 
-def _looked_at(figure: Callable[[Right], Any], perfect: float, n: int) -> int:
+def _looked_at(score: Callable[[Right], float | None], perfect: float, n: int) -> int:
     """How many samples, from the first on, decide the metric (bisection over 'the first k are right')."""
     low, high = 1, n
     while low < high:
         middle = (low + high) // 2
-        value = _number(figure(lambda m, k=middle: np.arange(m) < k))  # type: ignore[misc]
+        value = score(lambda m, k=middle: np.arange(m) < k)  # type: ignore[misc]
         if value is not None and abs(value - perfect) < 1e-9 * abs(perfect):
             high = middle
         else:
@@ -320,6 +482,9 @@ def _looked_at(figure: Callable[[Right], Any], perfect: float, n: int) -> int:
 def _accuracy(output: Any, target: Array, axis: int) -> float | None:
     if output is None or np.shape(output) != target.shape:
         return None
+    if _width(target, axis) == 1:
+        middle = (target.min() + target.max()) / 2
+        return float(np.mean((np.asarray(output) > middle) == (target > middle)))
     return float(np.mean(np.argmax(output, axis=1 - axis) == np.argmax(target, axis=1 - axis)))
 
 
@@ -342,8 +507,10 @@ def loops_over(case: Case, count: int, accuracy: Accuracy) -> list[ast.For]:
             ticks.setdefault(event.site, []).append(event.index)
     found = []
     inside = {e.index for e in accuracy.chain}
+    ends = {e.site: e.index for e in case.trace.events[loop.start : loop.middle] if e.object == -1 and e.occurrence < 0}
     for site, indices in ticks.items():
         node = case.program.sites[site].node
-        if len(indices) == count and isinstance(node, ast.For) and any(i > indices[0] for i in inside):
+        end = ends.get(site, loop.middle)
+        if len(indices) == count and isinstance(node, ast.For) and any(indices[0] < i < end for i in inside):
             found.append(node)
     return found

@@ -163,7 +163,8 @@ class _Paced:
 def _loss_keys(case: Case, turns: int) -> tuple[list[Key], Callable[[Any], float | None], str] | None:
     """The events that tell the loss of each step, how to read it from them, and its name."""
     output, target = case.roles.output, case.judgement.target
-    if output is not None and target is not None and _is_full_batch(case):
+    # Of several outputs, at moments one after the other, the first alone tells little.
+    if output is not None and target is not None and _is_full_batch(case) and len(case.roles.meetings) == 1:
         keys = [(output.birth[0], output.birth[1] + t * case.per_turn(output.birth)) for t in range(turns)]
         axis = case.axes.output_samples
         kind = set(np.unique(target)) <= {0.0, 1.0} and axis is not None and target.ndim == 2

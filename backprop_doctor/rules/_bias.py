@@ -9,7 +9,8 @@ import numpy as np
 
 from backprop_doctor.case import Case, Reduction
 from backprop_doctor.gradients import fit
-from backprop_doctor.roles import Parameter, Quantity
+from backprop_doctor.program import Event
+from backprop_doctor.roles import Parameter, Quantity, is_array
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,38 @@ def bias_gradients(case: Case) -> Iterator[BiasGradient]:
             continue
         if not values:
             continue
-        value, events = values[0], case.events_in(case.statement(values[0]))
-        sources = [
-            backward[e.object]
-            for e in events
-            if e.object in backward and e.object != value.object and e.index <= value.index
-        ]
+        value = _made(case, values[0], backward)
+        sources = _read(case, value, backward)
         if sources:
             yield BiasGradient(parameter, value, sources[0], None)
         elif value.object in backward:
             yield BiasGradient(parameter, value, value, None)
+
+
+def _read(case: Case, value: Quantity, backward: dict[int, Quantity]) -> list[Quantity]:
+    """The arrays of the backward pass that the line of a value reads on the way to it."""
+    events = case.events_in(case.statement(value))
+    # In a loop over layers the line has read the values of others before.
+    near = {e.site: e for e in events if e.object != value.object and e.index <= value.index and is_array(e.value)}
+    return [backward.get(e.object) or _quantity(case, e) for e in near.values() if case.roles.backward(e)]
+
+
+def _quantity(case: Case, event: Event) -> Quantity:
+    """A part of an array, as it is cut out of it."""
+    first = case.first(event)
+    site = case.program.sites[first.site]
+    name = case.roles.names.get(first.object) or case.text(site.node)
+    return Quantity(first.object, first.key, first.index, name, site.line, np.shape(first.value))
+
+
+def _made(case: Case, value: Quantity, backward: dict[int, Quantity]) -> Quantity:
+    """What a value is but a multiple of, up to the deltas, which are right as adjoints of their layers."""
+    whole = np.ravel(case.value(value))
+    for read in _read(case, value, backward):
+        part, known = np.ravel(case.value(read)), case.judgement.best().get(read.object)
+        if part.size == whole.size > 1 and not (known and known.right) and fit(part, whole).right:
+            return _made(case, read, backward)
+    return value
 
 
 def _reduction(case: Case, value: Quantity, backward: dict[int, Quantity]) -> Reduction | None:

@@ -128,13 +128,15 @@ def examine(case: Case) -> Iterator[Sighting]:
     accuracy = case.accuracy
     if accuracy is None or accuracy.looked_at >= accuracy.samples:
         return
-    k, n = accuracy.looked_at, accuracy.samples
+    k, n, top = accuracy.looked_at, accuracy.samples, accuracy.perfect[0]
     size = next(
         (s for name, s in case.axes.sizes.items() if s >= k and name != "samples" and loops_over(case, s, accuracy)), k
     )
+    # Some of the samples, divided by as many, are a choice; as many as there are units or classes are none.
+    if size == k and any(abs(top - unit) < 1e-9 * unit for unit in (1.0, 100.0)) and n != 100 * k:
+        size = next((s for name, s in case.axes.sizes.items() if s == k and name != "samples"), 0)
     for loop in loops_over(case, size, accuracy)[:1]:
         over = next((a for a, s in case.axes.sizes.items() if s == size), "")
-        top = accuracy.perfect[0]
         fix, edits = _fix(case, loop, n)
         yield Sighting(
             node=loop.iter,

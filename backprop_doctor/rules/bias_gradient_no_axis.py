@@ -114,9 +114,10 @@ How it is detected
 ------------------
 For each bias of several elements whose gradient has one element, the call is
 found that reduced an array of the backward pass over all its axes. The rule
-fires if the sum of the same array over the sample axis (the array itself where
-samples are taken one by one) is the numeric gradient of the bias, up to a
-constant, with a relative error below 1e-5. The sample axis is found by running.
+fires if the sum of the same array over the sample axis (the array itself
+where samples are taken one by one) is the numeric gradient of the bias, up to
+a constant, with a relative error below 1e-5. The sample axis is found by
+running.
 
 Fix safety
 ----------

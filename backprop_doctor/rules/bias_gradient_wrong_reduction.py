@@ -112,21 +112,23 @@ Sum over the samples, axis 1::
 
 How it is detected
 ------------------
-For each parameter whose gradient does not fit, the rule looks for a gradient
-that was made without any reduction, has two dimensions and as many slices
-along the sample axis as there are samples. It fires if the sum of that array
-over the samples is the numeric gradient of the parameter, up to a constant,
-with a relative error below 1e-5.
+For each parameter whose gradient does not fit, the rule looks for one that
+has as many slices along the sample axis as there are samples, or one as large
+as the parameter that was cut out of such a delta (the last row, say, or the
+largest entries). It fires if the sum of the delta over the samples is the
+numeric gradient of the parameter, up to a constant, with a relative error
+below 1e-5.
 
 Fix safety
 ----------
-What to write is shown, np.sum(..., axis=0, keepdims=True) or axis=1, but no
-edit is made: the sum may belong around the delta or around the whole
-expression.
+What keeps its sample axis is put into np.sum(..., axis=0, keepdims=True) or
+axis=1. The changed program is examined again from another seed, and the fix
+is called verified only if the finding is gone and no error is new. For what
+was cut out of a delta no edit is made.
 
 Known limits
 ------------
-- Only two-dimensional gradients are looked at. Where the output has one
+- Only two-dimensional deltas are looked at. Where the output has one
   dimension, the grown bias is reported as BD405.
 - np.mean in place of np.sum is a matter of a factor, reported as BD311.
 - In a program that takes one sample at a time the delta is the bias gradient,
@@ -148,54 +150,103 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from backprop_doctor.adjoints import is_name
 from backprop_doctor.case import Case, Sighting
+from backprop_doctor.gradients import fit
+from backprop_doctor.instrument import Site
 from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Quantity
-from backprop_doctor.rules._bias import bias_gradients, growth
+from backprop_doctor.rules._bias import BiasGradient, bias_gradients, growth
 
 SEVERITY = "error"
 
 
 def examine(case: Case) -> Iterator[Sighting]:
-    """A gradient that still has its sample axis, and whose sum over that axis is the right gradient."""
+    """A gradient that is not the sum over the samples of the delta it is made of, where that sum is right."""
     samples = case.axes.output_samples
     if samples is None:
         return
     for bias in bias_gradients(case):
-        p, g = bias.parameter, bias.gradient
-        value = case.value(g)
-        if bias.reduction is not None or np.size(value) == int(np.prod(p.shape)) or np.ndim(value) != 2:
+        p, g, delta = bias.parameter, bias.gradient, bias.upstream
+        keeps = np.size(case.value(g)) != int(np.prod(p.shape))
+        if keeps:
+            # In its own line, whatever that line reads: the sum belongs around all of it.
+            delta = g
+        if bias.reduction is not None and (keeps or bias.reduction.axes != (samples,)):
             continue
-        if np.shape(value)[samples] != case.samples:
+        shape = np.shape(case.value(delta))
+        if len(shape) != 2 or shape[samples] != case.samples or case.samples < 2:
             continue
-        found = case.biased(p, (samples,), g)
-        if found is None or found[1] > 1e-5:
+        found = case.biased(p, (samples,), delta)
+        if found is None or found[1] > 1e-5 or (not keeps and _is_sum(case, g, delta, samples)):
             continue
+        node, stated = _place(case, bias) if keeps else case.home(g), case.gradient(p)
         yield Sighting(
-            node=case.home(g),
+            node=node,
             message=f"the gradient of {p.name} keeps its sample axis: {g.name} is {case.describe(g.shape)}, "
-            f"{p.name} is {case.describe(p.shape)}",
+            f"{p.name} is {case.describe(p.shape)}"
+            if keeps
+            else f"the gradient of {p.name}, {g.name}, is not the sum of {delta.name} {case.describe(shape)} over the "
+            "samples",
             label="not summed over the samples",
-            why=f"{p.name} is added to every sample, so its gradient is the sum of the rows of {g.name} over "
-            "the samples",
+            why=f"{p.name} is added to every sample, so its gradient is the sum of the "
+            f"{('rows', 'columns')[samples]} of {delta.name} over the samples",
             evidence=(
-                Evidence(f"shape of {g.name}", case.describe(g.shape), case.describe(p.shape)),
+                *((Evidence(f"shape of {g.name}", case.describe(g.shape), case.describe(p.shape)),) if keeps else ()),
                 Evidence(
-                    f"{g.name} summed over axis {samples} against the numeric gradient",
+                    f"{delta.name} summed over axis {samples} against the numeric gradient",
                     f"factor {case.factor(found[0])}, error {found[1]:.1e}",
                     "constant factor, error below 1e-5",
                 ),
             ),
-            fix=f"np.sum(..., axis={samples}, keepdims=True)",
-            edits=_summed(case, g, samples),
-            symptoms=growth(case, p),
-            objects=(g.object,),
+            fix=f"np.sum({delta.name if is_name(delta.name) else '...'}, axis={samples}, keepdims=True)",
+            edits=_summed(case, node, samples, keepdims=len(p.shape) == 2) if keeps else (),
+            symptoms=growth(case, p) if keeps else (),
+            objects=(g.object, p.successor, *((stated.value.object,) if stated is not None else ())),
         )
 
 
-def _summed(case: Case, gradient: Quantity, axis: int) -> tuple[Edit, ...]:
-    """The value of the statement that makes the gradient, summed over the samples."""
-    statement = case.statement(gradient)
+def _is_sum(case: Case, gradient: Quantity, delta: Quantity, samples: int) -> bool:
+    """Whether a value is a multiple of the sum over the samples: then its fault is another one."""
+    summed = np.asarray(case.value(delta), np.float64).sum(axis=samples)
+    return fit(np.ravel(case.value(gradient)), summed.ravel()).right
+
+
+def _place(case: Case, bias: BiasGradient) -> ast.expr:
+    """Where a bias is given what has one row for each sample: the line of its own, or where a delta is handed on."""
+    whole = np.ravel(case.value(bias.gradient))
+    alike = [q for q in case.judgement.backward if np.size(case.value(q)) == whole.size]
+    alike = [q for q in alike if q.object == bias.gradient.object or fit(np.ravel(case.value(q)), whole).right]
+    deltas = {c.upstream.object for c in case.judgement.claims if c.upstream is not None}
+    first = min((q.index for q in alike if q.object in deltas), default=-1)
+    own = [q for q in alike if q.index > first and q.object not in deltas and q.object in case.binding]
+    node = case.home(own[0] if own and first >= 0 else bias.gradient)
+    if not own and first >= 0:
+        statements = [case.site(key).statement for key in bias.parameter.updates]
+        update = min(case.trace.by_key[key].index for key in bias.parameter.updates)
+        for event in reversed(case.step_events):
+            site = case.program.sites[event.site]
+            read = site.kind == "load" and not site.children and event.object in {q.object for q in alike}
+            if read and event.index < update and (site.statement in statements or _is_handed_on(site)):
+                node = site.node
+                break
+    assert isinstance(node, ast.expr)
+    return node
+
+
+def _is_handed_on(site: Site) -> bool:
+    """Whether a line binds, stores or returns what it reads, as it is."""
+    for node in ast.walk(site.statement):
+        held = node.values if isinstance(node, ast.Dict) else [getattr(node, "value", None)]
+        if isinstance(node, (ast.Tuple, ast.List)):
+            held = list(node.elts)
+        if isinstance(node, (ast.Dict, ast.Tuple, ast.List, ast.Assign, ast.Return)) and site.node in held:
+            return True
+    return False
+
+
+def _summed(case: Case, node: ast.AST, axis: int, *, keepdims: bool) -> tuple[Edit, ...]:
+    """An expression summed over the samples."""
     names = (
         a.asname or a.name
         for n in ast.walk(case.source.tree)
@@ -204,6 +255,7 @@ def _summed(case: Case, gradient: Quantity, axis: int) -> tuple[Edit, ...]:
         if a.name == "numpy"
     )
     numpy = next(names, None)
-    if not isinstance(statement, ast.Assign) or statement.value is not case.home(gradient) or numpy is None:
+    if numpy is None:
         return ()
-    return (case.edit(statement.value, f"{numpy}.sum({case.text(statement.value)}, axis={axis}, keepdims=True)"),)
+    kept = ", keepdims=True" if keepdims else ""
+    return (case.edit(node, f"{numpy}.sum({case.text(node)}, axis={axis}{kept})"),)

@@ -63,7 +63,8 @@ How it is detected
 The program is run for one step: what is added to the parameter is the same
 number in every element, and the derivative of the loss is not.  The number
 itself is found by changing the sign of numbers of the backward pass until
-the step changes its own, whatever the optimiser.
+the step changes its own, whatever the optimiser; where its terms cancel, so
+that nothing moves, it is the number that the update reads.
 
 Fix safety
 ----------
@@ -100,6 +101,7 @@ from backprop_doctor.roles import Parameter
 SEVERITY = "error"
 LAST_RESORT = 1
 NUMBERS_TRIED = 20
+ROUNDING = 1e-12
 
 
 def examine(case: Case) -> Iterator[Sighting]:
@@ -113,9 +115,12 @@ def examine(case: Case) -> Iterator[Sighting]:
         if size < 2 or (gradient is not None and gradient.right):
             continue
         step = _step(case, parameter, None)
-        if step is None or not np.any(step) or np.ptp(step) > 1e-9 * np.abs(step).max():
+        if step is None:
             continue
-        number = _number(case, parameter, step)
+        moves = np.abs(step).max() > ROUNDING * np.abs(np.asarray(case.value(parameter), np.float64)).max(initial=0)
+        if moves and np.ptp(step) > 1e-9 * np.abs(step).max():
+            continue
+        number = _number(case, parameter, step) if moves else _lost(case, parameter)
         if number is None or not _matters(case, parameter):
             continue
         name = case.program.sites[number.site].target or case.text(case.program.sites[number.site].node)
@@ -126,7 +131,11 @@ def examine(case: Case) -> Iterator[Sighting]:
             why=f"each element of {parameter.name} {case.describe(parameter.shape)} has a derivative of its own",
             evidence=(
                 Evidence(f"shape of {name}", "a number", case.describe(parameter.shape)),
-                Evidence(f"elements of the first step of {parameter.name}", "all the same", f"{size} numbers"),
+                Evidence(
+                    f"elements of the first step of {parameter.name}",
+                    "all the same" if moves else "all 0, but for rounding",
+                    f"{size} numbers",
+                ),
             ),
             fix="the product that has the shape of the parameter, such as np.outer of delta and input",
             objects=(number.object, parameter.successor),
@@ -161,6 +170,14 @@ def _number(case: Case, parameter: Parameter, step: NDArray[np.float64]) -> Even
         changed = _step(case, parameter, event)
         if changed is not None and np.allclose(changed, -step, rtol=1e-6, atol=0):
             return event
+    return None
+
+
+def _lost(case: Case, parameter: Parameter) -> Event | None:
+    """The number that a step is made of where it is 0 but for rounding: its terms cancel, and nothing moves."""
+    for operand in case.judgement.operands.get(parameter.object, []):
+        if np.size(case.value(operand)) == 1 and operand.object in case.binding:
+            return case.trace.by_key.get(operand.birth)
     return None
 
 

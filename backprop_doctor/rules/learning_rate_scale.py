@@ -87,26 +87,28 @@ from backprop_doctor.case import Case, Sighting
 from backprop_doctor.oracles.descent import Descent, descend
 from backprop_doctor.oracles.units import spread
 from backprop_doctor.records import Evidence
-from backprop_doctor.rules import accumulator_not_reset, non_differentiable_activation
+from backprop_doctor.rules import non_differentiable_activation
 
 SEVERITY = "warning"
+LAST_RESORT = 1
 
 TURNS = 20
 SHORTER = (0.1, 0.01, 0.001, 0.0001)
 LONGER = (100.0, 1e3, 1e4, 1e5)
 LARGE_INPUT = 10.0
 IN_ALL = 0.05
-# Why a loss may climb whatever the rate is.
-OTHER_CAUSES = (accumulator_not_reset.examine, non_differentiable_activation.examine)
+METRIC = "BD5"  # what is wrong there has no part in how far a step leads
 
 
 def examine(case: Case) -> Iterator[Sighting]:
     """Right gradients, and a loss that climbs or stands still until the step is made shorter or longer."""
     batch = case.trace.value(case.roles.batch.birth)
+    if any(not code.startswith(METRIC) for code in case.errors):
+        return
     if not case.is_right or batch is None or np.abs(np.asarray(batch, np.float64)).max(initial=0) > LARGE_INPUT:
         return
     plain = descend(case, TURNS)
-    if plain is None or (plain.climbed and any(next(cause(case), None) for cause in OTHER_CAUSES)):
+    if plain is None or (plain.climbed and next(non_differentiable_activation.examine(case), None)):
         return
     if plain.climbed:
         for pace in SHORTER:

@@ -129,7 +129,7 @@ def examine(case: Case) -> Iterator[Sighting]:
             ),
             fix=f"{case.text(label)}.reshape({case.text(output)}.shape)",
             edits=(case.edit(label, f"{case.text(label)}.reshape({case.text(output)}.shape)"),)
-            if isinstance(label, (ast.Name, ast.Attribute))
+            if isinstance(label, (ast.Name, ast.Attribute, ast.Subscript))
             else (),
             objects=(event.object, *(n.value.object for n in case.once(wrong_lines) if n.link.given != "adjoint")),
         )

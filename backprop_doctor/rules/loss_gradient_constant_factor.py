@@ -99,36 +99,47 @@ import numpy as np
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.gradients import aligned, fit
 from backprop_doctor.records import Evidence
+from backprop_doctor.roles import Quantity
 
 SEVERITY = "note"
+SAME_WITHIN = 1e-4
 
 
 def examine(case: Case) -> Iterator[Sighting]:
     """Every gradient against the derivative of the declared loss: one constant, and it is not 1."""
     declared = case.judgement.declared
-    if declared is None:
+    factor = None if declared is None else _factor(case, declared)
+    if declared is None or factor is None or abs(factor - 1) < SAME_WITHIN:
         return
+    # A sum on the way to the mean that is shown is no loss of its own.
+    others = (_factor(case, loss) for loss in case.judgement.losses if loss.index > declared.index)
+    if any(other is not None and abs(other - 1) < SAME_WITHIN for other in others):
+        return
+    convention = "a convention, absorbed by the learning rate"
+    if factor < 0:
+        convention = "the sign of the one is not that of the other"
+    yield Sighting(
+        node=case.home(declared),
+        message=f"the gradients are {case.factor(factor)} times those of {declared.name}, all of them alike: "
+        + convention,
+        label=f"gradients are {case.factor(factor)} times this",
+        evidence=(Evidence("gradient over derivative of the loss", case.factor(factor), "1"),),
+    )
+
+
+def _factor(case: Case, loss: Quantity) -> float | None:
+    """All gradients over the derivatives of a number, if that is one constant."""
     factors = []
     for parameter in case.roles.parameters:
         gradient = case.gradient(parameter)
         value = aligned(case.value(gradient.value), parameter.shape) if gradient else None
         tangents = case.measurement.tangents(parameter.birth)
-        if value is None or any(declared.birth not in t.derivatives for t in tangents):
-            return
-        numeric = np.array([float(np.sum(t.derivatives[declared.birth])) for t in tangents])
+        if value is None or any(loss.birth not in t.derivatives for t in tangents):
+            return None
+        numeric = np.array([float(np.sum(t.derivatives[loss.birth])) for t in tangents])
         found = fit(np.array([float(np.sum(value * t.direction)) for t in tangents]), numeric)
         if not found.right:
-            return
+            return None
         factors.append(found.factor)
-    if not factors or max(factors) - min(factors) > 1e-4 * abs(factors[0]) or abs(factors[0] - 1) < 1e-4:
-        return
-    convention = "a convention, absorbed by the learning rate"
-    if factors[0] < 0:
-        convention = "the sign of the one is not that of the other"
-    yield Sighting(
-        node=case.home(declared),
-        message=f"the gradients are {case.factor(factors[0])} times those of {declared.name}, all of them alike: "
-        + convention,
-        label=f"gradients are {case.factor(factors[0])} times this",
-        evidence=(Evidence("gradient over derivative of the loss", case.factor(factors[0]), "1"),),
-    )
+    same = factors and max(factors) - min(factors) <= SAME_WITHIN * abs(factors[0])
+    return factors[0] if same else None
