@@ -22,7 +22,7 @@ from backprop_doctor.source import Project
 
 __all__ = ["check_pairs"]
 
-SECONDS = 7.0
+SECONDS = 5.0
 SECONDS_OF_STRANGERS = 2.0
 SECONDS_A_STRANGER = 0.3
 

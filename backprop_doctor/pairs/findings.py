@@ -66,6 +66,7 @@ def file_report(source: Project, ways: Sequence[Way], unchecked: Sequence[Unchec
         findings=tuple(findings),
         unchecked=(*unchecked, *unknown),
         modules=tuple(source.modules),
+        asked=(CONVENTION, WRONG),
         remarks=tuple(f"called as {way.words}" for way in ways),
     )
 
