@@ -91,12 +91,16 @@ def common_source(function: Function, wrong: Sequence[ast.AST], right: Sequence[
     fine = {name for node in right for name in _sources(function, node)}
     common = set.intersection(*map(set, sources)) - fine if sources else set()
     made = [s for s in _statements(function) if any(_binds(t, name) for t in _targets(s) for name in common)]
-    return made[-1] if made and not _only_unpacks(made[-1]) else None
+    return made[-1] if made and not _only_unpacks(function, made[-1]) else None
 
 
-def _only_unpacks(statement: ast.stmt) -> bool:
-    """Whether a statement only gives names to what is there already."""
-    return isinstance(getattr(statement, "value", None), (ast.Name, ast.Subscript, ast.Attribute, ast.Tuple))
+def _only_unpacks(function: Function, statement: ast.stmt) -> bool:
+    """Whether a statement only gives names to what was handed over."""
+    value = getattr(statement, "value", None)
+    if isinstance(value, ast.Name):
+        given = {argument.arg for argument in function.args.args}
+        return value.id in given or len(_targets(statement)) > 1
+    return isinstance(value, (ast.Subscript, ast.Attribute, ast.Tuple))
 
 
 def _sources(function: Function, node: ast.AST) -> set[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from backprop_doctor.attributes import arrays
 from backprop_doctor.gradient_report import GradientReport
 from backprop_doctor.layer_check import look_once
 from backprop_doctor.pairs.calling import best_way, copies, first_output, responds
@@ -200,11 +201,19 @@ class _Caller:
             elif self.pair.owner is None:
                 returned = backward(0.0 * as_array(result), *copies(inputs))
             else:
-                returned = backward(0.0 * as_array(result))
+                before = {place: np.array(value) for place, value in arrays(backward.__self__)}
+                returned = backward(0.0 * (as_array(result) if result is not None else list(before.values())[-1]))
+                if returned is None:
+                    # What it left behind counts: gradients, or a step.
+                    after = dict(arrays(backward.__self__))
+                    return all(
+                        not np.any(value) or (place in before and np.array_equal(before[place], value))
+                        for place, value in after.items()
+                    )
         except PROBLEMS:
             return False
-        arrays = [as_array(leaf.value) for leaf in leaves(returned, "")] if returned is not None else []
-        return bool(arrays) and all(array.dtype.kind in "fiu" and not np.any(array) for array in arrays)
+        found = [as_array(leaf.value) for leaf in leaves(returned, "")] if returned is not None else []
+        return bool(found) and all(array.dtype.kind in "fiu" and not np.any(array) for array in found)
 
 
 def _joined(first: GradientReport, other: GradientReport, scale: float) -> GradientReport:

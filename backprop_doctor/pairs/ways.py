@@ -144,7 +144,18 @@ def told(way: Way, verdict: GradientVerdict) -> Told:
         return Told("right", verdict.reason, note=True)
     if not way.sure and not way.rights and verdict.kind != "stale":
         return Told("unknown", f"{UNSURE} ({verdict.reason})")
+    whole = [v.name for v in way.report.verdicts if v.verdict == "right" and v.shape and _is_shared(v)]
+    if verdict.kind == "factor" and _is_shared(verdict) and whole and _is_average(_factor(verdict)):
+        return Told("wrong", f"{verdict.reason}; that of {' and '.join(whole)} has no such factor")
     return Told("wrong", verdict.reason)
+
+
+def _is_shared(verdict: GradientVerdict) -> bool:
+    return not SAMPLES & set(verdict.shape)
+
+
+def _is_average(factor: float) -> bool:
+    return any(_agrees(factor * n, 1.0) for n in SAMPLES)
 
 
 def _is_right(way: Way, verdict: GradientVerdict) -> bool:
@@ -158,11 +169,11 @@ def _is_right(way: Way, verdict: GradientVerdict) -> bool:
     if way.is_loss:
         return all(_agrees(_factor(v), factor) for v in judged) and _is_convention(factor, way.values)
     # A backward pass may average over the samples what they share, and has to do so with all of that.
-    shared = [v for v in judged if v.shape and not SAMPLES & set(v.shape)]
+    shared = [v for v in judged if v.shape and _is_shared(v)]
     return (
         verdict in shared
         and len(shared) < len(judged)
-        and any(_agrees(factor * n, 1.0) for n in SAMPLES)
+        and _is_average(factor)
         and all(_agrees(_factor(v), factor) for v in shared)
     )
 
