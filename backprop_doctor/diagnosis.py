@@ -331,12 +331,20 @@ def _examined(case: Case, codes: Collection[str] = ()) -> FileReport:
         findings=tuple(findings),
         unchecked=tuple(unchecked),
         modules=tuple(case.source.modules),
+        asked=_asked(unchecked, codes),
         remarks=(
             *_files(case.source),
             *case.remarks,
             *getattr(getattr(case.program.surroundings, "stand_ins", None), "used", ()),
         ),
     )
+
+
+def _asked(unchecked: Sequence[Unchecked], codes: Collection[str]) -> tuple[str, ...]:
+    """The rules that looked, but for those that failed."""
+    failed = {one.what.partition(" ")[0] for one in unchecked}
+    looked = {rules.info(rule).code for rule in rules.load()} - failed
+    return tuple(sorted(looked & set(codes) if codes else looked))
 
 
 def _files(source: Project) -> list[str]:
