@@ -186,7 +186,8 @@ class Unchecked:
 class FileReport:
     """Everything said about one checked program; ``seconds`` is wall time.
 
-    ``modules`` are the other files of the user's that it imports and that were checked with it.
+    ``modules`` are the other files of the user's that it imports and that were checked with it; ``asked`` are the
+    codes of the rules that looked at its runs to the end: where one of them found nothing, that is an answer.
     """
 
     path: str
@@ -200,6 +201,7 @@ class FileReport:
     unchecked: tuple[Unchecked, ...] = ()
     remarks: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

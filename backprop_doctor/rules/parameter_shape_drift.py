@@ -101,9 +101,9 @@ from typing import Any
 
 import numpy as np
 
-from backprop_doctor.case import Case, Sighting
+from backprop_doctor.case import Case, Reduction, Sighting, axis_edits
 from backprop_doctor.records import Edit, Evidence
-from backprop_doctor.roles import Parameter
+from backprop_doctor.roles import Parameter, Quantity
 
 SEVERITY = "error"
 LAST_RESORT = 1
@@ -123,11 +123,14 @@ def examine(case: Case) -> Iterator[Sighting]:
         summary, edits = _unstretched(case, parameter)
         # A factor of the update's own that stretches it is a fault whatever the gradient is.
         objects = (parameter.successor, *(() if edits else (q.object for q in operands)))
+        lost = None if gradient is None else _axis_lost(case, parameter, gradient)
+        if lost is not None:
+            summary, edits = "keepdims=True", axis_edits(case, lost.node, lost.axes[0], keepdims=True)
         yield Sighting(
-            node=site.node,
+            node=site.node if lost is None else lost.node,
             message=f"{parameter.name} changes shape in its update: {case.describe(parameter.shape)} becomes "
             f"{case.describe(np.shape(after))}{cause}",
-            label=f"{parameter.name} becomes {case.describe(np.shape(after))}",
+            label=f"{parameter.name} becomes {case.describe(np.shape(after))}" if lost is None else "loses an axis",
             why="broadcasting stretches the smaller operand; a parameter keeps its shape for ever",
             evidence=(
                 Evidence(
@@ -140,6 +143,14 @@ def examine(case: Case) -> Iterator[Sighting]:
             edits=edits,
             objects=objects,
         )
+
+
+def _axis_lost(case: Case, parameter: Parameter, gradient: Quantity) -> Reduction | None:
+    """The sum that made a gradient with as many elements as its parameter, and an axis less."""
+    if int(np.prod(gradient.shape)) != int(np.prod(parameter.shape)) or len(gradient.shape) >= len(parameter.shape):
+        return None
+    sums = case.reductions(case.events_in(case.statement(gradient)))
+    return next((r for r in sums if r.event.object == gradient.object and len(r.axes) == 1), None)
 
 
 def _unstretched(case: Case, parameter: Parameter) -> tuple[str, tuple[Edit, ...]]:
