@@ -111,6 +111,7 @@ from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Parameter
 
 SEVERITY = "error"
+UP = "up the loss"
 Array = NDArray[np.float64]
 
 
@@ -131,7 +132,7 @@ def examine(case: Case) -> Iterator[Sighting]:
             message=f"{root.name} has the wrong sign: every parameter moves up the loss",
             label="sign",
             why="subtracting lr * gradient goes downhill when the delta is output - target",
-            evidence=tuple(_evidence(p, slopes[p.object] or 0.0) for p in uphill[:3]),
+            evidence=tuple(_evidence(case, p, slopes[p.object] or 0.0) for p in uphill[:3]),
             fix=_negated(node, case)[0],
             edits=_negated(node, case)[1],
             objects=(root.object,),
@@ -143,18 +144,31 @@ def examine(case: Case) -> Iterator[Sighting]:
         text, edits = _flipped(node, case)
         yield Sighting(
             node=node,
-            message=f"{parameter.name} moves up the loss: the sign of its update is wrong",
+            message=f"{parameter.name} moves {_uphill(case, parameter)}: the sign of its update is wrong",
             label="sign",
-            why="a small step along -gradient lowers the loss; this one raises it",
-            evidence=(_evidence(parameter, slopes[parameter.object] or 0.0),),
+            why="a small step along -gradient lowers the loss; this one raises it"
+            if _uphill(case, parameter) == UP
+            else "a small step along the gradient raises the likelihood; this one lowers it",
+            evidence=(_evidence(case, parameter, slopes[parameter.object] or 0.0),),
             fix=text,
             edits=edits,
             objects=(parameter.successor,),
         )
 
 
-def _evidence(parameter: Parameter, slope: float) -> Evidence:
-    return Evidence(f"cosine between the step of {parameter.name} and the gradient", f"{slope:+.2f}", "below 0")
+def _uphill(case: Case, parameter: Parameter) -> str:
+    """Away from what is sought: up a loss, or down what the program climbs."""
+    gradient = case.gradient(parameter)
+    declared = case.judgement.declared
+    if gradient is None or declared is None or case.chain(gradient)[-1].given != "declared":
+        return UP
+    return UP if case.once(_direction) > 0 else f"down {declared.name}, which grows as the output nears the labels"
+
+
+def _evidence(case: Case, parameter: Parameter, slope: float) -> Evidence:
+    way = _uphill(case, parameter)
+    along = "the gradient" if way == UP else f"the way {way.partition(',')[0]}"
+    return Evidence(f"cosine between the step of {parameter.name} and {along}", f"{slope:+.2f}", "below 0")
 
 
 def _slope(case: Case, parameter: Parameter) -> float | None:
@@ -164,7 +178,8 @@ def _slope(case: Case, parameter: Parameter) -> float | None:
     step = _step(case, parameter)
     if gradient is None or total is None or step is None:
         return None
-    if case.chain(gradient)[-1].given == "declared" and not _is_cost(case):
+    direction = case.once(_direction) if case.chain(gradient)[-1].given == "declared" else 1
+    if not direction:
         return None
     parts = case.judgement.parts.get(parameter.object, [gradient.value])
     values = [aligned(case.live.value(q.birth), parameter.shape) for q in parts]
@@ -176,7 +191,7 @@ def _slope(case: Case, parameter: Parameter) -> float | None:
     if parameter.shape and np.prod(parameter.shape) > 2:
         step, value = _without(step, own), _without(value, own)
     size = float(np.linalg.norm(step) * np.linalg.norm(value))
-    return float(np.sign(total) * np.sum(step * value) / size) if size else None
+    return float(direction * np.sign(total) * np.sum(step * value) / size) if size else None
 
 
 def _without(array: Array, direction: Array) -> Array:
@@ -184,16 +199,21 @@ def _without(array: Array, direction: Array) -> Array:
     return array - direction * (float(np.sum(array * direction)) / norm if norm else 0.0)
 
 
-def _is_cost(case: Case) -> bool:
-    """Whether the declared loss falls as the output approaches the labels (a likelihood would rise)."""
+def _direction(case: Case) -> int:
+    """Where the declared loss goes as the output approaches the labels: 1 for down, -1 for up, as a likelihood does.
+
+    0 where that cannot be told.
+    """
     output, target, declared = case.roles.output, case.judgement.target, case.judgement.declared
     if output is None or target is None or declared is None:
-        return False
+        return 0
     p = np.asarray(case.value(output), np.float64)
+    if p.shape != target.shape:
+        return 0
     towards = p + 1e-3 * (target - p)
     moved = case.measurement.run({output.birth: lambda v: towards}, keep=frozenset({declared.birth}))
     before, after = case.value(declared), moved.value(declared.birth)
-    return after is not None and float(np.sum(after)) < float(np.sum(before))
+    return 0 if after is None else int(np.sign(float(np.sum(before)) - float(np.sum(after))))
 
 
 def _step(case: Case, parameter: Parameter) -> Array | None:
