@@ -69,7 +69,8 @@ The step each parameter really takes (value after minus value before) is
 compared with its gradient, and the sign of the gradient with the numeric
 derivative of the loss. A cosine above 1e-6 means uphill. Whether the loss is
 one to make smaller is tested too, by moving the output a little towards the
-labels: a log-likelihood rises then, and going up is right. If every step goes
+labels: a log-likelihood rises then, and going up is right if it
+is minus one of the usual losses. If every step goes
 uphill and all gradients start from one delta, that line is blamed, otherwise
 each update.
 
@@ -105,8 +106,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_doctor.adjoints import CATALOGUE
 from backprop_doctor.case import Case, Sighting
-from backprop_doctor.gradients import aligned
+from backprop_doctor.gradients import aligned, fit
 from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Parameter
 
@@ -213,7 +215,25 @@ def _direction(case: Case) -> int:
     towards = p + 1e-3 * (target - p)
     moved = case.measurement.run({output.birth: lambda v: towards}, keep=frozenset({declared.birth}))
     before, after = case.value(declared), moved.value(declared.birth)
-    return 0 if after is None else int(np.sign(float(np.sum(before)) - float(np.sum(after))))
+    if after is None:
+        return 0
+    return 1 if float(np.sum(after)) < float(np.sum(before)) else -1 if _is_likelihood(case, p, target) else 0
+
+
+def _is_likelihood(case: Case, output: Array, target: Array) -> bool:
+    """Whether the declared loss is the negative of a usual one, as a function of the output and just these labels."""
+    declared, birth = case.judgement.declared, case.roles.meetings[0].output.birth
+    tangents = case.measurement.tangents(birth)
+    if declared is None or any(declared.birth not in t.derivatives for t in tangents):
+        return False
+    numeric = np.array([float(np.sum(t.derivatives[declared.birth])) for t in tangents])
+    for slope in CATALOGUE.values():
+        usual = slope(output, target)
+        if usual is not None:
+            found = fit(np.array([float(np.sum(usual * t.direction)) for t in tangents]), numeric)
+            if found.right and found.factor < 0:
+                return True
+    return False
 
 
 def _step(case: Case, parameter: Parameter) -> Array | None:
