@@ -217,7 +217,7 @@ def _stored(target: ast.expr, place: str) -> bool:
     text = ast.unparse(target)
     if isinstance(target, ast.Subscript) and re.fullmatch(_key_pattern(target.slice), place):
         return True
-    while isinstance(target, ast.Subscript) and not isinstance(target.slice, ast.Constant):
+    while isinstance(target, ast.Subscript) and not _is_key(target.slice):
         target = target.value
         text = ast.unparse(target)
     return text == f"self.{place}" or text.partition(".")[2] == place
@@ -231,3 +231,7 @@ def _key_pattern(key: ast.expr) -> str:
     if isinstance(key, ast.JoinedStr):
         return "".join(re.escape(str(v.value)) if isinstance(v, ast.Constant) else r"\w+" for v in key.values)
     return r"(?!)"
+
+
+def _is_key(key: ast.expr) -> bool:
+    return isinstance(key, ast.Constant) and key.value is not Ellipsis
