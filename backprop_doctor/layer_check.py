@@ -210,6 +210,9 @@ class _Pair:
         yield _Convention("backward(dout, output)", 1, lambda r, u: backward(*u, r.result))
         yield _Convention("backward(output, dout)", 1, lambda r, u: backward(r.result, *u))
         yield _Convention("backward(dout)", 1, lambda r, u: backward(*u))
+        if len(run.inputs) > 1:
+            yield _Convention("backward(input, dout)", 1, lambda r, u: backward(r.inputs[0], *u))
+            yield _Convention("backward(dout, input)", 1, lambda r, u: backward(*u, r.inputs[0]))
         yield _Convention("backward(*inputs)", 1, lambda r, u: backward(*r.inputs), upstream=False)
         if np.ndim(result) > 0:
             yield _Convention("dout * backward(*inputs)", 1, lambda r, u: _times(u, backward(*r.inputs), r))
@@ -230,7 +233,7 @@ class _Object:
         self.forward, self.backward = forward, backward
         self.arguments = arguments
         self.subject = type(layer).__name__
-        self.layer = _clone(layer)
+        self.layer, self.untouched = _clone(layer), _clone(layer)
         self.inputs = list(range(len(arguments.names)))
         self.places: list[tuple[Any, ...]] = []
         self.names, self.point = list(arguments.names), list(arguments.point)
@@ -253,6 +256,9 @@ class _Object:
         def backward(run: _Run, *arguments: Any) -> Any:
             return getattr(run.layer, name)(*arguments)
 
+        def alone(*arguments: Any) -> Any:
+            return getattr(_clone(self.untouched), name)(*arguments)
+
         yield _Convention("backward(dout)", outputs, lambda r, u: backward(r, *u))
         for rates in (1, 2):
             yield _Convention(
@@ -263,8 +269,16 @@ class _Object:
             )
         yield _Convention("backward(dout, *inputs)", outputs, lambda r, u: backward(r, *u, *r.inputs))
         yield _Convention("backward(*inputs, dout)", outputs, lambda r, u: backward(r, *r.inputs, *u))
+        if len(run.inputs) > 1:
+            # What comes after the first, such as a mode or a rate of dropout, the way back need not know.
+            yield _Convention("backward(input, dout)", outputs, lambda r, u: backward(r, r.inputs[0], *u))
+            yield _Convention("backward(dout, input)", outputs, lambda r, u: backward(r, *u, r.inputs[0]))
         yield _Convention("backward()", outputs, lambda r, u: backward(r), upstream=False)
         yield _Convention("backward(*inputs)", outputs, lambda r, u: backward(r, *r.inputs), upstream=False)
+        if np.ndim(run.result) > 0:
+            # The derivative of an activation needs nothing that a forward pass has left behind.
+            yield _Convention("dout * backward(*inputs)", 1, lambda r, u: _times(u, alone(*r.inputs), r))
+            yield _Convention("dout * backward(output)", 1, lambda r, u: _times(u, alone(r.result), r))
 
     def candidates(self, run: _Run, returned: Any, convention: _Convention) -> list[_Candidate]:
         found = list(_returned(returned))
@@ -424,7 +438,10 @@ def _verdicts(passes: _Passes, judge: Judge, candidates: list[_Candidate], seed:
             reason = "no value that the backward pass returns or leaves behind is of its shape"
             verdicts.append(_unknown(name, passes.point[index], "missing", reason))
         else:
-            verdict = judge.verdict(index, candidate.value, name)
+            value = candidate.value
+            if value.ndim == 0 and value == 0:
+                value = np.zeros(passes.point[index].shape)  # a plain 0 stands for nothing at all
+            verdict = judge.verdict(index, value, name)
             verdicts.append(replace(verdict, claim=candidate.text, reason=f"{candidate.text}: {verdict.reason}"))
     return GradientReport(passes.subject, tuple(verdicts), judge.numeric.value, judge.numeric.evaluations, seed)
 

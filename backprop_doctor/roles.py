@@ -599,7 +599,8 @@ def _roles_in(
         alive = [e for e in sources if is_real(e.value) and (e.object in carried or not _is_whole(e.value))]
     masks, base = reach(program, trace, probe, groups, last, zeros, alive, known)
     # Labels that the program makes from the inputs hang on them before training only: disturb later.
-    makers = [g for g in groups if any(masks[g[0].object][o.index] for o in sources if o not in g)]
+    births = np.array([o.index for o in sources])
+    makers = [g for g in groups if masks[g[0].object][np.setdiff1d(births, [e.index for e in g])].any()]
     late = [[entries[e.object] for e in group] for group in makers]
     masks |= reach(program, trace, probe, late, last, zeros, alive, known)[0] if late else {}
     if mode.fresh:
