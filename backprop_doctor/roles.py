@@ -493,8 +493,16 @@ class _Kept:
 def _made_in(
     program: Program, trace: Trace, first_seen: dict[int, Event], loop: Iteration, on_carried: Mask
 ) -> list[Event]:
-    """Values that a turn makes and binds to a name without any parameter: batches, samples drawn at random."""
+    """Values that a turn makes without any parameter and gives a name: batches, samples drawn at random.
+
+    The name may be that of an argument.
+    """
     found = []
+    called = {
+        e.object
+        for e in trace.events[loop.start : loop.middle]
+        if e.object != -1 and isinstance(program.sites[e.site].node, ast.Name)
+    }
     # A product with 0 hides what it depends on: what is made from such values counts as made from parameters.
     tainted: set[int] = set()
     for event in trace.events[loop.start : loop.middle]:
@@ -504,7 +512,9 @@ def _made_in(
         operands = trace.operands(event, site.children)
         if on_carried[event.index] or any(on_carried[o.index] or o.object in tainted for o in operands):
             tainted.add(event.object)
-        elif site.target and (type(event.value) is float or (is_array(event.value) and np.ptp(event.value) > 0)):
+        elif (site.target or event.object in called) and (
+            type(event.value) is float or (is_array(event.value) and np.ptp(event.value) > 0)
+        ):
             # Zeros and ones are made to be filled: they are no data.
             found.append(event)
     return found[:FRESH_LIMIT]
