@@ -501,7 +501,9 @@ def _made_in(
     called = {
         e.object
         for e in trace.events[loop.start : loop.middle]
-        if e.object != -1 and isinstance(program.sites[e.site].node, ast.Name)
+        if e.object != -1
+        and isinstance(program.sites[e.site].node, ast.Name)
+        and program.sites[e.site].scope != program.sites[first_seen[e.object].site].scope
     }
     # A product with 0 hides what it depends on: what is made from such values counts as made from parameters.
     tainted: set[int] = set()
