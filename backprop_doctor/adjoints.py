@@ -35,7 +35,7 @@ __all__ = ["Adjoint", "Judgement", "judge"]
 
 Array = NDArray[np.float64]
 OTHER_SCALES = (0.6, 1.6)
-LOSSES, LOSSES_TRIED = 6, 10
+LOSSES, LOSSES_TRIED, LOSSES_UNNAMED = 6, 10, 2
 CLAIMS_TRIED = 6
 USES_TRIED = 4
 FEW = 8
@@ -752,7 +752,16 @@ class _Judge:
         if roles.parameters:
             tangent = self.m.tangents(roles.parameters[0].birth)[0]
             slopes = [q for q in names if np.any(tangent.derivatives.get(q.birth, 0.0))]
-        candidates = sorted(slopes, key=lambda q: (not _is_named(q), -q.index))
+        # What one line computes again and again, as a gradient check of the program's own does, counts twice at most.
+        first = {q.birth[0]: q for q in reversed(slopes)}
+        latest = {q.birth[0]: q for q in slopes}
+        ends = {q.object for q in (*first.values(), *latest.values())}
+        candidates = sorted((q for q in slopes if q.object in ends), key=lambda q: (not _is_named(q), -q.index))
+        # Many named numbers must not crowd out the one that is printed without a name.
+        named = [q for q in candidates if _is_named(q)][:LOSSES]
+        nameless = sorted((q for q in candidates if not _is_named(q)), key=lambda q: q.index)
+        if len(named) == LOSSES and nameless:
+            candidates = [*named[:-LOSSES_UNNAMED], *nameless[:LOSSES_UNNAMED], *named[-LOSSES_UNNAMED:]]
         losses: list[Quantity] = []
         deltas: set[int] = set()
         for candidate in candidates:

@@ -45,7 +45,7 @@ Surroundings = Callable[[int, int, float], AbstractContextManager[object]]
 
 _SCALARS = (float, int, bool, np.floating, np.integer, np.bool_)
 _NARROW = (np.dtype(np.float32), np.dtype(np.float16))
-RECORD_BYTES = 600_000_000
+RECORD_BYTES = 300_000_000
 LIST_LENGTH = 20_000
 FEW = 1_000
 

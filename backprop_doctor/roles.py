@@ -493,8 +493,18 @@ class _Kept:
 def _made_in(
     program: Program, trace: Trace, first_seen: dict[int, Event], loop: Iteration, on_carried: Mask
 ) -> list[Event]:
-    """Values that a turn makes and binds to a name without any parameter: batches, samples drawn at random."""
+    """Values that a turn makes without any parameter and gives a name: batches, samples drawn at random.
+
+    The name may be that of an argument.
+    """
     found = []
+    called = {
+        e.object
+        for e in trace.events[loop.start : loop.middle]
+        if e.object != -1
+        and isinstance(program.sites[e.site].node, ast.Name)
+        and program.sites[e.site].scope != program.sites[first_seen[e.object].site].scope
+    }
     # A product with 0 hides what it depends on: what is made from such values counts as made from parameters.
     tainted: set[int] = set()
     for event in trace.events[loop.start : loop.middle]:
@@ -504,7 +514,9 @@ def _made_in(
         operands = trace.operands(event, site.children)
         if on_carried[event.index] or any(on_carried[o.index] or o.object in tainted for o in operands):
             tainted.add(event.object)
-        elif site.target and (type(event.value) is float or (is_array(event.value) and np.ptp(event.value) > 0)):
+        elif (site.target or event.object in called) and (
+            type(event.value) is float or (is_array(event.value) and np.ptp(event.value) > 0)
+        ):
             # Zeros and ones are made to be filled: they are no data.
             found.append(event)
     return found[:FRESH_LIMIT]
@@ -599,7 +611,8 @@ def _roles_in(
         alive = [e for e in sources if is_real(e.value) and (e.object in carried or not _is_whole(e.value))]
     masks, base = reach(program, trace, probe, groups, last, zeros, alive, known)
     # Labels that the program makes from the inputs hang on them before training only: disturb later.
-    makers = [g for g in groups if any(masks[g[0].object][o.index] for o in sources if o not in g)]
+    births = np.array([o.index for o in sources])
+    makers = [g for g in groups if masks[g[0].object][np.setdiff1d(births, [e.index for e in g])].any()]
     late = [[entries[e.object] for e in group] for group in makers]
     masks |= reach(program, trace, probe, late, last, zeros, alive, known)[0] if late else {}
     if mode.fresh:
