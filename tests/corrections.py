@@ -254,7 +254,10 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "parameter_never_updated/bad_features_first": (("db2 = b2 - 0.5 * db2", "b2 = b2 - 0.5 * db2"),),
     "parameter_never_updated/bad_samples_first": (("db1 = b1 - 0.5 * db1", "b1 = b1 - 0.5 * db1"),),
-    "parameter_shape_drift/bad_features_first": (("step = np.tile(step, (1, train_x.shape[1]))", "pass"),),
+    "parameter_shape_drift/bad_features_first": (
+        ("        params[key] = params[key] - step\n", ""),
+        ("        if key ==", "        params[key] = params[key] - step\n        if key =="),
+    ),
     "parameter_shape_drift/bad_samples_first": ((" * np.ones((m, 1))", ""),),
     "preactivation_fed_forward/bad_class": (
         ("self.z2 = self.z1 @ self.w2 + self.b2", "self.z2 = self.a1 @ self.w2 + self.b2"),

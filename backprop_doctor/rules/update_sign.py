@@ -206,7 +206,7 @@ def _slope(case: Case, parameter: Parameter) -> float | None:
         step, value = rest
     size = float(np.linalg.norm(step) * np.linalg.norm(value))
     along = float(np.sum(step * value))
-    # Beside a wrong delta only what adds its own gradient, and not what subtracts one that points away, has a wrong sign.
+    # Beside a wrong delta only what adds its own gradient has a wrong sign, not what subtracts one that points away.
     if not size or (sure is None and min(along, total) <= 0):
         return None
     return float(direction * np.sign(total) * along / size)
