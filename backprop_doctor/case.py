@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -34,6 +34,7 @@ Array = NDArray[np.float64]
 Answer = TypeVar("Answer")
 
 SHORT_TURNS = 2
+SHORT_UPDATES = 1_000
 SHORT_EVENTS = 40_000
 
 
@@ -380,10 +381,28 @@ class Case:
                 return event.value if isinstance(event.value, (int, float)) else None
         return None
 
+    @property
+    def short_limit(self) -> int:
+        """Events to allow a run that is cut to two turns, whatever comes before training."""
+        return self.roles.training.start + SHORT_EVENTS
+
     @cached_property
     def short(self) -> Trace:
-        """The program with its training cut to two turns, followed to what it does afterwards."""
-        return self.run({}, turns={self.roles.training.loop: SHORT_TURNS}, limit=SHORT_EVENTS)
+        """The program with its training cut to two turns, followed to what it does afterwards.
+
+        Where it fails since a parameter has grown, that keeps its first value: else all that follows were out of sight.
+        """
+        turns = {self.roles.training.loop: SHORT_TURNS}
+        trace = self.run({}, turns=turns, limit=self.short_limit)
+        if not trace.failed:
+            return trace
+        held: dict[Key, Callable[[Any], Any]] = {}
+        for parameter in self.roles.parameters:
+            site, first = parameter.updates[-1][0], self.trace.by_key[parameter.birth].value
+            if np.shape(trace.value(parameter.updates[-1])) != parameter.shape:
+                held |= dict.fromkeys(((site, number) for number in range(SHORT_UPDATES)), partial(_kept, first))
+        again = self.run(held, turns=turns, limit=self.short_limit) if held else trace
+        return trace if again.failed else again
 
     @property
     def is_right(self) -> bool:
@@ -420,6 +439,10 @@ class Case:
         """Whether a name is bound or read in a function (or in the module, for the empty scope)."""
         sites = (s for s in self.program.sites if s.scope == scope and s.kind != "loop")
         return any(s.target == text or (s.kind == "load" and self.text(s.node) == text) for s in sites)
+
+
+def _kept(old: Any, _: Any) -> Any:
+    return np.array(old)
 
 
 def always(array: Array) -> Callable[[Any], Any]:

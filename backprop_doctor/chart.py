@@ -47,7 +47,15 @@ def describe(case: Case, findings: list[Finding], wrong: dict[int, str]) -> Netw
 
 def _metric(case: Case, accuracy: Accuracy) -> Metric:
     quantity, home = accuracy.quantity, case.site(accuracy.quantity.birth).source
-    return Metric(quantity.name, quantity.line, accuracy.reported, accuracy.recomputed, home.path, home.cell)
+    return Metric(
+        quantity.name,
+        quantity.line,
+        accuracy.reported,
+        accuracy.recomputed,
+        home.path,
+        home.cell,
+        counts_hits=accuracy.unit is not None,
+    )
 
 
 def lines(case: Case, findings: list[Finding], wrong: dict[int, str]) -> tuple[LineVerdict, ...]:
@@ -117,13 +125,13 @@ def _feeds_loss(case: Case, event: Event, losses: set[int]) -> bool:
 def _verdict(
     case: Case, event: Event, role: Role, judged: dict[int, Adjoint], wrong: dict[int, str]
 ) -> tuple[Verdict, str, float | None]:
+    adjoint = judged.get(event.object) if role == "backward" else None
     if event.object in wrong:
-        return "wrong", wrong[event.object], None
+        return "wrong", wrong[event.object], adjoint.fit.residual if adjoint else None
     if role in ("forward", "loss", "metric"):
         return "right", "", None
     if role == "update":
         return ("right", "step against the gradient", None)
-    adjoint = judged.get(event.object)
     if adjoint is None:
         return "unknown", "not traced to any gradient", None
     if adjoint.right:

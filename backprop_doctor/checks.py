@@ -34,6 +34,17 @@ class Check:
     remarks: tuple[Finding, ...] = ()
     properties: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def headline(self) -> str:
+        """What failed in one line, the place first: a list of failures shows no more of it than fits."""
+        if not self.findings:
+            return self.reason
+        first, *others = self.findings
+        cell = f"cell {first.position.cell}, " if first.position.cell else ""
+        where = f"{cell}line {first.position.line}"
+        more = f", and {len(others)} more" if others else ""
+        return f"{where}: {first.label or first.message} ({first.code}{more})"
+
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
@@ -91,14 +102,14 @@ class Checkup:
         return self
 
     def explain(self, check: Check, width: int = 100) -> str:
-        """Why a check is not right: the sentence, then each finding with source, evidence and fix."""
+        """Why a check is not right: the place and the fault in one line, then each finding in full."""
         from backprop_doctor.reports import View
         from backprop_doctor.reports.text import render_findings
 
         view = View(width=width, seed=self.seed, call=self.call)
         word = {"right": "right", "wrong": "wrong", "unknown": "cannot tell"}[check.verdict]
         findings = check.findings or (check.remarks if check.verdict != "right" else ())
-        return "\n\n".join([check.reason or word, *render_findings(findings, self.file.path, view)])
+        return "\n\n".join([check.headline or word, *render_findings(findings, self.file.path, view)])
 
 
 def checks(file: FileReport, *, strict: bool = False) -> tuple[Check, ...]:

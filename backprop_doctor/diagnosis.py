@@ -14,8 +14,10 @@ from functools import partial
 from types import ModuleType
 from typing import Any, Literal
 
+import numpy as np
+
 from backprop_doctor import adjoints, axes, chart, confinement, rules
-from backprop_doctor.case import Case, Sighting
+from backprop_doctor.case import SHORT_TURNS, Case, Sighting
 from backprop_doctor.crashes import Crash
 from backprop_doctor.errors import CannotCheckError, CrashError, DoctorError, IdleError, ProgramError
 from backprop_doctor.gradients import lively
@@ -40,6 +42,7 @@ SIZES = ((97, 83), (97, 97), (1201, 1009), (60000, 10000))
 # once more, with weights of another size.
 SEARCH_SECONDS = 20.0
 SIZES_OF_TRIALS = ((71, 79), (101, 101), (1213, 1013), (60000, 10000))
+SIZES_OF_A_GLANCE = ((47, 43), (101, 101), (1213, 1013), (60000, 10000))
 SIZES_OF_CONFIRMATION = ((103, 79), (103, 103), (1217, 1019), (60000, 10000))
 SCALE_OF_CONFIRMATION = 0.6
 # Of the time for one program: when the search has to end, and what is kept back for the report.
@@ -118,13 +121,18 @@ def diagnose(
             used = getattr(getattr(surroundings, "stand_ins", None), "used", ())
             why = str(error).removesuffix(f" ({'; '.join(used)})")
             remarks = (f"it trains nothing: {why}",) if layers.verdict == "unknown" or not idle else ()
-            remarks = (*_files(source), *layers.remarks, *used, *remarks)
-            report = _chosen(replace(layers, remarks=remarks), source, chosen)
-            return replace(report, seconds=time.perf_counter() - started)
+            return _apart(layers, source, surroundings, chosen, started, remarks)
         case = found
         source = case.source
     # All rules look, whichever are wanted: a fix must not bring up what another rule would see.
     report = _examined(case)
+    if report.verdict == "unknown" and not call and source is given:
+        # A loop that only looks like training, such as a gradient check of its own, is no more than that.
+        layers = pairs.check_pairs(source, surroundings, seed=seed)
+        if layers is not None and layers.verdict != "unknown":
+            site = case.program.sites[case.roles.training.loop]
+            remarks = (f"the loop at line {site.line} of {os.path.basename(site.source.name)} seems to train nothing",)
+            return _apart(layers, source, surroundings, chosen, started, remarks)
     if fix:
         trials = _Trials(case, surroundings)
         spent = time.perf_counter() - started
@@ -135,6 +143,8 @@ def diagnose(
             confirm=partial(trials.examine, SIZES_OF_CONFIRMATION, seed + 2, SCALE_OF_CONFIRMATION)
             if search_seconds
             else None,
+            glance=partial(trials.examine, SIZES_OF_A_GLANCE, seed + 1, 1.0),
+            is_alike=partial(trials.is_alike, source, seed + 1),
             search_seconds=min(search_seconds, max(0.0, time_limit_seconds * SHARE_OF_SEARCH - spent)),
             severities=("error", "warning", "note") if unsafe else ("error",),
             wanted=lambda finding: bool(sift([finding], source, chosen)[0]),
@@ -144,7 +154,22 @@ def diagnose(
     report = _chosen(report, source, chosen)
     left = time_limit_seconds - MARGIN_SECONDS - (time.perf_counter() - started)
     if train and left > MARGIN_SECONDS:
-        report = prove(source, report, lambda changed: open_case(changed, surroundings, seed=seed), seconds=left)
+        report = prove(source, report, partial(_opened_quickly, surroundings, seed, case.probe.train), seconds=left)
+    return replace(report, seconds=time.perf_counter() - started)
+
+
+def _apart(
+    layers: FileReport,
+    source: Project,
+    surroundings: Surroundings | None,
+    chosen: Selection,
+    started: float,
+    remarks: tuple[str, ...],
+) -> FileReport:
+    """The report on what a file defines, where no training of it could be judged."""
+    used = getattr(getattr(surroundings, "stand_ins", None), "used", ())
+    remarks = (*_files(source), *layers.remarks, *used, *remarks)
+    report = _chosen(replace(layers, remarks=remarks), source, chosen)
     return replace(report, seconds=time.perf_counter() - started)
 
 
@@ -177,21 +202,56 @@ class _Trials:
         self._case = case
         self._surroundings = surroundings
         self._last: tuple[tuple[object, ...], Case] | None = None
+        self._given: Case | None = None
 
     def examine(self, sizes: Sizes, seed: int, scale: float, changed: Project, codes: Collection[str]) -> FileReport:
         """The report on a changed version, by the rules of these codes, or by all if there are none."""
-        key = (seed, changed.key)
-        if self._last is None or self._last[0] != key:
-            # What runs on a few images as it stands has to run on a few when it is mended.
-            fitting = tuple(pair for pair in sizes if pair[0] <= 1.1 * self._case.probe.train)
-            case = open_case(changed, self._surroundings, seed=seed, sizes=fitting, scale=scale, steady=True)
-            self._last = (key, case)
-        case = self._last[1]
+        case = self._opened(sizes, seed, scale, changed)
         report = _examined(case, codes)
         # That takes runs of its own, which only what is to be written into a file is worth.
         odd = odd_steps(case) - self._case.once(odd_steps) if sizes is SIZES_OF_CONFIRMATION else set()
         doubts = [Unchecked(f"step of {name}", "no multiple of its gradient, as others are") for name in sorted(odd)]
         return replace(report, unchecked=(*report.unchecked, *doubts))
+
+    def is_alike(self, given: Project, seed: int, changed: Project) -> bool:
+        """Whether a changed version takes the same steps, counts the same hits and prints the same as the given one."""
+        if self._given is None:
+            self._given = self._opened(SIZES_OF_TRIALS, seed, 1.0, given)
+        return _outcome(self._given) == _outcome(self._opened(SIZES_OF_TRIALS, seed, 1.0, changed))
+
+    def _opened(self, sizes: Sizes, seed: int, scale: float, changed: Project) -> Case:
+        key = (seed, sizes, changed.key)
+        if self._last is None or self._last[0] != key:
+            # What runs on a few images as it stands has to run on a few when it is mended.
+            fitting = tuple(pair for pair in sizes if pair[0] <= 1.1 * self._case.probe.train)
+            self._last = (
+                key,
+                open_case(changed, self._surroundings, seed=seed, sizes=fitting, scale=scale, steady=True),
+            )
+        return self._last[1]
+
+
+def _opened_quickly(surroundings: Surroundings | None, seed: int, train: int, changed: Project) -> Case:
+    """A changed version on as few images as will do to find its roles; the given one needed so many."""
+    sizes = tuple(pair for pair in SIZES_OF_A_GLANCE if pair[0] <= 1.1 * train)
+    return open_case(changed, surroundings, seed=seed, sizes=sizes, steady=True)
+
+
+def _outcome(case: Case) -> list[object]:
+    """What a program has done after its first step: the new parameters, as bytes, and what it printed."""
+    steps = [case.trace.value(key) for parameter in case.roles.parameters for key in parameter.updates]
+    case.program.run(
+        Probe(
+            train=case.probe.train,
+            test=case.probe.test,
+            keep=frozenset(),
+            turns={case.roles.training.loop: SHORT_TURNS},
+            limit=case.short_limit,
+        )
+    )
+    guards = getattr(case.program.surroundings, "guards", None)
+    printed = guards.output.getvalue() if guards is not None else ""
+    return [*(np.asarray(step).tobytes() for step in steps), printed]
 
 
 def _entered(source: Project, surroundings: Surroundings | None, seed: int) -> Case | None:
@@ -271,12 +331,20 @@ def _examined(case: Case, codes: Collection[str] = ()) -> FileReport:
         findings=tuple(findings),
         unchecked=tuple(unchecked),
         modules=tuple(case.source.modules),
+        asked=_asked(unchecked, codes),
         remarks=(
             *_files(case.source),
             *case.remarks,
             *getattr(getattr(case.program.surroundings, "stand_ins", None), "used", ()),
         ),
     )
+
+
+def _asked(unchecked: Sequence[Unchecked], codes: Collection[str]) -> tuple[str, ...]:
+    """The rules that looked, but for those that failed."""
+    failed = {one.what.partition(" ")[0] for one in unchecked}
+    looked = {rules.info(rule).code for rule in rules.load()} - failed
+    return tuple(sorted(looked & set(codes) if codes else looked))
 
 
 def _files(source: Project) -> list[str]:
@@ -336,7 +404,7 @@ def _recorded(
             if limit == events[0] and not trace.failed and not steady:
                 _repeated(program, trace, probe)
             try:
-                last = limit == events[-1] or trace.full
+                last = limit == events[-1] or trace.full or trace.ended != "stopped"
                 roles = assign_roles(program, trace, Probe(train=train, test=test), final=last, barren=barren)
                 return trace, roles, probe, [*remarks, *_passed_over(trace)]
             except ProgramError as error:

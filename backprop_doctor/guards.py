@@ -153,10 +153,14 @@ class Overlay:
 
     def __init__(self, scratch: Path, redirect: Callable[[str], str | None]) -> None:
         self._scratch = os.path.realpath(scratch)
-        self._written = os.path.join(self._scratch, "written")
         self._redirect = redirect
         self._gone: set[str] = set()
         self._looking = False
+
+    @property
+    def _written(self) -> str:
+        # Of a process that was forked off, what it writes is its own.
+        return os.path.join(self._scratch, f"written-{os.getpid()}")
 
     def forget(self) -> None:
         """Begin afresh: every run finds the files as the user left them."""

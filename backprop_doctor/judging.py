@@ -263,7 +263,8 @@ class _Examination:
         wrong = [i for i in entries if comparison.counted[i] and self._is_wrong(i, slopes[i])]
         close = comparison.error <= self.limit + comparison.noise
         if close and not wrong and comparison.noise <= WRONG_ABOVE * self.limit:
-            return replace(verdict, verdict="right", reason=self._right_reason(comparison))
+            kind = "" if comparison.scale else "negligible"
+            return replace(verdict, verdict="right", kind=kind, reason=self._right_reason(comparison))
         if close and not wrong and self._is_negligible(comparison):
             reason = "zero beside the other gradients, whose noise hides it"
             return replace(verdict, verdict="right", kind="negligible", reason=reason)

@@ -6,12 +6,10 @@ that the backward pass returns or leaves behind is which gradient is found by co
 
 from __future__ import annotations
 
-import copy
-import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +18,25 @@ from backprop_doctor.errors import UsageError
 from backprop_doctor.gradient_check import Randomness, known_sizes
 from backprop_doctor.gradient_report import GradientReport, GradientVerdict
 from backprop_doctor.judging import LIMIT_RELATIVE, Judge
+from backprop_doctor.layer_passes import (
+    Candidate,
+    Convention,
+    Functions,
+    Passes,
+    Run,
+    open_layer,
+    outputs_of,
+    returned_arrays,
+)
 from backprop_doctor.slopes import Function, Numeric
-from backprop_doctor.structures import Leaf, as_array, has_numbers
+from backprop_doctor.structures import Leaf
 
-__all__ = ["check_layer"]
+__all__ = ["LayerCheck", "check_layer", "look_once"]
 
 Array = NDArray[np.float64]
 
 SCALES = (1.0, 0.1, 3.0)
 MOVED = 0.1  # parameters away from their initial values, relative to their size
-RATE = 0.125  # what a backward pass gets for a learning rate
-DEPTH = 5
 
 
 def check_layer(
@@ -88,11 +94,11 @@ def check_layer(
     True
     """
     randomness = Randomness()
-    passes = _passes(layer, inputs, keywords, randomness)
+    passes = open_layer(layer, inputs, keywords, randomness)
     try:
         reports = []
         for number, scale in enumerate(scales):
-            report = _checked(passes, scale, moved=number > 0, limit=limit, given=sizes, seed=seed + number)
+            report = _checked(passes, scale, moved=number > 0, limit=limit, given=sizes, seed=seed + number).report
             reports.append(report)
             if not number and any(verdict.kind == "random" for verdict in report.verdicts):
                 break
@@ -101,240 +107,39 @@ def check_layer(
     return replace(_combined(reports, scales), seed=seed, remarks=_remarks(reports, passes))
 
 
-# -- two kinds of layers ---------------------------------------------------------------------------------
-
-
-@dataclass
-class _Run:
-    """A forward pass that was run: what it got, gave, and left behind."""
-
-    inputs: tuple[Any, ...]
-    result: Any
-    layer: Any = None
-    before: dict[tuple[Any, ...], Array] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
-class _Convention:
-    """A way of calling the backward pass; ``outputs`` upstream gradients are handed over."""
+class LayerCheck:
+    """A layer at one point: the verdicts, how the backward pass was called, and what was no gradient of anything."""
 
-    text: str
-    outputs: int
-    call: Callable[[_Run, list[Any]], Any]
-    upstream: bool = True
-    rate: float | None = None
+    report: GradientReport
+    convention: str = ""
+    left_over: int = 0
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """A value that may be a gradient, and where it was found; ``order`` counts returned values."""
+def look_once(layer: Any, *inputs: Any, scale: float = 1.0, moved: bool = False, seed: int = 0) -> LayerCheck:
+    """The layer at inputs of one size, as `check_layer` looks at it several times.
 
-    text: str
-    value: Array
-    order: int | None = None
-    place: tuple[Any, ...] | None = None
-
-
-class _Passes(Protocol):
-    """What can be asked of either kind of layer."""
-
-    subject: str
-    names: list[str]
-    point: list[Array]
-    inputs: list[int]
-
-    def run(self, values: list[Array]) -> _Run: ...
-
-    def conventions(self, run: _Run) -> Iterator[_Convention]: ...
-
-    def candidates(self, run: _Run, returned: Any, convention: _Convention) -> list[_Candidate]: ...
-
-    def remarks(self) -> Iterator[str]: ...
-
-
-class _Arguments:
-    """The arguments of a forward pass: those that are differentiated, and the others."""
-
-    def __init__(self, forward: Any, inputs: tuple[Any, ...], keywords: dict[str, Any], randomness: Randomness) -> None:
-        self.forward = forward
-        self.given = inputs
-        self.keywords = keywords
-        self.randomness = randomness
-        self.changed: set[str] = set()
-        names = _argument_names(forward, len(inputs))
-        self.moved = [i for i, value in enumerate(inputs) if _is_float(value)]
-        self.names = [names[i] for i in self.moved]
-        self.point = [as_array(inputs[i]).astype(np.float64) for i in self.moved]
-
-    def call(self, forward: Any, values: list[Array]) -> tuple[tuple[Any, ...], Any]:
-        """Run with copies of everything, so that no call can disturb another."""
-        inputs = [copy.deepcopy(value) if i not in self.moved else value for i, value in enumerate(self.given)]
-        for i, value in zip(self.moved, values, strict=True):
-            inputs[i] = value.copy()
-        self.randomness.rewind()
-        result = forward(*inputs, **copy.deepcopy(self.keywords))
-        for name, i, value in zip(self.names, self.moved, values, strict=True):
-            if not np.array_equal(inputs[i], value, equal_nan=True):
-                self.changed.add(name)
-        return tuple(inputs), result
-
-
-class _Pair:
-    """A forward and a backward function."""
-
-    def __init__(self, forward: Any, backward: Any, arguments: _Arguments) -> None:
-        self.backward = backward
-        self.arguments = arguments
-        self.subject = f"{_called(forward)} and {_called(backward)}"
-        self.names, self.point = list(arguments.names), list(arguments.point)
-        self.inputs = list(range(len(self.names)))
-
-    def run(self, values: list[Array]) -> _Run:
-        return _Run(*self.arguments.call(self.arguments.forward, values))
-
-    def conventions(self, run: _Run) -> Iterator[_Convention]:
-        backward, result = self.backward, run.result
-        if isinstance(result, (tuple, list)) and len(result) >= 2:
-            outputs = len(result) - 1
-            if all(_is_float(value) for value in result[:-1]):
-                yield _Convention("backward(dout, cache)", outputs, lambda r, u: backward(*u, r.result[-1]))
-            if outputs > 1 or not _is_float(result[0]):
-                yield _Convention("backward(dout, *caches)", 1, lambda r, u: backward(*u, *r.result[1:]))
-                yield _Convention("backward(dout, caches)", 1, lambda r, u: backward(*u, tuple(r.result[1:])))
-                yield _Convention("backward(dout, cache)", 1, lambda r, u: backward(*u, r.result[1]))
-            yield _Convention("backward(cache, dout)", outputs, lambda r, u: backward(r.result[-1], *u))
-            yield _Convention("backward(cache)", 1, lambda r, u: backward(r.result[-1]), upstream=False)
-            return
-        yield _Convention("backward(dout, *inputs)", 1, lambda r, u: backward(*u, *r.inputs))
-        yield _Convention("backward(*inputs, dout)", 1, lambda r, u: backward(*r.inputs, *u))
-        yield _Convention("backward(dout, output)", 1, lambda r, u: backward(*u, r.result))
-        yield _Convention("backward(output, dout)", 1, lambda r, u: backward(r.result, *u))
-        yield _Convention("backward(dout)", 1, lambda r, u: backward(*u))
-        yield _Convention("backward(*inputs)", 1, lambda r, u: backward(*r.inputs), upstream=False)
-        if np.ndim(result) > 0:
-            yield _Convention("dout * backward(*inputs)", 1, lambda r, u: _times(u, backward(*r.inputs), r))
-            yield _Convention("dout * backward(output)", 1, lambda r, u: _times(u, backward(r.result), r))
-
-    def candidates(self, run: _Run, returned: Any, convention: _Convention) -> list[_Candidate]:
-        return list(_returned(returned))
-
-    def remarks(self) -> Iterator[str]:
-        for name in sorted(self.arguments.changed):
-            yield f"the forward pass changes {name} in place"
-
-
-class _Object:
-    """An object with methods for both passes; each run has a copy of it."""
-
-    def __init__(self, layer: Any, forward: str, backward: str, arguments: _Arguments) -> None:
-        self.forward, self.backward = forward, backward
-        self.arguments = arguments
-        self.subject = type(layer).__name__
-        self.layer = _clone(layer)
-        self.inputs = list(range(len(arguments.names)))
-        self.places: list[tuple[Any, ...]] = []
-        self.names, self.point = list(arguments.names), list(arguments.point)
-        if not any(True for _ in _arrays(layer)):
-            # Some layers make their parameters when they see the first input.
-            self.arguments.call(getattr(self.layer, forward), self.point)
-        self._find_parameters()
-
-    def run(self, values: list[Array]) -> _Run:
-        layer = _clone(self.layer)
-        for place, value in zip(self.places, values[len(self.inputs) :], strict=True):
-            _put(layer, place, value)
-        inputs, result = self.arguments.call(getattr(layer, self.forward), values[: len(self.inputs)])
-        return _Run(inputs, result, layer, {place: np.array(value) for place, value in _arrays(layer)})
-
-    def conventions(self, run: _Run) -> Iterator[_Convention]:
-        name = self.backward
-        outputs = len(_outputs(run.result))
-
-        def backward(run: _Run, *arguments: Any) -> Any:
-            return getattr(run.layer, name)(*arguments)
-
-        yield _Convention("backward(dout)", outputs, lambda r, u: backward(r, *u))
-        for rates in (1, 2):
-            yield _Convention(
-                f"backward(dout, {', '.join([f'{RATE:g}'] * rates)})",
-                outputs,
-                lambda r, u, rates=rates: backward(r, *u, *[RATE] * rates),  # type: ignore[misc]
-                rate=RATE,
-            )
-        yield _Convention("backward(dout, *inputs)", outputs, lambda r, u: backward(r, *u, *r.inputs))
-        yield _Convention("backward(*inputs, dout)", outputs, lambda r, u: backward(r, *r.inputs, *u))
-        yield _Convention("backward()", outputs, lambda r, u: backward(r), upstream=False)
-        yield _Convention("backward(*inputs)", outputs, lambda r, u: backward(r, *r.inputs), upstream=False)
-
-    def candidates(self, run: _Run, returned: Any, convention: _Convention) -> list[_Candidate]:
-        found = list(_returned(returned))
-        for place, value in _arrays(run.layer):
-            before, text = run.before.get(place), _spelled(place)
-            if place in self.places:
-                if before is not None and before.shape == value.shape and not np.array_equal(before, value):
-                    rate = convention.rate or 1.0
-                    found.append(_Candidate(f"the step of {text}", (before - value) / rate, place=place))
-                continue
-            if before is None or before.shape != value.shape:
-                found.append(_Candidate(text, np.array(value), place=place))
-            elif not np.array_equal(before, value, equal_nan=True):
-                found.append(_Candidate(text, np.array(value), place=place))
-                if np.any(before):
-                    found.append(_Candidate(f"what is added to {text}", value - before, place=place))
-        return found
-
-    def remarks(self) -> Iterator[str]:
-        for name in sorted(self.arguments.changed):
-            yield f"the forward pass changes {name} in place"
-
-    def _find_parameters(self) -> None:
-        """Arrays that the output depends on when they are changed before the forward pass."""
-        generator = np.random.default_rng(0)
-        values = self.arguments.point
-        plain = _outputs(self.arguments.call(getattr(_clone(self.layer), self.forward), values)[1])
-        for place, array in list(_arrays(self.layer)):
-            size = float(np.sqrt(np.mean(np.square(array)))) or 1.0
-            layer = _clone(self.layer)
-            _put(layer, place, array + 0.1 * size * generator.standard_normal(array.shape))
-            with np.errstate(all="ignore"):
-                try:
-                    changed = _outputs(self.arguments.call(getattr(layer, self.forward), values)[1])
-                except Exception:  # what is no parameter need not survive being changed
-                    continue
-            if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(plain, changed, strict=False)):
-                self.places.append(place)
-                self.names.append(_spelled(place))
-                self.point.append(array.astype(np.float64))
-
-
-def _passes(layer: Any, inputs: tuple[Any, ...], keywords: dict[str, Any], randomness: Randomness) -> _Passes:
-    if isinstance(layer, type):
-        raise UsageError(f"{layer.__name__} is a class: pass one of its objects, {layer.__name__}(...)")
-    if isinstance(layer, (tuple, list)):
-        if len(layer) != 2 or not all(map(callable, layer)):
-            raise UsageError("a layer is a pair (forward, backward) of functions, or an object with both")
-        forward, backward = layer
-        owner = getattr(forward, "__self__", None)
-        arguments = _Arguments(forward, inputs, keywords, randomness)
-        if owner is not None and not inspect.ismodule(owner) and owner is getattr(backward, "__self__", None):
-            return _Object(owner, forward.__name__, backward.__name__, arguments)
-        return _Pair(forward, backward, arguments)
-    name = "forward" if callable(getattr(layer, "forward", None)) else "__call__"
-    for wanted in (name, "backward"):
-        if not callable(getattr(layer, wanted, None)):
-            what = "forward" if wanted == "__call__" else wanted
-            raise UsageError(
-                f"{type(layer).__name__} has no method {what}; pass a pair of its methods, (layer.one, layer.other)"
-            )
-    return _Object(layer, name, "backward", _Arguments(getattr(layer, name), inputs, keywords, randomness))
+    Parameters
+    ----------
+    layer, *inputs, scale, seed
+        As for `check_layer`.
+    moved : bool
+        Whether the parameters of an object are moved away from their initial values.
+    """
+    randomness = Randomness()
+    passes = open_layer(layer, inputs, {}, randomness)
+    try:
+        return _checked(passes, scale, moved=moved, limit=LIMIT_RELATIVE, given=None, seed=seed)
+    finally:
+        randomness.rewind()
 
 
 # -- one check -------------------------------------------------------------------------------------------
 
 
 def _checked(
-    passes: _Passes, scale: float, *, moved: bool, limit: float, given: Mapping[str, int] | None, seed: int
-) -> GradientReport:
+    passes: Passes, scale: float, *, moved: bool, limit: float, given: Mapping[str, int] | None, seed: int
+) -> LayerCheck:
     """The layer at inputs of one size, called in the way in which most of its gradients are right."""
     generator = np.random.default_rng([seed, 19])
     point = []
@@ -347,18 +152,20 @@ def _checked(
         trouble = _trouble(passes, run, point)
     if trouble:
         verdicts = [_unknown(name, values, *trouble) for name, values in zip(passes.names, point, strict=True)]
-        return GradientReport(passes.subject, tuple(verdicts), float("nan"), 2, seed)
+        return LayerCheck(GradientReport(passes.subject, tuple(verdicts), float("nan"), 2, seed))
     if not point:
         raise UsageError(
             "there is nothing to differentiate: no input is an array of floats, and there are no parameters"
         )
     sizes = known_sizes(None, [Leaf((), name, values) for name, values in zip(passes.names, point, strict=True)], given)
     judges: dict[tuple[int, bool], tuple[Judge, list[Any]]] = {}
-    best: GradientReport | None = None
+    best: LayerCheck | None = None
     failures: list[Exception] = []
-    for number, convention in enumerate(passes.conventions(run)):
-        outputs = _outputs(run.result)[: convention.outputs]
-        if not convention.upstream and any(output.size != 1 for output in outputs):
+    conventions = list(passes.conventions(run))
+    usual = next((one for one in conventions if not one.text.startswith("dout * ")), None)
+    for convention in conventions:
+        outputs = outputs_of(run.result)[: convention.outputs]
+        if not convention.upstream and any(output.size != 1 for output in outputs) and not passes.arguments.has_labels:
             continue
         key = (convention.outputs, convention.upstream)
         if key not in judges:
@@ -374,14 +181,14 @@ def _checked(
             continue
         if not candidates:
             continue
-        report = _verdicts(passes, judge, candidates, seed)
-        if number:
+        report, left_over = _verdicts(passes, judge, candidates, seed)
+        if convention is not usual:
             report = replace(report, remarks=(f"called as {convention.text}",))
-        if convention.upstream and isinstance(passes, _Pair) and "cache" in convention.text:
+        if convention.upstream and isinstance(passes, Functions) and "cache" in convention.text:
             report = _with_cache(passes, convention, report, point, upstream)
-        if best is None or _rights(report) > _rights(best):
-            best = report
-        if best.passed:
+        if best is None or _rights(report) > _rights(best.report):
+            best = LayerCheck(report, convention.text, left_over)
+        if best.report.passed:
             break
     if best is None:
         text = f"{type(failures[0]).__name__}: {failures[0]}" if failures else "it returns no arrays and leaves none"
@@ -392,7 +199,7 @@ def _checked(
 
 
 def _judge(
-    passes: _Passes,
+    passes: Passes,
     point: list[Array],
     outputs: list[Array],
     key: tuple[int, bool],
@@ -409,14 +216,17 @@ def _judge(
     upstream = [float(u) if u.ndim == 0 else u for u in upstream]
 
     def value(values: list[Array]) -> float:
-        results = _outputs(passes.run(values).result)[:number]
+        results = outputs_of(passes.run(values).result)[:number]
         return float(sum(np.vdot(u, result) for u, result in zip(upstream, results, strict=True)))
 
     return Judge(Numeric(Function(value), point, seed=seed), limit=limit, sizes=sizes), upstream
 
 
-def _verdicts(passes: _Passes, judge: Judge, candidates: list[_Candidate], seed: int) -> GradientReport:
+def _verdicts(passes: Passes, judge: Judge, candidates: list[Candidate], seed: int) -> tuple[GradientReport, int]:
+    """The verdicts, and how many returned values are the gradient of nothing."""
     chosen = _paired(passes, judge, candidates)
+    taken = {candidate.order for candidate in chosen.values()}
+    left_over = sum(candidate.order is not None and candidate.order not in taken for candidate in candidates)
     verdicts = []
     for index, name in enumerate(passes.names):
         candidate = chosen.get(index)
@@ -426,12 +236,13 @@ def _verdicts(passes: _Passes, judge: Judge, candidates: list[_Candidate], seed:
         else:
             verdict = judge.verdict(index, candidate.value, name)
             verdicts.append(replace(verdict, claim=candidate.text, reason=f"{candidate.text}: {verdict.reason}"))
-    return GradientReport(passes.subject, tuple(verdicts), judge.numeric.value, judge.numeric.evaluations, seed)
+    numeric = judge.numeric
+    return GradientReport(passes.subject, tuple(verdicts), numeric.value, numeric.evaluations, seed), left_over
 
 
-def _paired(passes: _Passes, judge: Judge, candidates: list[_Candidate]) -> dict[int, _Candidate]:
+def _paired(passes: Passes, judge: Judge, candidates: list[Candidate]) -> dict[int, Candidate]:
     """Which value is which gradient: first those that are right, then multiples, then what is left by shape."""
-    chosen: dict[int, _Candidate] = {}
+    chosen: dict[int, Candidate] = {}
     used: set[int] = set()
     targets = sorted(range(len(passes.names)), key=lambda i: (-passes.point[i].size, i))
     distances = {(i, c): judge.distance(i, candidates[c].value) for i in targets for c in range(len(candidates))}
@@ -484,7 +295,7 @@ def _paired(passes: _Passes, judge: Judge, candidates: list[_Candidate]) -> dict
     return chosen
 
 
-def _same_place(candidates: list[_Candidate], number: int) -> Iterator[int]:
+def _same_place(candidates: list[Candidate], number: int) -> Iterator[int]:
     """The candidate itself, and others that were read at the same place."""
     place = candidates[number].place
     yield number
@@ -493,13 +304,13 @@ def _same_place(candidates: list[_Candidate], number: int) -> Iterator[int]:
 
 
 def _with_cache(
-    passes: _Pair, convention: _Convention, report: GradientReport, point: list[Array], upstream: list[Any]
+    passes: Functions, convention: Convention, report: GradientReport, point: list[Array], upstream: list[Any]
 ) -> GradientReport:
     """A backward pass must not depend on forward passes that came after the one it belongs to."""
 
-    def gradients(run: _Run) -> list[Array]:
+    def gradients(run: Run) -> list[Array]:
         returned = convention.call(run, [u.copy() if isinstance(u, np.ndarray) else u for u in upstream])
-        return [candidate.value for candidate in _returned(returned)]
+        return [candidate.value for candidate in returned_arrays(returned)]
 
     with np.errstate(all="ignore"):
         expected = gradients(passes.run(point))
@@ -527,9 +338,9 @@ def _with_cache(
     return replace(report, verdicts=(*report.verdicts, verdict))
 
 
-def _trouble(passes: _Passes, run: _Run, point: list[Array]) -> tuple[str, str] | None:
+def _trouble(passes: Passes, run: Run, point: list[Array]) -> tuple[str, str] | None:
     """Kind and sentence of what keeps the forward pass from being differentiated."""
-    outputs, again = _outputs(run.result), _outputs(passes.run(point).result)
+    outputs, again = outputs_of(run.result), outputs_of(passes.run(point).result)
     if not outputs:
         raise UsageError(f"the forward pass of {passes.subject} returns no array of floats")
     if not all(np.all(np.isfinite(output)) for output in outputs):
@@ -556,8 +367,10 @@ def _combined(reports: list[GradientReport], scales: Sequence[float]) -> Gradien
     return replace(first, verdicts=tuple(verdicts), evaluations=sum(report.evaluations for report in reports))
 
 
-def _remarks(reports: list[GradientReport], passes: _Passes) -> tuple[str, ...]:
-    return tuple(dict.fromkeys([*(remark for report in reports for remark in report.remarks), *passes.remarks()]))
+def _remarks(reports: list[GradientReport], passes: Passes) -> tuple[str, ...]:
+    return tuple(
+        dict.fromkeys([*(remark for report in reports for remark in report.remarks), *passes.arguments.remarks()])
+    )
 
 
 def _rights(report: GradientReport) -> int:
@@ -568,131 +381,6 @@ def _unknown(name: str, values: Array, kind: str, reason: str) -> GradientVerdic
     return GradientVerdict(name, "unknown", kind, reason, values.shape)
 
 
-# -- values ----------------------------------------------------------------------------------------------
-
-
-def _outputs(result: Any) -> list[Array]:
-    """The arrays that a forward pass gives, without its cache."""
-    if isinstance(result, (tuple, list)) and not has_numbers(result):
-        arrays = []
-        for value in result[: max(1, len(result) - 1)] if isinstance(result, tuple) else result:
-            if not _is_float(value):
-                break
-            arrays.append(as_array(value).astype(np.float64))
-        return arrays
-    return [as_array(result).astype(np.float64)] if has_numbers(result) else []
-
-
-def _returned(value: Any) -> Iterator[_Candidate]:
-    items = list(_flat(value))
-    for number, item in enumerate(items):
-        text = "the returned value" if len(items) == 1 else f"returned value {number + 1}"
-        if item is not None and has_numbers(item) and as_array(item).dtype.kind in "fiu":
-            yield _Candidate(text, as_array(item).astype(np.float64), order=number)
-
-
-def _flat(value: Any) -> Iterator[Any]:
-    if has_numbers(value):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _flat(item)
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _flat(item)
-    else:
-        yield None
-
-
-def _arrays(owner: Any) -> Iterator[tuple[tuple[Any, ...], Array]]:
-    """Arrays of floats in the attributes of an object, however deep, with the way to them."""
-    yield from _walk(owner, (), set())
-
-
-def _walk(value: Any, place: tuple[Any, ...], seen: set[int]) -> Iterator[tuple[tuple[Any, ...], Array]]:
-    if id(value) in seen or len(place) > DEPTH:
-        return
-    if _is_float(value) and np.ndim(value) > 0:
-        yield place, as_array(value).astype(np.float64)
-        return
-    seen.add(id(value))
-    if isinstance(value, Mapping):
-        for key, item in list(value.items()):
-            yield from _walk(item, (*place, ("item", key)), seen)
-    elif isinstance(value, (list, tuple)):
-        for key, item in enumerate(value):
-            yield from _walk(item, (*place, ("item", key)), seen)
-    elif not isinstance(value, type) and not callable(getattr(value, "__code__", None)):
-        for name in _attributes(value):
-            yield from _walk(getattr(value, name, None), (*place, ("attribute", name)), seen)
-
-
-def _attributes(value: Any) -> list[str]:
-    if type(value).__module__ in ("builtins", "numpy", "types") or inspect.ismodule(value):
-        return []
-    slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ()) if isinstance(name, str)]
-    return [*getattr(value, "__dict__", {}), *(name for name in slots if hasattr(value, name))]
-
-
-def _put(owner: Any, place: tuple[Any, ...], values: Array) -> None:
-    for kind, key in place[:-1]:
-        owner = owner[key] if kind == "item" else getattr(owner, key)
-    kind, key = place[-1]
-    if kind == "attribute":
-        old = getattr(owner, key)
-        setattr(owner, key, values.tolist() if isinstance(old, list) else values.copy())
-    elif not isinstance(owner, tuple):
-        owner[key] = values.tolist() if isinstance(owner[key], list) else values.copy()
-
-
-def _spelled(place: tuple[Any, ...]) -> str:
-    text = ""
-    for kind, key in place:
-        text += f".{key}" if kind == "attribute" else f"[{key!r}]"
-    return text.removeprefix(".")
-
-
-def _clone(layer: Any) -> Any:
-    try:
-        return copy.deepcopy(layer)
-    except Exception:  # a file, a lock or a generator somewhere inside: shared, all else copied
-        clone = copy.copy(layer)
-        for name, value in list(getattr(layer, "__dict__", {}).items()):
-            setattr(clone, name, _copied(value))
-        return clone
-
-
-def _copied(value: Any) -> Any:
-    try:
-        return copy.deepcopy(value)
-    except Exception:
-        return value
-
-
-def _is_float(value: Any) -> bool:
-    return has_numbers(value) and as_array(value).dtype.kind == "f"
-
-
 def _close(a: Array, b: Array) -> bool:
     scale = float(np.max(np.abs(b), initial=0.0))
     return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-9, atol=1e-12 * scale, equal_nan=True))
-
-
-def _times(upstream: list[Any], derivative: Any, run: _Run) -> Any:
-    if np.shape(derivative) != np.shape(run.inputs[0]):
-        raise ValueError("an elementwise derivative has the shape of the input")
-    return upstream[0] * np.asarray(derivative)
-
-
-def _argument_names(function: Any, number: int) -> list[str]:
-    names: list[str] = []
-    try:
-        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        names = [p.name for p in inspect.signature(function).parameters.values() if p.kind in kinds]
-    except (TypeError, ValueError):
-        pass
-    return [names[i] if i < len(names) else f"input {i + 1}" for i in range(number)]
-
-
-def _called(function: Any) -> str:
-    return str(getattr(function, "__name__", type(function).__name__))

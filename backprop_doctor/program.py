@@ -12,7 +12,7 @@ import random
 import time
 import traceback
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,6 +30,7 @@ __all__ = [
     "Event",
     "Key",
     "Once",
+    "Pace",
     "Probe",
     "Program",
     "Surroundings",
@@ -111,6 +112,8 @@ class Probe:
         Sites whose latest value is kept, besides the events.
     brief : bool
         Whether the run stops as soon as all of ``keep`` have passed.
+    pace : Pace, optional
+        For whole trainings: what need not be done in every turn.
     """
 
     actions: Mapping[Key, Action] = field(default_factory=dict)
@@ -123,6 +126,29 @@ class Probe:
     seconds: float = 20.0
     latest: frozenset[int] = frozenset()
     brief: bool = False
+    pace: Pace | None = None
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a whole training may take less time.
+
+    Parameters
+    ----------
+    loop : int
+        Site of the training loop.
+    counted : int
+        Site of what it goes through, which tells how many turns there will be; they are kept as its latest value.
+    resting : set of int
+        Loops that are left at once in all turns of the training loop but the last.
+    is_single : bool
+        Whether arrays that pass are made single precision.
+    """
+
+    loop: int
+    counted: int
+    resting: frozenset[int] = frozenset()
+    is_single: bool = False
 
 
 @dataclass
@@ -213,13 +239,18 @@ class Program:
 
     def run(self, probe: Probe) -> Trace:
         """Execute the program from its first line under a probe."""
-        return self._executed(_Run(self.sites, probe), probe)
+        run = _Run(self.sites, probe) if probe.pace is None else _Training(self.sites, probe, probe.pace)
+        return self._executed(run, probe)
 
     def unchanged(self, probe: Probe, base: Trace) -> set[Key]:
         """Events of another run that pass again under a probe with the same value, bit for bit; nothing is copied."""
+        return self.compared(probe, base)[0]
+
+    def compared(self, probe: Probe, base: Trace) -> tuple[set[Key], bool]:
+        """What is `unchanged`, and whether the program broke under the probe and did not before."""
         run = _Comparison(self.sites, probe, base)
-        self._executed(run, probe)
-        return run.unchanged
+        after = self._executed(run, probe)
+        return run.unchanged, after.failed and not base.failed
 
     def _executed(self, run: _Run, probe: Probe) -> Trace:
         self.runs += 1
@@ -461,6 +492,36 @@ class _Comparison(_Run):
         value = _seen(value)
         if before is not None and is_same(before.value, np.array(value) if isinstance(value, list) else value):
             self.unchanged.add(before.key)
+
+
+class _Training(_Run):
+    """A whole training, in which what has no effect on it is only done in the last turn."""
+
+    def __init__(self, sites: list[Site], probe: Probe, pace: Pace) -> None:
+        super().__init__(sites, probe)
+        self._pace = pace
+        self._left = 0
+
+    def probe(self, site: int, value: Any) -> Any:
+        if site == self._pace.counted:
+            self._left = len(value) if isinstance(value, Sized) else 0
+            self.latest[site] = self._left
+            return value
+        return super().probe(site, value)
+
+    def current(self, value: Any) -> Any:
+        if not self._pace.is_single or not isinstance(value, np.ndarray):
+            return super().current(value)
+        known = self._substitutes.get(id(value))
+        if known is not None:
+            return known[1]
+        return self._substitute(value, value.astype(np.float32)) if value.dtype == np.float64 else value
+
+    def tick(self, site: int, end: int) -> bool:
+        if site != self._pace.loop:
+            return self._left > 0 and site in self._pace.resting
+        self._left -= 1
+        return False
 
 
 def _seen(value: Any) -> Any:

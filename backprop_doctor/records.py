@@ -131,7 +131,10 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """The accuracy the program reports, beside the one recomputed; both are fractions (0 to 1)."""
+    """The accuracy the program reports, beside the one recomputed; both are fractions (0 to 1).
+
+    ``counts_hits`` says that it was seen to grow with the share of right predictions, and with nothing else.
+    """
 
     name: str
     line: int
@@ -139,6 +142,7 @@ class Metric:
     recomputed: float | None
     path: str = ""
     cell: int | None = None
+    counts_hits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +186,8 @@ class Unchecked:
 class FileReport:
     """Everything said about one checked program; ``seconds`` is wall time.
 
-    ``modules`` are the other files of the user's that it imports and that were checked with it.
+    ``modules`` are the other files of the user's that it imports and that were checked with it; ``asked`` are the
+    codes of the rules that looked at its runs to the end: where one of them found nothing, that is an answer.
     """
 
     path: str
@@ -196,6 +201,7 @@ class FileReport:
     unchecked: tuple[Unchecked, ...] = ()
     remarks: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

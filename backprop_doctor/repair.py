@@ -4,31 +4,44 @@ A fix is a claim to be tested.  The edits that rules propose are applied togethe
 like any other program, from another seed and on another number of images than the findings come from.  If it
 fails, faults are mended one at a time, each at its line, on top of what is mended already, and only what mends
 something and spoils nothing stays.  Where no rule proposes an edit that helps, a table of small edits is
-searched at the blamed line.  What comes out is examined once more in a setting that the search has not seen, and
-edits without which it passes as well are taken out again.
+searched at the blamed line.  Of so many edits some will merely hide a fault from the rule that saw it: that a rule
+falls silent is enough for its own edit, while one of the table has to turn something that was measured to be wrong
+into something that is measured to be right, and to change what the program computes.  What comes out is examined
+once more in a setting that the search has not seen, and edits without which it passes as well are taken out again.
 """
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, cast
 
 from backprop_doctor.composition import compose, line_after
 from backprop_doctor.errors import DoctorError
+from backprop_doctor.forks import side_by_side
 from backprop_doctor.records import Edit, FileReport, Finding, Fix, Position, ProgramFix, Severity
+from backprop_doctor.serialise import file_from_json, file_to_json
 from backprop_doctor.source import Project, Source
 
 __all__ = ["Judge", "repair"]
 
 Judge = Callable[[Project, Collection[str]], FileReport]
+Comparison = Callable[[Project], bool]
 Edits = tuple[Edit, ...]
 Line = tuple[str, int | None, int]
 
 # How many edits that mend a fault but bring others to light are followed, and how far.
 TENTATIVE = 4
 DEPTH = 3
+PROCESSES = 2
+# Of a line that is measured to be right, whatever is said of it; and a factor that no formula was found for.
+RIGHT_BELOW = 1e-5
+NUMBER = re.compile(r"-?\d*\.?\d+(e[-+]?\d+)?")
 CONFIRMED = ", and on a third set with weights of another size"
 
 
@@ -38,6 +51,8 @@ def repair(
     judge: Judge,
     *,
     confirm: Judge | None = None,
+    glance: Judge | None = None,
+    is_alike: Comparison = lambda project: False,
     search_seconds: float = 0.0,
     severities: Iterable[Severity] = ("error",),
     wanted: Callable[[Finding], bool] = lambda finding: True,
@@ -55,6 +70,10 @@ def repair(
         `DoctorError` where it cannot be run.
     confirm : function of Project and codes to FileReport, optional
         The same in a setting that the search does not see; only what passes there too is accepted.
+    glance : function of Project and codes to FileReport, optional
+        The same in less time, on fewer images: enough to see that a fault is still there.
+    is_alike : function of Project to bool
+        Whether a changed program computes nothing but what the given one does.
     search_seconds : float
         How long to look for edits where no rule proposes one that helps.
     severities : iterable of str
@@ -69,14 +88,14 @@ def repair(
         none is new, and with ``fix`` for the program.
     """
     source = Project.of(source)
-    trial = _Trial(source, judge, confirm, frozenset(severities), wanted)
+    trial = _Trial(source, judge, confirm, glance or judge, is_alike, frozenset(severities), wanted)
     start = _State(source, report)
     if not trial.faults(start):
         return report
     end = trial.together(start) or trial.one_by_one(start)
     search = _Search(trial, time.monotonic() + search_seconds)
     if search_seconds:
-        end = search.shrunk(start, search.run(end))
+        end = search.shrunk(search.run(end))
     findings = tuple(_tested(trial, start, end, finding, search.closest) for finding in report.findings)
     return replace(report, findings=findings, fix=_program_fix(trial, start, end))
 
@@ -136,10 +155,14 @@ class _Trial:
         source: Project,
         judge: Judge,
         confirm: Judge | None,
+        glance: Judge,
+        is_alike: Comparison,
         severities: frozenset[Severity],
         wanted: Callable[[Finding], bool],
     ) -> None:
         self.source = source
+        self.glance = glance
+        self.is_alike = is_alike
         self.severities = severities
         self.wanted = wanted
         self.judges = [judge] if confirm is None else [judge, confirm]
@@ -160,7 +183,20 @@ class _Trial:
     def together(self, start: _State) -> _State | None:
         """The program with the edits of all rules, if they mend all that they are for."""
         chosen = [fault for fault in self.faults(start) if fault.edits]
-        return self.step(start, chosen) if chosen else None
+        new = self.after(start, chosen) if chosen else None
+        if new is None or self.is_better(start, new, chosen):
+            return new
+        return self.followed(start, new, chosen) if self.is_gone(start, new, chosen) else None
+
+    def followed(self, state: _State, new: _State, faults: Sequence[_Fault], until: float = math.inf) -> _State | None:
+        """The state with what one fault has hidden mended too, as far as rules know how."""
+        for _ in range(DEPTH):
+            others = [other for other in self.faults(new) if other.edits]
+            after = self.after(new, others) if others and time.monotonic() < until else None
+            if after is None or self.is_better(state, after, faults):
+                return after
+            new = after
+        return None
 
     def one_by_one(self, state: _State) -> _State:
         """The program with the edits of those rules that mend what they are for, each added to those before."""
@@ -192,11 +228,25 @@ class _Trial:
             return None
         if project.key == state.project.key or (edits is not None and not self._promises(state, project, faults)):
             return None
-        report = self._examined(project, self.judges[0])
+        report = self._all_asked(project) if edits is None else self._examined(project, self.judges[0])
         if report is None:
             return None
         steps = [_Step(f, tuple(e for e in some if e not in state.edits)) for f, some in zip(faults, own)]
         return _State(project, report, whole, (*state.steps, *steps), (*state.rounds, made))
+
+    def _all_asked(self, project: Project) -> FileReport | None:
+        """What the first judge says, with the others asked at the same time: they will be, if it is in favour."""
+
+        def answer(judge: Judge) -> dict[str, Any] | None:
+            report = self._examined(project, judge)
+            return None if report is None else file_to_json(report)
+
+        others = [judge for judge in self.judges[1:] if (judge, project.key, frozenset[str]()) not in self._known]
+        first = partial(self._examined, project, self.judges[0])
+        *answers, report = side_by_side([*(partial(answer, judge) for judge in others), first])
+        for judge, said in zip(others, answers, strict=True):
+            self._known[judge, project.key, frozenset()] = said and file_from_json(said)
+        return cast(FileReport | None, report)
 
     def _promises(self, state: _State, project: Project, faults: Sequence[_Fault]) -> bool:
         """Whether less is found than before by the rules that found the faults."""
@@ -214,15 +264,16 @@ class _Trial:
         found = {new.moved(f, len(new.rounds))[1] for f in new.report.findings if self.counts(f)}
         if found - left or not _is_as_good(old.report, new.report):
             return False
-        return self.confirms(new)
+        return self.confirms(old, new)
 
     def is_gone(self, old: _State, new: _State, faults: Iterable[_Fault]) -> bool:
         """Whether no finding of these faults is left."""
         gone = {new.moved(finding, len(old.rounds)) for fault in faults for finding in fault.findings}
         return not gone & new.named
 
-    def confirms(self, state: _State) -> bool:
-        """Whether the other judges find no more than the first."""
+    def confirms(self, old: _State, state: _State) -> bool:
+        """Whether the other judges find no more than the first, and gradients that are new have the same factors."""
+        known = _factors(old.report)
         for judge in self.judges[1:]:
             report = self._examined(state.project, judge)
             if report is None:
@@ -232,24 +283,48 @@ class _Trial:
                 return False
             if not _is_as_good(state.report, report):
                 return False
+            # A gradient that is right up to a number, and another number on other images, is not right.
+            here, there = _factors(state.report), _factors(report)
+            if any(there.get(name, factor) != factor for name, factor in here.items() if name not in known):
+                return False
         return True
 
-    def with_only(self, end: _State, edits: Edits, left_out: _Step) -> _State | None:
+    def is_backed(self, old: _State, new: _State) -> bool:
+        """Whether more is measured to be right than before, and not only less said to be wrong."""
+        before, after = _measured(old.report), _measured(new.report)
+        return after[True] > before[True] and after[False] < before[False] and not self.is_alike(new.project)
+
+    def without(self, end: _State, step: _Step) -> _State | None:
         """The program without the edits of one step, if no more is found in it than with all."""
+        left = self._left(end, step)
+        report = left and self._examined(left[1], self.judges[0])
+        if not left or not report:
+            return None
+        if _codes(report) - _codes(end.report) or not _is_as_good(end.report, report):
+            return None
+        new = _State(left[1], report, left[0], end.steps, (left[0],))
+        return new if self.confirms(end, new) else None
+
+    def is_needed(self, end: _State, step: _Step) -> bool:
+        """Whether it is seen at a glance that the fault of a step is there without its edits."""
+        left = self._left(end, step)
+        codes = frozenset(finding.code for finding in step.fault.findings)
+        report = left and self._examined(left[1], self.glance, codes)
+        return not report or bool(_codes(report) - _codes(end.report))
+
+    def _left(self, end: _State, step: _Step) -> tuple[Edits, Project] | None:
+        """The edits without those of one step alone, and the program; None where that leaves none, or no program."""
+        own = step.own(end.edits)
+        others = {e for other in end.steps if other is not step for e in other.own(end.edits)}
+        left = tuple(edit for edit in end.edits if edit not in own or edit in others)
+        if not left or len(left) == len(end.edits):
+            return None
         try:
-            project = self.source.edited(edits)
+            project = self.source.edited(left)
             project.parse()
         except (ValueError, DoctorError):
             return None
-        codes = frozenset(finding.code for finding in left_out.fault.findings)
-        first = self._examined(project, self.judges[0], codes)
-        if first is None or _codes(first) - _codes(end.report):
-            return None
-        report = self._examined(project, self.judges[0])
-        if report is None or _codes(report) - _codes(end.report) or not _is_as_good(end.report, report):
-            return None
-        new = _State(project, report, edits, end.steps, (edits,))
-        return new if self.confirms(new) else None
+        return left, project
 
     def _examined(self, project: Project, judge: Judge, codes: frozenset[str] = frozenset()) -> FileReport | None:
         key = (judge, project.key, codes)
@@ -279,23 +354,26 @@ class _Search:
             state = new
         return state
 
-    def shrunk(self, start: _State, end: _State) -> _State:
+    def shrunk(self, end: _State) -> _State:
         """The state without the edits of those faults that are gone without them too."""
-        for step in end.steps if len(end.steps) > 1 else ():
-            if time.monotonic() > self._until:
-                break
-            own = step.own(end.edits)
-            others = {e for other in end.steps if other is not step for e in other.own(end.edits)}
-            left = tuple(edit for edit in end.edits if edit not in own or edit in others)
-            if left and len(left) < len(end.edits):
-                end = self._trial.with_only(end, left, step) or end
+        steps = end.steps if len(end.steps) > 1 else ()
+        halves = [steps[number::PROCESSES] for number in range(PROCESSES)]
+        found = side_by_side([partial(self._needed, end, half) for half in halves if half])
+        needed = {halves[h][i] for h, numbers in enumerate(found) for i in numbers or ()}
+        for step in steps:
+            if step not in needed and time.monotonic() < self._until:
+                end = self._trial.without(end, step) or end
         return end
+
+    def _needed(self, end: _State, steps: Sequence[_Step]) -> list[int]:
+        """The numbers of the steps whose edits are needed for sure; without time to look, of all."""
+        return [i for i, s in enumerate(steps) if time.monotonic() > self._until or self._trial.is_needed(end, s)]
 
     def _next(self, state: _State) -> _State | None:
         faults = self._trial.faults(state)
         for fault in faults:
             if fault.edits:
-                new = self._mended(state, fault, [fault.edits], self._until)
+                new = self._mended(state, fault, [fault.edits], self._until, proposed=True)
                 if new is not None:
                     return new
         waiting = [fault for fault in faults if _key(fault) not in self._given_up]
@@ -309,8 +387,10 @@ class _Search:
             self._given_up.add(_key(fault))
         return None
 
-    def _mended(self, state: _State, fault: _Fault, proposals: Iterable[Edits], until: float) -> _State | None:
-        """The state with the first of the proposals that mends the fault."""
+    def _mended(
+        self, state: _State, fault: _Fault, proposals: Iterable[Edits], until: float, *, proposed: bool = False
+    ) -> _State | None:
+        """The state with the first of the proposals, of the rule or of the table, that mends the fault."""
         tentative: list[_State] = []
         for edits in proposals:
             if time.monotonic() > until:
@@ -319,24 +399,16 @@ class _Search:
             if new is None:
                 continue
             if self._trial.is_better(state, new, [fault]):
-                return new
+                if proposed or self._trial.is_backed(state, new):
+                    return new
+                continue
             if len(tentative) < TENTATIVE and self._trial.is_gone(state, new, [fault]):
                 self._remember(state, fault, new, edits)
                 tentative.append(new)
         # One fault may hide another: what comes to light is mended too, if its rule knows how.
-        followed = (self._followed(state, new, fault) for new in tentative)
-        return next((end for end in followed if end is not None), None)
-
-    def _followed(self, state: _State, new: _State, fault: _Fault) -> _State | None:
-        for _ in range(DEPTH):
-            faults = [other for other in self._trial.faults(new) if other.edits]
-            after = self._trial.after(new, faults) if faults and time.monotonic() < self._until else None
-            if after is None:
-                return None
-            if self._trial.is_better(state, after, [fault]):
-                return after
-            new = after
-        return None
+        followed = (self._trial.followed(state, new, [fault], self._until) for new in tentative)
+        ends = (end for end in followed if end is not None)
+        return next((end for end in ends if proposed or self._trial.is_backed(state, end)), None)
 
     def _remember(self, state: _State, fault: _Fault, new: _State, edits: Edits) -> None:
         """Keep what was closest to a fix of a fault of the program as it was given."""
@@ -379,7 +451,7 @@ def _said(edits: Edits) -> str:
 
 def _is_as_good(before: FileReport, after: FileReport) -> bool:
     """Whether each parameter is still there, what was right is right, and what was wrong is not lost sight of."""
-    old, new = _verdicts(before), _verdicts(after)
+    old, new = _verdicts(before, _renamed(before, after)), _verdicts(after, {})
     names = {name for name, _ in old}
     gone = names - {name for name, _ in new}
     unsure = any(verdict == "unknown" and name in names for name, verdict in new - old)
@@ -388,6 +460,14 @@ def _is_as_good(before: FileReport, after: FileReport) -> bool:
     left = healthy and (after.verdict != "healthy" or any(verdict == "wrong" for _, verdict in new))
     doubts = {unchecked.what for unchecked in after.unchecked} - {unchecked.what for unchecked in before.unchecked}
     return not (gone or unsure or lost or left or doubts or _blind(before, after))
+
+
+def _renamed(before: FileReport, after: FileReport) -> dict[str, str]:
+    """New names by old ones: what has two names may go by the other when one of them is a copy."""
+    old, new = (r.network.parameters if r.network else () for r in (before, after))
+    gone = [p for p in old if p.name not in {q.name for q in new}]
+    come = [p for p in new if p.name not in {q.name for q in old}]
+    return {p.name: q.name for p in gone for q in come if (p.line, p.shape) == (q.line, q.shape)}
 
 
 def _blind(before: FileReport, after: FileReport) -> bool:
@@ -399,9 +479,32 @@ def _blind(before: FileReport, after: FileReport) -> bool:
     return lost or (old.metric is not None and new.metric is None)
 
 
-def _verdicts(report: FileReport) -> Counter[tuple[str, str]]:
+def _verdicts(report: FileReport, renamed: dict[str, str]) -> Counter[tuple[str, str]]:
     parameters = report.network.parameters if report.network else ()
-    return Counter((p.name, p.verdict) for p in parameters)
+    return Counter((renamed.get(p.name, p.name), p.verdict) for p in parameters)
+
+
+def _measured(report: FileReport) -> Counter[bool]:
+    """How much agrees with numbers of our own, and how much does not: gradients, backward lines, the metric.
+
+    What is said of a line is left aside: that it is not called wrong any more proves nothing.  Gradients with another
+    factor than most have do not agree either.
+    """
+    factors = [p.factor for p in (report.network.parameters if report.network else ())]
+    usual = Counter(factor for factor in factors if factor is not None).most_common(1)
+    found = Counter(bool(usual) and factor == usual[0][0] for factor in factors)
+    found += Counter(x.relative_error < RIGHT_BELOW for x in report.lines if x.relative_error is not None)
+    metric = report.network.metric if report.network else None
+    if metric is not None:
+        found[metric.counts_hits] += 1
+    return found
+
+
+def _factors(report: FileReport) -> dict[str, str]:
+    """The factors of right gradients that are no formula but plain numbers."""
+    parameters = report.network.parameters if report.network else ()
+    factors = {p.name: p.factor for p in parameters if p.verdict == "right" and p.factor is not None}
+    return {name: factor for name, factor in factors.items() if NUMBER.fullmatch(factor)}
 
 
 def _codes(report: FileReport) -> Counter[str]:

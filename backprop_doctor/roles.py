@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_doctor.errors import ProgramError
-from backprop_doctor.program import Event, Key, Probe, Program, Trace, is_same
+from backprop_doctor.program import Event, Key, Once, Probe, Program, Trace, is_same
 
 __all__ = [
     "Iteration",
@@ -167,45 +167,75 @@ def assign_roles(
     ProgramError
         If no loop trains anything.
     """
-    first_seen = _first_seen(trace)
-    loops = _loops(trace, patient=final)
-    known: dict[object, Any] = {}
-    barren = set() if barren is None else barren
-    partly: Roles | None = None
+    search = _Search(program, trace, probe, set() if barren is None else barren, _loops(trace, patient=final))
     settled = -1
-    for turns in loops:
+    for turns in search.loops:
         # Where parameters come into being in the first turn, or zeros hold the gradient back, the second trains more.
-        several = [(outer, set(_carried(program, trace, outer, first_seen))) for outer in turns.iterations]
+        several = [(outer, set(_carried(program, trace, outer, search.first_seen))) for outer in turns.iterations]
         for outer, carried in sorted(several, key=lambda found: -len(found[1])):
-            if outer.start < settled or not carried:
+            found = search.within(outer, carried) if outer.start >= settled and carried else None
+            if found is None:
                 continue
-            # The shorter the turn, the cheaper the runs: the innermost loop that carries the same comes first.
-            inside = [n.iterations[0] for n in loops if outer.start < n.starts[0] and n.end <= outer.middle]
-            for loop in [*reversed(inside), outer]:
-                shared = carried & set(_carried(program, trace, loop, first_seen))
-                pair = replace(loop, finish=-1), replace(outer, finish=-1)
-                if len(shared) * 2 < len(carried) or pair in barren:
-                    continue
-                fruitless = True
-                for mode in MODES:
-                    found = _roles_in(program, trace, probe, loop, outer, first_seen, known, mode)
-                    if found is not None and _is_whole_picture(found, set(_carried(program, trace, loop, first_seen))):
-                        return found
-                    fruitless = fruitless and found is None
-                    partly = found if partly is None or (found and not partly.meetings) else partly
-                # What is recorded of these turns is the same in every longer record, unless it ends in them.
-                if fruitless and loop.end < len(trace.events):
-                    barren.add(pair)
+            first, early = several[0]
+            # An optimiser that makes its arrays at the first step is best seen before they hold anything.
+            if outer != first and len(early) >= len(found.parameters):
+                again = search.within(first, early)
+                if again is not None and len(again.parameters) >= len(found.parameters):
+                    return again
+            return found
         if any(carried for _, carried in several):
             # What a loop inside carries (an activation from layer to layer) is no training either.
             settled = max(settled, turns.end)
-    # Where the program crashed, what there is of a picture may be of anything but the training.
-    if partly is not None and not trace.failed:
-        return partly
+    # Half a picture of one loop is no reason not to look at those that come later; and where the program crashed,
+    # what there is of a picture may be of anything but the training.
+    if final and search.partly is not None and not trace.failed:
+        return search.partly
     raise ProgramError(
         "no training was found: no array is changed from one pass of a loop to the next "
         "by values that depend on both data and labels"
     )
+
+
+class _Search:
+    """Looks for the roles in one turn of a loop after another; ``partly`` is the best that was not whole."""
+
+    def __init__(
+        self,
+        program: Program,
+        trace: Trace,
+        probe: Probe,
+        barren: set[tuple[Iteration, Iteration]],
+        loops: list[_Turns],
+    ) -> None:
+        self.first_seen = _first_seen(trace)
+        self.loops = loops
+        self.partly: Roles | None = None
+        self._program, self._trace, self._probe = program, trace, probe
+        self._barren = barren
+        self._known: dict[object, Any] = {}
+
+    def within(self, outer: Iteration, carried: set[int]) -> Roles | None:
+        """The roles in one turn of a loop that carries these objects, or in a shorter turn inside it."""
+        program, trace, first_seen = self._program, self._trace, self.first_seen
+        # The shorter the turn, the cheaper the runs: the innermost loop that carries the same comes first.
+        inside = [n.iterations[0] for n in self.loops if outer.start < n.starts[0] and n.end <= outer.middle]
+        for loop in [*reversed(inside), outer]:
+            own = set(_carried(program, trace, loop, first_seen))
+            pair = replace(loop, finish=-1), replace(outer, finish=-1)
+            if len(carried & own) * 2 < len(carried) or pair in self._barren:
+                continue
+            fruitless = True
+            for mode in MODES:
+                found = _roles_in(program, trace, self._probe, loop, outer, first_seen, self._known, mode)
+                if found is not None and _is_whole_picture(found, own):
+                    return found
+                fruitless = fruitless and found is None
+                if self.partly is None or (found and not self.partly.meetings):
+                    self.partly = found
+            # What is recorded of these turns is the same in every longer record, unless it ends in them.
+            if fruitless and loop.end < len(trace.events):
+                self._barren.add(pair)
+        return None
 
 
 def _is_whole_picture(roles: Roles, carried: set[int]) -> bool:
@@ -321,7 +351,7 @@ def _loads(
         if event.object == -1 or program.sites[event.site].kind != "load":
             continue
         nth = counts[event.site] = counts.get(event.site, -1) + 1
-        if is_array(event.value) or type(event.value) is float or (numbers and type(event.value) is int):
+        if is_array(event.value) or type(event.value) is float or (numbers and type(event.value) in (int, bool)):
             yield (event.site, nth), event
 
 
@@ -376,10 +406,25 @@ def disturbed(value: Any) -> Any:
     long = [axis for axis, n in enumerate(value.shape) if n > 1]
     if len(long) > 1:
         # One-hot rows stay one-hot, and every one of them changes.
-        rolled = np.roll(value, 1, axis=min(long, key=lambda axis: value.shape[axis]))
+        axis = min(long, key=lambda axis: value.shape[axis])
+        rolled = _exchanged(np.roll(value, 1, axis=axis), value, axis)
         return rolled if not np.array_equal(rolled, value) else value[::-1].copy()
     classes, places = np.unique(value, return_inverse=True)
-    return classes[(places + 1) % len(classes)].reshape(value.shape)
+    others = np.random.default_rng(7).integers(1, max(2, len(classes)), places.shape)
+    changed = (places + others) % len(classes)
+    counts = np.bincount(places.ravel())
+    if np.array_equal(np.bincount(changed.ravel(), minlength=len(counts)), counts) and value.size > 1:
+        changed.flat[-1] = places.flat[-1]
+    return classes[changed].reshape(value.shape)
+
+
+def _exchanged(rolled: Array, value: Array, axis: int) -> Array:
+    """Rolled one-hot rows, but as many of each class as before would leave the gradient of a bias the same."""
+    others = tuple(other for other in range(value.ndim) if other != axis)
+    if np.array_equal(rolled.sum(axis=others), value.sum(axis=others)):
+        last = tuple(slice(None) if other == axis else slice(-1, None) for other in range(value.ndim))
+        rolled[last] = value[last]
+    return rolled
 
 
 def reach(
@@ -415,8 +460,10 @@ def reach(
         actions = {e.key: _Then(moved.get(e.key), disturbed) for e in source}
         if held is not None:
             actions[held.key] = _Then(None, _Kept(base.value(held.key)))
-        same = program.unchanged(replace(probe, actions={**moved, **actions}, last=last), base)
+        same, broke = program.compared(replace(probe, actions={**moved, **actions}, last=last), base)
         mask = masks[source[0].object] = known[question] = np.zeros(len(trace.events), bool)
+        if broke:
+            continue  # a length or an axis that breaks the program when it is changed is no data
         for event in trace.events[: last + 1]:
             mask[event.index] = event.object != -1 and event.key not in same
     return masks, base
@@ -489,7 +536,7 @@ def _alike(program: Program, sources: list[Event], carried: dict[int, Event]) ->
             place = storages.setdefault(source.storage, place)
         if source.object in carried:
             place = source.key
-        elif type(source.value) is int:
+        elif type(source.value) in (int, bool):
             place = (site.scope, program.source.segment(site.node))
         groups.setdefault(place, []).append(source)
     return sorted(groups.values(), key=lambda group: group[0].object not in carried)
@@ -499,6 +546,11 @@ def hides(value: Array) -> bool:
     """Whether zeros in an array may hide what depends on what: a weight of 0, a sample of nothing but 0."""
     slices = [np.any(value, axis=tuple(a for a in range(value.ndim) if a != axis)) for axis in range(value.ndim)]
     return value.size <= ZEROS_SOUGHT and not all(s.all() for s in slices)
+
+
+def _have_an_axis_in_common(one: Any, other: Any) -> bool:
+    """Whether two arrays may hold as many samples as each other."""
+    return bool((set(np.shape(one)) & set(np.shape(other))) - {1})
 
 
 def _is_variable(node: ast.AST) -> bool:
@@ -551,7 +603,8 @@ def _roles_in(
     late = [[entries[e.object] for e in group] for group in makers]
     masks |= reach(program, trace, probe, late, last, zeros, alive, known)[0] if late else {}
     if mode.fresh:
-        on_carried = np.logical_or.reduce([mask for o, mask in masks.items() if o in carried])
+        nothing = np.zeros(len(trace.events), bool)
+        on_carried = np.logical_or.reduce([nothing, *(mask for o, mask in masks.items() if o in carried)])
         made = _made_in(program, trace, first_seen, loop, on_carried)
         groups += [group for group in _alike(program, made, carried) if group[0].object not in masks]
         masks |= reach(program, trace, probe, groups[len(masks) :], last, zeros, alive, known)[0]
@@ -583,10 +636,17 @@ def _roles_in(
             and (masks[p] & xs & ~masks[y] & turn).any()
         ]
 
-    # A number that stays the same turn after turn is a rate, or a bias that is never trained, and hardly a label.
+    # A number that stays the same turn after turn is a rate, a flag, or a bias that is never trained, and hardly
+    # a label.
     later_reads = {e.object for _, e in _loads(program, trace, loop.middle, loop.end)}
-    fixed = {y for y in masks if np.ndim(first_seen[y].value) == 0 and y in later_reads}
-    best: tuple[tuple[bool, int, int, int], int, int, list[int], Mask] | None = None
+
+    def stays(y: int) -> bool:
+        event = first_seen[y]
+        again = [e.value for e in trace.at(event.site) if e.index > event.index]
+        return y in later_reads or (bool(again) and all(value == event.value for value in again))
+
+    fixed = {y for y in masks if np.ndim(first_seen[y].value) == 0 and stays(y)}
+    best: tuple[tuple[bool, int, bool, bool, int], int, int, list[int], Mask] | None = None
     for y in masks:
         if y in carried or not any(masks[y][later.index] for later in carried.values()):
             continue
@@ -607,8 +667,10 @@ def _roles_in(
             labels_alone, inputs_alone = int((together & masks[y] & ~xs).sum()), int((together & xs & ~masks[y]).sum())
             if 2 * labels_alone > inputs_alone or only_y >= only_x or apart.any():
                 continue
-            # A learning rate joins late and reaches less than the labels do.
-            rank = (y not in fixed, len(params), x not in carried, only_y)
+            # Of a bias that is never trained there are not as many as samples, nor another one for each sample; a
+            # learning rate joins late and reaches less than the labels do.
+            data = y not in later_reads or _have_an_axis_in_common(first_seen[x].value, first_seen[y].value)
+            rank = (y not in fixed, len(params), x not in carried, data, only_y)
             if best is None or rank > best[0]:
                 best = (rank, x, y, params, xs)
     if (best is None or best[1] in carried) and not mode.positive:
@@ -620,6 +682,7 @@ def _roles_in(
         return None
     _, x, y, params, xs = best
     masks[x] = xs
+    params = [*params, *_adrift(program, trace, probe, loop, first_seen, carried, masks, turn, x, y)]
     names = object_names(program, trace)
     parameters = [_parameter(program, trace, first_seen, p, carried[p], loop, names) for p in params]
     parameters.sort(key=lambda p: next(e.index for e in trace.events[loop.start :] if e.object == p.object))
@@ -658,6 +721,66 @@ def _roles_in(
     roles.meetings = _meetings(program, roles, first_seen)
     roles.unfinished = _unfinished(program, trace.events[loop.start : loop.middle])
     return roles
+
+
+def _adrift(
+    program: Program,
+    trace: Trace,
+    probe: Probe,
+    loop: Iteration,
+    first_seen: dict[int, Event],
+    carried: dict[int, Event],
+    masks: dict[int, Mask],
+    turn: Mask,
+    x: int,
+    y: int,
+) -> Iterator[int]:
+    """Parameters whose steps know nothing of the labels: the output and the loss hang on them as on any other.
+
+    Something is added to them, where the state of a recurrent network is made anew; and if one is moved, it does not
+    come back by the same share in each element, as a running average does.
+    """
+    for o, mask in masks.items():
+        if (
+            o in carried
+            and o not in (x, y)
+            and is_real(first_seen[o].value)
+            and not masks[y][carried[o].index]
+            and not masks[y][first_seen[o].index]
+            and not masks[x][first_seen[o].index]
+            and (mask & masks[x] & ~masks[y] & turn).any()
+            and (mask & masks[x] & masks[y] & turn).any()
+        ):
+            update = first_seen[carried[o].object]
+            if loop.start <= update.index < loop.middle and _is_added_to(program, trace, probe, loop, o, update):
+                shares = _shares(program, probe, [first_seen[o].key], update)
+                if shares is None or np.ptp(shares) > 1e-6 or not 0 <= np.mean(shares) < 1 - 1e-6:
+                    yield o
+
+
+def _is_added_to(program: Program, trace: Trace, probe: Probe, loop: Iteration, o: int, update: Event) -> bool:
+    """Whether an update adds something to what it reads of an array."""
+    statement = program.sites[update.site].statement
+    turn = trace.events[loop.start : update.index]
+    reads = [e for e in turn if e.object == o and program.sites[e.site].statement is statement]
+    if isinstance(statement, ast.AugAssign) and program.sites[update.site].kind == "store":
+        return isinstance(statement.op, (ast.Add, ast.Sub)) and not reads
+    loads = [e.key for e in reads if program.sites[e.site].kind == "load"]
+    shares = _shares(program, probe, loads, update, once=True) if loads else None
+    return shares is not None and bool(np.allclose(shares, 1))
+
+
+def _shares(program: Program, probe: Probe, keys: list[Key], update: Event, *, once: bool = False) -> Any:
+    """By which share of what is added to an array each element of its update moves; ``once`` to these readings only."""
+    shift = np.random.default_rng(23).uniform(1, 2, np.shape(update.value))
+
+    def move(value: Any) -> Any:
+        return np.asarray(value, np.float64) + shift
+
+    actions = dict.fromkeys(keys, Once(move) if once else move)
+    asked = replace(probe, actions=actions, keep=frozenset({update.key}), last=update.index)
+    after = program.run(asked).value(update.key)
+    return (after - update.value) / shift if np.shape(after) == shift.shape else None
 
 
 def _unfinished(program: Program, events: list[Event]) -> frozenset[int]:

@@ -17,6 +17,10 @@ EACH = 6
 CRASHING = {"batch_size_from_feature_axis", "parameter_shape_drift"}
 
 
+# The fault that wrote a line, or "" for the healthy twin; and where: in the twin, at which line.
+Place = tuple[str, int]
+
+
 @dataclass(frozen=True)
 class Several:
     """Faults to be made together, by the names of their fixtures without the layout."""
@@ -30,11 +34,26 @@ class Several:
     @property
     def text(self) -> str:
         """The program."""
-        changes = sorted((change for fault in self.faults for change in changed(self.layout, fault)), reverse=True)
-        lines = healthy(self.layout)[:]
-        for start, end, new in changes:
-            lines[start:end] = new
-        return "".join(lines)
+        return "".join(line for line, _ in self._lines)
+
+    @property
+    def expected(self) -> dict[tuple[int, str], str]:
+        """Line and code of the errors that the faults are, with their names."""
+        places = {place: number for number, (_, place) in enumerate(self._lines, 1)}
+        return {
+            (places[place], code): fault
+            for fault in self.faults
+            for place, code in errors(self.layout, fault)
+            if place in places
+        }
+
+    @property
+    def _lines(self) -> list[tuple[str, Place]]:
+        lines: list[tuple[str, Place]] = [(line, ("", number)) for number, line in enumerate(healthy(self.layout))]
+        changes = [(*change, fault) for fault in self.faults for change in changed(self.layout, fault)]
+        for start, end, new, fault in sorted(changes, reverse=True):
+            lines[start:end] = [(line, (fault, start + number)) for number, line in enumerate(new)]
+        return lines
 
 
 def recipes() -> list[Several]:
@@ -64,6 +83,30 @@ def faults(layout: str) -> tuple[str, ...]:
 def healthy(layout: str) -> list[str]:
     """Lines of the healthy twin."""
     return (FOLDER / f"{layout}_healthy.py").read_text(encoding="utf-8").splitlines(keepends=True)
+
+
+@cache
+def errors(layout: str, fault: str) -> tuple[tuple[Place, str], ...]:
+    """Where the errors of a fixture stand, in the terms of its healthy twin, and their codes."""
+    path = FOLDER / f"{layout}_{fault}.py"
+    codes = [(line - 1, code) for (line, code), kind in networks.expected(path).items() if kind == "error"]
+    found = []
+    blocks = [(a + s, a + s + len(new), a) for (a, b, new), s in zip(changed(layout, fault), _shifts(layout, fault))]
+    for line, code in codes:
+        inside = next(((start, twin) for start, end, twin in blocks if start <= line < end), None)
+        before = [(end, b) for (start, end, _), (_, b, _) in zip(blocks, changed(layout, fault)) if end <= line]
+        shift = before[-1][1] - before[-1][0] if before else 0
+        found.append(((fault, inside[1] + line - inside[0]) if inside else ("", line + shift), code))
+    return tuple(found)
+
+
+def _shifts(layout: str, fault: str) -> list[int]:
+    """By how many lines a fixture is ahead of its healthy twin at each change."""
+    ahead, found = 0, []
+    for start, end, new in changed(layout, fault):
+        found.append(ahead)
+        ahead += len(new) - (end - start)
+    return found
 
 
 @cache

@@ -283,7 +283,7 @@ def test_the_questions_program_in_parallel_and_for_a_learning_platform(tmp_path:
     assert properties["factor"] == "1/D"
     assert float(next(p.get("value") for p in cases["runs"].iter("property") if p.get("name") == "seconds")) > 0
     # Each finding is told once.
-    assert (tmp_path / "marks.xml").read_text(encoding="utf-8").count("sums over the 10 classes") == 1
+    assert (tmp_path / "marks.xml").read_text(encoding="utf-8").count("^ sums over the 10 classes") == 1
 
 
 MEASURE = """

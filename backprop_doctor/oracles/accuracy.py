@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_doctor.adjoints import as_target
-from backprop_doctor.case import SHORT_EVENTS, SHORT_TURNS, Case
+from backprop_doctor.case import SHORT_TURNS, Case
 from backprop_doctor.program import Event, Key, Trace
 from backprop_doctor.roles import Quantity, is_same
 
@@ -205,7 +205,7 @@ def _shortly(case: Case, actions: dict[Key, Callable[[Any], Any]], wanted: froze
     return case.run(
         actions,
         turns={case.roles.training.loop: SHORT_TURNS},
-        limit=SHORT_EVENTS,
+        limit=case.short_limit,
         keep=wanted,
         brief=wanted is not None,
     )
@@ -272,17 +272,17 @@ def _examined(case: Case, short: Trace, forced: _Forced) -> Accuracy | None:
     )
 
 
+def _ticks(case: Case, trace: Trace) -> list[int]:
+    """Where the turns of training begin."""
+    loop = case.roles.training.loop
+    return [e.index for e in trace.events if e.object == -1 and e.occurrence >= 0 and e.site == loop]
+
+
 def _by_turn(case: Case, trace: Trace, events: list[Event]) -> list[Event]:
     """The last of some numbers in each turn of training; what comes after training belongs to the last turn."""
     ticks = _ticks(case, trace)
     latest = {bisect_left(ticks, e.index): e for e in events if np.size(e.value) == 1}
     return [event for _, event in sorted(latest.items())]
-
-
-def _ticks(case: Case, trace: Trace) -> list[int]:
-    """Where the turns of training begin."""
-    loop = case.roles.training.loop
-    return [e.index for e in trace.events if e.object == -1 and e.occurrence >= 0 and e.site == loop]
 
 
 # -- predictions and labels ----------------------------------------------------------------------------
@@ -323,7 +323,7 @@ def _alike(case: Case, short: Trace) -> set[Key]:
         case.probe,
         actions=births | _held(case, short, other),
         turns={case.roles.training.loop: SHORT_TURNS},
-        limit=SHORT_EVENTS,
+        limit=case.short_limit,
     )
     return case.program.unchanged(probe, short)
 
@@ -478,7 +478,9 @@ def _numbers(case: Case, trace: Trace) -> frozenset[Key]:
 
 
 def _moves(event: Event, *others: Trace) -> bool:
-    """Whether a number differs between right and wrong predictions."""
+    """Whether a number differs between right and wrong predictions; where a run broke before it, none can tell."""
+    if any(other.failed and not (other.events and other.events[-1].index >= event.index) for other in others):
+        return False
     return any(_number(other.value(event.key)) != _number(event.value) for other in others)
 
 

@@ -7,14 +7,20 @@ all its parameters alike.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backprop_doctor.case import Case
 from backprop_doctor.gradients import aligned, fit
 from backprop_doctor.roles import Parameter
 
-__all__ = ["odd_steps"]
+__all__ = ["doubled", "odd_steps"]
 
 ODD_ABOVE = 1e-3
+RIGHT_BELOW = 1e-5
+# Of fewer entries two multiples can make any step.
+ENTRIES = 3
+# Of itself a penalty takes away no more than this in a step.
+SMALL = 0.1
 
 
 def odd_steps(case: Case) -> set[str]:
@@ -28,8 +34,39 @@ def odd_steps(case: Case) -> set[str]:
     return odd if plain > len(odd) else set()
 
 
+def doubled(case: Case) -> list[tuple[Parameter, float]]:
+    """Parameters that their own step adds once more, and how many times they are in it."""
+    shares = [(parameter, _share(case, parameter)) for parameter in case.roles.parameters]
+    return [(p, share) for p, share in shares if share is not None and abs(share - 1) < RIGHT_BELOW]
+
+
+def _share(case: Case, parameter: Parameter) -> float | None:
+    """How many times the parameter is in its own step; None where that is made of more than it and the gradient."""
+    gradient = case.gradient(parameter)
+    if gradient is None or gradient.is_step or not parameter.updates or np.prod(parameter.shape) < ENTRIES:
+        return None
+    before, after = (_array(case, key) for key in (parameter.birth, parameter.updates[-1]))
+    value = aligned(case.live.value(gradient.value.birth), parameter.shape)
+    if before is None or after is None or value is None or before.shape != after.shape:
+        return None
+    step, columns = (after - before).ravel(), np.stack([np.ravel(value), before.ravel()], axis=1)
+    if not np.all(np.isfinite(columns)) or not np.all(np.isfinite(step)) or np.linalg.matrix_rank(columns) < 2:
+        return None
+    shares, *_ = np.linalg.lstsq(columns, step, rcond=None)
+    rest = float(np.linalg.norm(step - columns @ shares))
+    return float(shares[1]) if rest < RIGHT_BELOW * float(np.linalg.norm(step)) else None
+
+
+def _array(case: Case, key: tuple[int, int]) -> NDArray[np.float64] | None:
+    value = case.live.value(key)
+    return None if value is None else np.asarray(value, np.float64)
+
+
 def _residual(case: Case, parameter: Parameter) -> float | None:
-    """What of the step is not a multiple of the gradient, as a fraction of it; None where there is none."""
+    """What of the step is no multiple of the gradient, as a fraction of it; None where there is none.
+
+    A share of the parameter itself that the step takes away belongs to a penalty on its size.
+    """
     adjoint = case.gradient(parameter)
     if adjoint is None or adjoint.is_step or not parameter.updates:
         return None
@@ -41,4 +78,6 @@ def _residual(case: Case, parameter: Parameter) -> float | None:
     if value is None:
         return None
     step = np.asarray(after, np.float64) - np.asarray(before, np.float64)
-    return fit(step.ravel(), value.ravel()).residual
+    plain = fit(step.ravel(), value.ravel()).residual
+    share = _share(case, parameter) if plain > ODD_ABOVE else None
+    return 0.0 if share is not None and -SMALL < share < 0 and plain < 1 else plain

@@ -113,7 +113,7 @@ import numpy as np
 
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.oracles.accuracy import Accuracy
-from backprop_doctor.records import Evidence
+from backprop_doctor.records import Edit, Evidence
 
 SEVERITY = "error"
 
@@ -154,9 +154,20 @@ def _elementwise(case: Case, accuracy: Accuracy) -> Iterator[Sighting]:
                 Evidence(f"{accuracy.quantity.name} when every prediction is right", f"{top:.3g}", f"{top:.3g}"),
             ),
             fix=f"compare the classes: np.argmax(..., axis={1 - axis}) of both",
+            edits=_classes(case, node, 1 - axis),
             objects=(accuracy.quantity.object,),
         )
         return
+
+
+def _classes(case: Case, node: ast.expr, axis: int) -> tuple[Edit, ...]:
+    """The largest entries of both sides of a comparison in the place of all; rounding adds nothing to that."""
+    if not isinstance(node, ast.Compare) or len(node.ops) != 1 or not isinstance(node.ops[0], ast.Eq):
+        return ()
+    sides = [node.left, node.comparators[0]]
+    inner = [s.args[0] if isinstance(s, ast.Call) and len(s.args) == 1 and not s.keywords else s for s in sides]
+    inner = [s.left if isinstance(s, ast.Compare) else s for s in inner]
+    return tuple(case.edit(side, f"np.argmax({case.text(s)}, axis={axis})") for side, s in zip(sides, inner))
 
 
 def _overwritten(case: Case, accuracy: Accuracy) -> Iterator[Sighting]:

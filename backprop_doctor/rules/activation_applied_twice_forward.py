@@ -252,8 +252,11 @@ def _sighting(case: Case, name: str, output: Quantity, inner: Quantity, start: Q
 
 
 def _edits(case: Case, node: ast.AST) -> tuple[Edit, ...]:
-    """The inner call in the place of the outer one, where both call the same function."""
-    inner = node.args[0] if isinstance(node, ast.Call) and len(node.args) == 1 else None
-    if isinstance(node, ast.Call) and isinstance(inner, ast.Call) and case.text(inner.func) == case.text(node.func):
+    """What the outer call is given in the place of it: the inner call, or a name for its result."""
+    inner = node.args[0] if isinstance(node, ast.Call) and len(node.args) == 1 and not node.keywords else None
+    is_same = (
+        isinstance(inner, ast.Call) and isinstance(node, ast.Call) and case.text(inner.func) == case.text(node.func)
+    )
+    if inner is not None and (is_same or isinstance(inner, (ast.Name, ast.Attribute))):
         return (case.edit(node, case.text(inner)),)
     return ()

@@ -140,7 +140,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from backprop_doctor.case import Case, Sighting
-from backprop_doctor.records import Evidence
+from backprop_doctor.program import Event
+from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.rules._lines import exchanges, is_overwritten, wrong_lines
 
 SEVERITY = "error"
@@ -185,8 +186,19 @@ def _differences(case: Case) -> Iterator[Sighting]:
                 Evidence("values that the array has had so far", f"{len(contents[operands[0].storage])}", "1"),
             ),
             fix=f"{texts[1]} = {texts[0]}.copy()",
+            edits=_copied(case, texts),
             objects=(event.object,),
         )
+
+
+def _copied(case: Case, names: list[str]) -> tuple[Edit, ...]:
+    """A copy where one of two names is given to what the other stands for, if that is at one place."""
+    places = [
+        site.node
+        for site in case.program.sites
+        if site.kind == "load" and site.target in names and case.text(site.node) in names
+    ]
+    return (case.edit(places[0], f"{case.text(places[0])}.copy()"),) if len(places) == 1 else ()
 
 
 def _shared(case: Case) -> Iterator[Sighting]:
@@ -208,8 +220,24 @@ def _shared(case: Case) -> Iterator[Sighting]:
                 why="[array] * 2 is a list that holds one array twice; each gradient needs an array of its own",
                 evidence=(Evidence("arrays for these gradients", "1", f"{len(owners[event.storage])}"),),
                 fix="an array for each",
+                edits=_for_each(case, event),
                 objects=tuple(line.value.object for line in lines),
             )
+
+
+def _for_each(case: Case, event: Event) -> tuple[Edit, ...]:
+    """A list that holds one new array again and again as a list of as many new arrays."""
+    made = {case.program.sites[e.site].node for e in case.trace.events if np.shape(e.value) == np.shape(event.value)}
+    found = [
+        (node, node.left.elts[0])
+        for node in ast.walk(case.source_of(case.program.sites[event.site].node).tree)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) and isinstance(node.left, ast.List)
+        if len(node.left.elts) == 1 and node.left.elts[0] in made
+    ]
+    if len(found) != 1:
+        return ()
+    node, one = found[0]
+    return (case.edit(node, f"[{case.text(one)} for _ in range({case.text(node.right)})]"),)
 
 
 def _changed_since(case: Case, name: str, number: int, text: str, node: ast.AST) -> Sighting:

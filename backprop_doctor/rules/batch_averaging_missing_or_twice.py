@@ -88,11 +88,11 @@ The gradients are compared with the numeric derivative of one loss: the first
 that most of them are multiples of, among those the program computes and the
 usual ones. If all have one factor, there is no fault. If no loss tells, the
 factors along the chain of deltas that each was computed from are multiplied.
-The factor most gradients have counts as meant; with a tie it is 1 over a
-loss that the program computes, that of a mean or a sum over another, or else
-that of the gradient nearest to the output. A gradient that is off by more
-than 1e-4 counts only if that ratio is made of lengths of the data and numbers
-of the program, and is the same at another point. It is followed back to the
+The factor with which the fewest lines are odd counts as meant; with a tie it
+is 1 over a loss that the program computes, that of a mean or a sum over
+another, or else that of most gradients. A gradient that is off by more than
+1e-4 counts only if that ratio is made of lengths of the data and numbers of
+the program, and is the same at another point. It is followed back to the
 first line that brings in a factor of its own and on which no healthy gradient
 rests; that line is blamed, or the one from which two such lines have it.
 
@@ -164,7 +164,7 @@ def examine(case: Case) -> Iterator[Sighting]:
     # Steps cannot be taken for one another, as values can that are read on the way to them.
     if len(totals) < 2 or (not inline and case.once(_is_shared)):
         return
-    usual = _usual([t.factor for t in totals], plain=_plain(case, totals, inline=inline))
+    usual = _usual(case, totals, plain=_plain(case, totals, inline=inline))
     healthy = [t.gradient for t in totals if abs(t.factor / usual - 1) <= SAME_WITHIN]
     found: list[tuple[Adjoint, float, _Total]] = []
     for total in totals:
@@ -306,13 +306,20 @@ def _step_factor(case: Case, total: _Total) -> float | None:
     return total.factor * ratio.factor if ratio.residual < RIGHT_BELOW / 10 else None
 
 
-def _usual(totals: list[float], *, plain: tuple[float, ...]) -> float:
-    """The commonest factor; with a tie one that is plain, or else that nearest the output."""
-    rounded = [float(f"{t:.6g}") for t in totals]
+def _usual(case: Case, totals: list[_Total], *, plain: tuple[float, ...]) -> float:
+    """The factor with which the fewest places are odd; with a tie a plain one, the commonest, the last."""
+    rounded = [float(f"{t.factor:.6g}") for t in totals]
     counts = Counter(rounded)
-    most = max(counts.values())
-    tied = [t for t, r in zip(reversed(totals), reversed(rounded), strict=True) if counts[r] == most]
-    return next((t for t in tied if any(_alike(abs(t), p) for p in plain)), tied[0])
+
+    def rank(number: int) -> tuple[int, bool, int, int]:
+        usual = totals[number].factor
+        healthy = [t.gradient for t in totals if _alike(t.factor, usual)]
+        odd = [t for t in totals if not _alike(t.factor, usual)]
+        places = {_culprit(case, t.gradient, healthy).value.object for t in odd}
+        is_plain = any(_alike(abs(usual), p) for p in plain)
+        return len(places), not is_plain, -counts[rounded[number]], -number
+
+    return totals[min(range(len(totals)), key=rank)].factor
 
 
 def _plain(case: Case, totals: list[_Total], *, inline: bool) -> tuple[float, ...]:

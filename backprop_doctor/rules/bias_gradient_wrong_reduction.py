@@ -248,7 +248,7 @@ def _is_handed_on(site: Site) -> bool:
     return False
 
 
-def _summed(case: Case, node: ast.expr, axis: int, *, keepdims: bool) -> tuple[Edit, ...]:
+def _summed(case: Case, node: ast.AST, axis: int, *, keepdims: bool) -> tuple[Edit, ...]:
     """An expression summed over the samples."""
     names = (
         a.asname or a.name

@@ -196,6 +196,7 @@ def examine(case: Case) -> Iterator[Sighting]:
         return
     node = case.home(declared)
     edits = _edits(case, target, p)
+    exchanged = _exchanged(case, p) if edits is None and "exchanged" in slip else None
     yield Sighting(
         node=edits[1] if edits else node,
         message=f"{slip} in {declared.name}: it rises as the output comes nearer to the labels",
@@ -208,7 +209,7 @@ def examine(case: Case) -> Iterator[Sighting]:
             for label, c in rises.items()
         ),
         fix=edits[2] if edits else "-(y log p + (1 - y) log(1 - p))",
-        edits=edits[0] if edits else (),
+        edits=edits[0] if edits else exchanged[0] if exchanged else (),
         objects=(declared.object,),
     )
 
@@ -256,6 +257,11 @@ def _edits(case: Case, target: Array, p: Array) -> tuple[tuple[Edit, ...], ast.A
         same = np.sum(operands[0]) * np.sum(operands[1]) > 0
         if same == isinstance(node.op, ast.Add):
             continue
+        if _is_first(case, p, target):
+            first = case.source.position(node.left)
+            minus = case.text(node.left).startswith("-")
+            at = replace(first, end_line=first.line, end_column=first.column + minus)
+            return (Edit(at, "" if minus else "-"),), node, f"{'no ' * minus}- before the first term"
         old, new = ("+", "-") if isinstance(node.op, ast.Add) else ("-", "+")
         start = case.source.position(node.left)
         column = case.source.line(start.end_line).find(old, start.end_column - 1)
@@ -264,3 +270,27 @@ def _edits(case: Case, target: Array, p: Array) -> tuple[tuple[Edit, ...], ast.A
         where = case.insertion(start.end_line, column + 1, "").position
         return (Edit(replace(where, end_column=column + 2), new),), node, f"{new} instead of {old}"
     return None
+
+
+def _is_first(case: Case, p: Array, target: Array) -> bool:
+    """Whether it is the term of the labels 1, rather than the other, that has the wrong sign in the loss."""
+    declared = case.judgement.declared
+    assert declared is not None
+    value = float(np.sum(case.value(declared)))
+    return value * float(np.sum(target * np.log(p)) - np.sum((1 - target) * np.log(1 - p))) > 0
+
+
+def _exchanged(case: Case, p: Array) -> tuple[tuple[Edit, ...], ast.AST, str] | None:
+    """Each of the two logarithms in the place of the other, if there is one of each in the loss."""
+    found: dict[int, ast.AST] = {}
+    for event in case.step_events:
+        node = case.program.sites[event.site].node
+        if isinstance(node, ast.Call) and np.shape(event.value) == p.shape:
+            for number, log in enumerate((np.log(p), np.log(1 - p))):
+                if np.allclose(case.value(event.key), log, atol=1e-6):
+                    found.setdefault(number, node)
+    if len(found) < 2:
+        return None
+    one, other = found[0], found[1]
+    edits = case.edit(one, case.text(other)), case.edit(other, case.text(one))
+    return edits, one, "each logarithm in the place of the other"

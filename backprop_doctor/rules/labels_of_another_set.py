@@ -103,6 +103,7 @@ References
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
 import numpy as np
@@ -111,7 +112,7 @@ from backprop_doctor.adjoints import as_target
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.oracles.accuracy import Accuracy
 from backprop_doctor.program import Event
-from backprop_doctor.records import Evidence
+from backprop_doctor.records import Edit, Evidence
 
 SEVERITY = "error"
 
@@ -155,9 +156,24 @@ def examine(case: Case) -> Iterator[Sighting]:
                     Evidence(f"{name} when they are the first {n} of {case.text(node)}", f"{full:.3g}", "by chance"),
                 ),
                 fix="the labels that belong to the samples that are scored",
+                edits=_own_labels(case, event, length, n),
                 objects=(accuracy.quantity.object,),
             )
             return
+
+
+def _own_labels(case: Case, event: Event, length: int, n: int) -> tuple[Edit, ...]:
+    """Labels of as many samples as there are predictions, where one name alone stands for such."""
+    wanted = tuple(n if side == length else side for side in np.shape(event.value))
+    site = case.program.sites[event.site]
+    names = set()
+    for other in case.trace.events:
+        place = case.program.sites[other.site]
+        target = place.target or ""
+        fits = np.shape(other.value) == wanted and place.scope in ("", site.scope) and target.isidentifier()
+        if fits and np.all(np.isin(other.value, event.value)):
+            names.add(target)
+    return (case.edit(site.node, names.pop()),) if len(names) == 1 and isinstance(site.node, ast.Name) else ()
 
 
 def _final(case: Case, accuracy: Accuracy) -> Event:

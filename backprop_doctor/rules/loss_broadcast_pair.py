@@ -159,7 +159,7 @@ def _sighting(case: Case, event: Event, output: Event, label: Event, what: str, 
         why="shapes are lined up from the right, so that (N,) is taken as one row",
         evidence=(Evidence(f"entries of {case.text(node)}", f"{np.size(event.value)}", f"{np.size(label.value)}"),),
         fix=fitted,
-        edits=(case.edit(one, fitted),) if isinstance(one, (ast.Name, ast.Attribute)) else (),
+        edits=(case.edit(one, fitted),) if isinstance(one, (ast.Name, ast.Attribute, ast.Subscript)) else (),
         objects=objects,
     )
 

@@ -122,12 +122,14 @@ References
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backprop_doctor.case import Case, Sighting
-from backprop_doctor.records import Evidence
+from backprop_doctor.records import Edit, Evidence
 
 SEVERITY = "error"
 TOLERANCE = 1e-4
@@ -164,6 +166,22 @@ def examine(case: Case) -> Iterator[Sighting]:
             Evidence("sum of the outputs of a sample", f"{sums.min():.3g} to {sums.max():.3g}", "1, for this loss"),
         ),
         fix="both terms, or a softmax",
+        edits=_second_term(case, target, p),
         severity=None if descended else "note",
         objects=(declared.object,),
     )
+
+
+def _second_term(case: Case, target: NDArray[np.float64], p: NDArray[np.float64]) -> tuple[Edit, ...]:
+    """``(1 - y) * log(1 - p)`` behind a product that is ``y * log(p)``."""
+    for event in case.step_events:
+        node = case.program.sites[event.site].node
+        if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Mult) or np.shape(event.value) != p.shape:
+            continue
+        if not np.allclose(case.value(event.key), target * np.log(p)):
+            continue
+        label, log = node.left, node.right
+        if isinstance(log, ast.Call) and len(log.args) == 1:
+            y, q = case.text(label), case.text(log.args[0])
+            return (case.edit(node, f"({case.text(node)} + (1 - {y}) * {case.text(log.func)}(1 - {q}))"),)
+    return ()

@@ -82,8 +82,8 @@ earlier ones may be read by anything else.
 
 Fix safety
 ----------
-= becomes +=, with 0 before the loop over the samples; the changed program is
-examined again before the fix is called verified.
+= becomes +=, with 0 before the loop over the samples unless it is there; the
+changed program is examined again before the fix is called verified.
 
 Known limits
 ------------
@@ -109,7 +109,8 @@ from typing import Any
 import numpy as np
 
 from backprop_doctor.case import Case, Sighting
-from backprop_doctor.program import Event
+from backprop_doctor.instrument import Site
+from backprop_doctor.program import Event, Once
 from backprop_doctor.rearrangements import loops, summed
 from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Parameter
@@ -122,24 +123,28 @@ def examine(case: Case) -> Iterator[Sighting]:
     """The last of several gradients made at one place: the others have no effect."""
     for parameter in case.roles.parameters:
         for operand in case.judgement.operands[parameter.object]:
-            made = case.made_at(operand.birth[0])
+            site = case.site(operand.birth)
+            bound = case.binding.get(operand.object, site)
+            # What is but another name for a value (dv = e) is lost with that name, whoever else reads the value.
+            is_alias = bound.kind == "load"
+            made = _bound_at(case, bound) if is_alias else case.made_at(operand.birth[0])
             update = case.trace.by_key[parameter.updates[-1]]
             lost = made[:-1]
             if len(made) < 2 or made[-1].object != operand.object or made[-1].index > update.index:
                 continue
-            if np.size(operand.shape) == 0 or len({e.object for e in made}) < len(made) or _is_read(case, lost):
+            if np.size(operand.shape) == 0 or len({e.object for e in made}) < len(made):
+                continue
+            if _is_read(case, lost, bound.target if is_alias else None):
                 continue
             if len(case.made_at(update.site)) >= len(made):
                 continue  # each has an update of its own
             moved = any(_moves(case, p, lost) for p in case.roles.parameters)
             if moved or not _moves(case, parameter, made[-1:]):
                 continue
-            site = case.site(operand.birth)
-            bound = case.binding.get(operand.object, site)
             yield Sighting(
                 node=bound.statement,
-                message=f"{operand.name} is computed {len(made)} times before {parameter.name} is updated, and each "
-                "takes the place of the one before: only the last sample counts",
+                message=f"{(is_alias and bound.target) or operand.name} is computed {len(made)} times before "
+                f"{parameter.name} is updated, and each takes the place of the one before: only the last sample counts",
                 label=f"{len(lost)} of {len(made)} are thrown away",
                 why="the gradient of a batch is the sum of the gradients of its samples",
                 evidence=(
@@ -149,17 +154,25 @@ def examine(case: Case) -> Iterator[Sighting]:
                     Evidence("the same with the last one doubled", "another", "another"),
                 ),
                 fix="+= in place of =, and 0 before the loop",
-                edits=_added_up(case, bound.statement, case.site(parameter.updates[-1]).statement),
+                edits=_added_up(case, bound, made[0], case.site(parameter.updates[-1]).statement),
                 objects=(operand.object, *_of_samples(case)),
             )
             break
 
 
-def _added_up(case: Case, statement: ast.stmt, update: ast.stmt) -> tuple[Edit, ...]:
-    """Add up what the turns of the outermost loop store that the update is not in."""
-    home = case.source_of(statement)
-    inner = [loop for loop in loops(home.tree, statement) if update not in ast.walk(loop)]
-    return summed(home, statement, inner[-1]) if inner else ()
+def _added_up(case: Case, bound: Site, first: Event, update: ast.stmt) -> tuple[Edit, ...]:
+    """Add up what the turns of the outermost loop store that the update is not in, from 0 on."""
+    home = case.source_of(bound.statement)
+    inner = [loop for loop in loops(home.tree, bound.statement) if update not in ast.walk(loop)]
+    edits = summed(home, bound.statement, inner[-1]) if inner else ()
+    return edits[1:] if edits and _is_zero_before(case, bound, first, inner[-1]) else edits
+
+
+def _is_zero_before(case: Case, bound: Site, first: Event, loop: ast.AST) -> bool:
+    """Whether the step sets to zero, before the loop, what the loop stores."""
+    sites = [(event, case.program.sites[event.site]) for event in case.step_events if event.index < first.index]
+    before = [event for event, site in sites if site.target == bound.target and site.statement not in ast.walk(loop)]
+    return bool(before) and np.shape(before[-1].value) == np.shape(first.value) and not np.any(before[-1].value)
 
 
 def _of_samples(case: Case) -> list[int]:
@@ -168,10 +181,21 @@ def _of_samples(case: Case) -> list[int]:
     return [v.object for v in values if len(case.made_at(v.birth[0])) > 1]
 
 
-def _is_read(case: Case, lost: list[Event]) -> bool:
-    """Whether a later statement reads one of the values."""
+def _bound_at(case: Case, site: Site) -> list[Event]:
+    """The values of the first step that pass a site which binds them to another name."""
+    return [event for event in case.step_events if event.site == site.id]
+
+
+def _is_read(case: Case, lost: list[Event], name: str | None) -> bool:
+    """Whether a later statement reads one of the values, under the name if that is given."""
     objects = {e.object for e in lost}
     own = {case.program.sites[e.site].statement for e in lost}
+    if name is not None:
+        return any(
+            e.object in objects and case.text(case.program.sites[e.site].node) == name
+            for e in case.step_events
+            if case.program.sites[e.site].statement not in own
+        )
     names = {s.statement for o in objects if (s := case.binding.get(o)) is not None}
     return any(
         e.object in objects and case.program.sites[e.site].statement not in own | names for e in case.step_events
@@ -179,11 +203,13 @@ def _is_read(case: Case, lost: list[Event]) -> bool:
 
 
 def _moves(case: Case, parameter: Parameter, values: list[Event]) -> bool:
-    """Whether doubling some values changes what the update makes of the parameter."""
+    """Whether doubling some values where they pass changes what the update makes of the parameter."""
 
     def double(value: Any) -> Any:
         return value * 2
 
     key = parameter.updates[-1]
-    changed = case.run(dict.fromkeys([e.key for e in values], double), last=case.trace.by_key[key].index)
+    is_read = all(case.program.sites[e.site].kind == "load" for e in values)
+    action = Once(double) if is_read else double
+    changed = case.run(dict.fromkeys([e.key for e in values], action), last=case.trace.by_key[key].index)
     return not np.array_equal(changed.value(key), case.trace.value(key))

@@ -186,7 +186,7 @@ from numpy.typing import NDArray
 
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.gradients import aligned
-from backprop_doctor.records import Evidence
+from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Parameter
 
 SEVERITY = "error"
@@ -233,6 +233,7 @@ def examine(case: Case) -> Iterator[Sighting]:
                 Evidence(f"multiple of {p.name} in the gradient", "0", f"{share.loss:.3g} as in {declared.name}"),
             ),
             fix=f"add {share.loss:.3g} * {p.name} to the gradient of {p.name}",
+            edits=_penalised(case, share),
             objects=(p.successor,),
         )
     ratios = [s.step / s.loss for s in odd if s.step]
@@ -244,6 +245,19 @@ def examine(case: Case) -> Iterator[Sighting]:
             severity="note" if max(ratios) - min(ratios) < 1e-3 * abs(ratios[0]) else "error",
             evidence=(Evidence("penalty in the step over penalty in the loss", f"{ratios[0]:.3g}", "1"),),
         )
+
+
+def _penalised(case: Case, share: _Share) -> tuple[Edit, ...]:
+    """The penalty beside the gradient that the update reads, times what that is of the derivative."""
+    parameter = share.parameter
+    gradient = case.gradient(parameter)
+    factor = case.total_factor(gradient) if gradient is not None else None
+    update = case.site(parameter.updates[-1]).statement
+    read = [e for e in case.events_in(update) if gradient is not None and e.object == gradient.value.object]
+    nodes = [case.program.sites[e.site].node for e in read if case.program.sites[e.site].kind == "load"]
+    if factor is None or len(nodes) != 1:
+        return ()
+    return (case.edit(nodes[0], f"({case.text(nodes[0])} + {share.loss * abs(factor):.6g} * {parameter.name})"),)
 
 
 def _share(case: Case, parameter: Parameter) -> _Share | None:

@@ -139,7 +139,32 @@ def examine(case: Case) -> Iterator[Sighting]:
             Evidence("samples that arrive with another sample's label", f"{pairing.apart} of {pairing.followed}", "0"),
         ),
         fix="draw one permutation and index both arrays with it",
+        edits=_one_order(case, call, calls),
     )
+
+
+def _one_order(case: Case, call: ast.Call, calls: list[Shuffle]) -> tuple[Edit, ...]:
+    """One permutation before two statements that each draw one as an index."""
+    home = case.source_of(call)
+    names = {node.id for node in ast.walk(home.tree) if isinstance(node, ast.Name)}
+    name = next((name for name in ("order", "permutation", "shuffled") if name not in names), "")
+    for block in (getattr(node, "body", None) for node in ast.walk(home.tree)):
+        statements = [s for s in block if isinstance(s, ast.Assign)] if isinstance(block, list) else []
+        drawn = [(s, c.node) for s in statements for c in calls if c.event is not None and _is_index(s, c.node)]
+        alone = len({s for s, _ in drawn}) == len(drawn) == 2
+        if name and alone and call in (c for _, c in drawn):
+            (first, one), (_, other) = drawn
+            line = home.position(first).line
+            whole = home.line(line)
+            text = f"{whole[: len(whole) - len(whole.lstrip())]}{name} = {case.text(one)}\n"
+            return case.insertion(line, 1, text, first), case.edit(one, name), case.edit(other, name)
+    return ()
+
+
+def _is_index(statement: ast.Assign, call: ast.Call) -> bool:
+    """Whether a statement reads an array in the order that a call draws."""
+    value = statement.value
+    return isinstance(value, ast.Subscript) and call in ast.walk(value.slice)
 
 
 def _culprit(case: Case, calls: list[Shuffle]) -> ast.Call:

@@ -106,7 +106,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_doctor.adjoints import CATALOGUE
+from backprop_doctor.adjoints import CATALOGUE, Adjoint
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.gradients import aligned, fit
 from backprop_doctor.records import Edit, Evidence
@@ -114,6 +114,8 @@ from backprop_doctor.roles import Parameter
 
 SEVERITY = "error"
 UP = "up the loss"
+# A wrong delta that points so nearly where the right one does still tells uphill from downhill.
+SURE_BELOW = 0.7
 Array = NDArray[np.float64]
 
 
@@ -177,6 +179,8 @@ def _slope(case: Case, parameter: Parameter) -> float | None:
     """Cosine between the step and the gradient of the loss; None where no gradient is known to be right."""
     gradient = case.gradient(parameter)
     total = case.total_factor(gradient) if gradient and gradient.right else None
+    if gradient is not None and gradient.right and total is None:
+        total = _likely(case, gradient)
     step = _step(case, parameter)
     if gradient is None or total is None or step is None:
         return None
@@ -188,12 +192,29 @@ def _slope(case: Case, parameter: Parameter) -> float | None:
     value = step if gradient.is_step else sum((v for v in values if v is not None), np.zeros(parameter.shape))
     if any(v is None for v in values) or not np.any(step) or not np.any(value):
         return None
-    # Weight decay is no descent of the loss: what points along the parameter itself does not count.
-    own = np.asarray(case.live.value(parameter.birth), np.float64)
-    if parameter.shape and np.prod(parameter.shape) > 2:
-        step, value = _without(step, own), _without(value, own)
+    # Weight decay is no descent of the loss: what points along the parameter itself does not count, nor what moves
+    # where the loss has no slope.
+    step, value, own = map(np.atleast_1d, (step, value, np.asarray(case.live.value(parameter.birth), np.float64)))
+    sloping = value != 0
+    step, value, own = step[sloping], value[sloping], own[sloping]
+    if value.size > 2:
+        rest = _without(step, own), _without(value, own)
+        if any(
+            np.linalg.norm(r) <= 1e-9 * np.linalg.norm(all_of) for r, all_of in zip(rest, (step, value), strict=True)
+        ):
+            return None
+        step, value = rest
     size = float(np.linalg.norm(step) * np.linalg.norm(value))
     return float(direction * np.sign(total) * np.sum(step * value) / size) if size else None
+
+
+def _likely(case: Case, gradient: Adjoint) -> float | None:
+    """The factor of a gradient over the derivative of the loss where a hidden delta is wrong, but not by much."""
+    links = case.chain(gradient)
+    near = all(link.right or link.fit.residual < SURE_BELOW for link in links)
+    if links[-1].given == "adjoint" or not links[-1].right or not near:
+        return None
+    return float(np.prod([link.fit.factor for link in links])) or None
 
 
 def _without(array: Array, direction: Array) -> Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -17,19 +17,19 @@ from typing import Any, Literal
 import numpy as np
 
 __all__ = [
-    "LABELS", "ONE_HOT", "SAMPLES", "Settings", "Value", "fillings", "fresh", "is_label", "is_unlike_data", "makings",
-    "networks", "spelled",
+    "LABELS", "ONE_HOT", "SAMPLES", "Settings", "Value", "fillings", "fresh", "is_label", "is_number", "is_unlike_data",
+    "makings", "networks", "sample_axis", "spelled",
 ]  # fmt: skip
 
-Kind = Literal["array", "labels", "target", "number", "settings", "sizes"]
+Kind = Literal["array", "labels", "target", "words", "number", "settings", "text"]
 Shape = tuple[int, ...]
 
 N, D, H, C = 7, 5, 4, 3  # samples, features, hidden units, classes
 T, V = 2, 9  # steps, words
 IMAGES, CHANNELS, HEIGHT, WIDTH, FILTERS, SIDE = 11, 2, 4, 6, 5, 3
 SAMPLES = frozenset({N, IMAGES})
-PRODUCT = 4  # as many arguments are filled in every way, more in those of the templates
-OPTIONS = (0, 20, 20, 14, 9)  # for each argument, by their number
+OPTIONS = (0, 20, 20, 14, 10, 8, 5)  # for each argument, by their number; more arguments only by the templates
+LONG = 4  # arguments for which the templates are tried first
 FILLINGS = 400  # of one world
 
 # What settings hold where a program asks for them; 1 for all others.
@@ -39,7 +39,10 @@ ANSWERS = {
 }  # fmt: skip
 LABELLED = re.compile(r"^(y|t|d)(_?(true|batch|train))?$|label|target|truth|actual", re.IGNORECASE)
 SETTINGS = re.compile(r"param|config|setting|option|^opt", re.IGNORECASE)
-NUMBERS = re.compile(r"reg|lamb?da|alpha|beta\d|eps|rate|^lr|^p$|ratio|prob|delta|margin|slope|decay|size|stride|pad")
+NUMBERS = re.compile(r"reg|lamb?da|alpha|beta\d|eps|rate|^lr|^p$|ratio|prob|delta|margin|slope|decay|lam$")
+COUNTS = re.compile(
+    r"stride|pad|size|^k$|kernel|num|dim|^n_|^n$|^in_|^out_|features|channels|units|neurons|nodes|hidden|filters|puts?$"
+)
 BIASES = re.compile(r"^b|bias|beta|gamma|scale|shift", re.IGNORECASE)
 
 
@@ -57,18 +60,24 @@ class Settings(dict[str, Any]):
 
 @dataclass(frozen=True)
 class Value:
-    """What is given for one argument; ``shared`` arrays are the same for all samples."""
+    """What is given for one argument; ``shared`` arrays are the same for all samples, ``fractions`` lie in 0..1."""
 
     kind: Kind
     shape: Shape = ()
     value: Any = None
     integer: bool = False
     values: int = C
+    fractions: bool = False
 
     @cached_property
     def shared(self) -> bool:
         """Whether no axis counts samples."""
         return not SAMPLES & set(self.shape)
+
+    @property
+    def is_labels(self) -> bool:
+        """Whether it is what a network should give."""
+        return self.kind in ("labels", "target")
 
 
 LABELS, ONE_HOT = Value("labels", (N,), integer=True), Value("target", (N, C))
@@ -125,14 +134,18 @@ STEPS = _World(
     ((D, C), (C,), (N, T)),
     (Value("labels", (N, T), integer=True),),
 )
-WORDS = _World(Value("labels", (N, T), integer=True, values=V), ((V, D),))
+WORDS = _World(Value("words", (N, T), integer=True, values=V), ((V, D),))
+WORD = _World(Value("words", (N,), integer=True, values=C), ((V, D),))
 SINGLE = _World(Value("array", (D,)), ((D, C), (C, D), (C,), (D,)), (Value("target", (D,)),))
+COLUMN = _World(Value("array", (D, 1)), ((C, D), (C, 1), (D, 1)), (Value("target", (D, 1)),))
 SCALARS = _World(Value("number", value=0.7), (), ())
-WORLDS = (ROWS, COLUMNS, FIRST, LAST, STEPS, WORDS, SINGLE, SCALARS)
+WORLDS = (ROWS, COLUMNS, FIRST, LAST, STEPS, WORDS, WORD, SINGLE, SCALARS, COLUMN)
 
 
-def fillings(names: Sequence[str], made: int = 0) -> Iterator[tuple[Value, ...]]:
-    """Values for arguments of these names, of which the first ``made`` make an object.
+def fillings(
+    names: Sequence[str], made: int = 0, choices: Mapping[str, Sequence[str]] | None = None
+) -> Iterator[Iterator[tuple[Value, ...]]]:
+    """Values for arguments of these names, one iterator for each world; names that are unlike data come last.
 
     Parameters
     ----------
@@ -140,24 +153,30 @@ def fillings(names: Sequence[str], made: int = 0) -> Iterator[tuple[Value, ...]]
         What the arguments are called.
     made : int
         How many of them are arguments of a constructor, which may also be sizes of the data.
+    choices : mapping of str to sequence of str
+        Texts that an argument is compared with.
     """
-    # What is called like weights is tried as data when all else was.
     for unlike in (False, True):
         positions = [i for i in range(made, len(names)) if is_unlike_data(names[i]) == unlike]
         for world in WORLDS if positions else ():
-            yield from itertools.islice(_filled(world, names, made, positions), FILLINGS)
+            yield itertools.islice(_filled(world, names, made, positions, choices or {}), FILLINGS)
 
 
-def _filled(world: _World, names: Sequence[str], made: int, positions: list[int]) -> Iterator[tuple[Value, ...]]:
+def _filled(
+    world: _World, names: Sequence[str], made: int, positions: list[int], choices: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[Value, ...]]:
     settings = [i for i, name in enumerate(names) if SETTINGS.search(name)]
+    # Templates have the data first, and so has the forward pass of an object; what made it comes after.
+    order = [i for i in (*range(made, len(names)), *range(made)) if i not in settings]
     for template in world.templates:
-        if len(names) - len(settings) == len(template) and len(template) > PRODUCT - 1:
-            shapes = iter(template)
-            yield tuple(SETTINGS_VALUE if i in settings else Value("array", next(shapes)) for i in range(len(names)))
-    if len(names) > PRODUCT:
+        if len(order) == len(template) >= LONG:
+            fixed = dict.fromkeys(settings, SETTINGS_VALUE)
+            fixed |= {i: Value("array", shape) for i, shape in zip(order, template, strict=True)}
+            yield tuple(fixed[i] for i in range(len(names)))
+    if len(names) >= len(OPTIONS):
         return
     number = OPTIONS[len(names)]
-    options = [_options(world, name, is_made=i < made)[:number] for i, name in enumerate(names)]
+    options = [_options(world, name, choices.get(name, ()), number, is_made=i < made) for i, name in enumerate(names)]
     found: list[tuple[int, int, int, tuple[Value, ...]]] = []
     for rank, position in enumerate(positions):
         lists = [[(0, world.data)] if i == position else options[i] for i in range(len(names))]
@@ -173,29 +192,49 @@ def _filled(world: _World, names: Sequence[str], made: int, positions: list[int]
     yield from (values for _, _, _, values in found)
 
 
-def _options(world: _World, name: str, *, is_made: bool) -> list[tuple[int, Value]]:
-    """What an argument may be, with what it costs to think so."""
+def _options(
+    world: _World, name: str, choices: Sequence[str], number: int, *, is_made: bool
+) -> list[tuple[int, Value]]:
+    """What an argument may be, with what it costs to think so: as many as asked for, a whole number among them."""
+    if choices:
+        return [(i, Value("text", value=choice)) for i, choice in enumerate(choices)]
     shapes = sorted(world.others, key=lambda s: _unlike_bias(s) if BIASES.search(name) else 0)
     arrays = [Value("array", shape) for shape in shapes]
     labels = [] if is_made else list(world.labels)
+    own = [size for size in world.data.shape if size > 1 and size not in SAMPLES]
+    sizes = dict.fromkeys((*own, C, FILTERS, SIDE, 2) if is_made else (1, 2))
+    numbers = [Value("number", value=size) for size in sizes]
     groups: list[tuple[bool, list[Value]]] = [
         (bool(LABELLED.search(name)), labels),
         (bool(SETTINGS.search(name)), [SETTINGS_VALUE]),
         (bool(NUMBERS.search(name)), [NUMBER]),
+        (bool(COUNTS.search(name)), numbers),
         (True, arrays),
-        (is_made, [Value("number", value=size) for size in (*world.data.shape[1:], C, 2)] if is_made else []),
     ]
     ordered = [value for hinted in (True, False) for group in (_hinted(groups, hinted)) for value in group]
-    return list(enumerate(ordered))
+    kept = ordered[:number]
+    if not any(value.kind == "number" for value in kept):
+        kept[-1] = numbers[-1]
+    return list(enumerate(kept))
 
 
 def _hinted(groups: list[tuple[bool, list[Value]]], hinted: bool) -> list[list[Value]]:
     return [values for flag, values in groups if flag == hinted]
 
 
+def sample_axis(value: Value) -> int | None:
+    """The axis of an argument that counts samples."""
+    return next((axis for axis, size in enumerate(value.shape) if size in SAMPLES), None)
+
+
 def is_label(name: str) -> bool:
     """Whether an argument is called like labels."""
     return bool(LABELLED.search(name))
+
+
+def is_number(name: str) -> bool:
+    """Whether an argument is called like a plain number, or like settings."""
+    return bool(NUMBERS.search(name) or SETTINGS.search(name) or COUNTS.search(name))
 
 
 def is_unlike_data(name: str) -> bool:
@@ -260,7 +299,8 @@ def fresh(value: Value, generator: np.random.Generator) -> Any:
         chosen = np.eye(number, dtype=int)[generator.permutation(N) % number]
         return chosen if classes else chosen.T
     if value.kind == "array":
-        return generator.standard_normal(value.shape)
+        drawn = generator.standard_normal(value.shape)
+        return 0.5 + 0.4 * np.tanh(drawn) if value.fractions else drawn
     return value.value
 
 
@@ -268,6 +308,8 @@ def spelled(name: str, given: Any, value: Value) -> str:
     """An argument as the report shows it."""
     if isinstance(given, Settings):
         return f"{name} { ({k: v for k, v in given.items() if not hasattr(v, 'shape')}) }"
-    if value.kind in ("number", "sizes"):
-        return f"{name} {given}"
-    return f"{name} {'labels ' if value.kind in ('labels', 'target') else ''}{value.shape}"
+    if value.kind in ("number", "text"):
+        return f"{name} {given!r}"
+    labels = "labels " if value.is_labels else "whole numbers " if value.integer else ""
+    span = " in 0..1" if value.fractions else ""
+    return f"{name} {labels}{value.shape}{span}"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import CodeType
+from typing import Any
 
 from backprop_doctor.source import Project
 
-__all__ = ["anchor", "definition"]
+__all__ = ["Function", "anchor", "common_source", "definition", "target_of"]
 
 Function = ast.FunctionDef
+STATEMENTS = (ast.Assign, ast.AugAssign, ast.AnnAssign)
 RETURNED = re.compile(r"returned value (\d+)")
+ASKED = re.compile(r"returned if (\w+)")
 # What only gives a value another shape does not make it.
 RESHAPING = frozenset({"reshape", "copy", "astype", "squeeze", "ravel", "array", "asarray"})
 
@@ -39,6 +42,9 @@ def anchor(function: Function, claim: str) -> ast.AST:
     claim : str
         ``"the returned value"``, ``"returned value 2"``, a key of what is returned, or the place of an attribute.
     """
+    asked = ASKED.fullmatch(claim)
+    if asked:
+        return _returned_if(function, asked[1])
     numbered = RETURNED.search(claim)
     returned = _last_return(function)
     if numbered or claim == "the returned value":
@@ -50,11 +56,67 @@ def anchor(function: Function, claim: str) -> ast.AST:
     place = claim.removeprefix("the step of ").removeprefix("what is added to ").replace('"', "'")
     stores = [s for s in _statements(function) if any(_stored(t, place) for t in _targets(s))]
     if stores:
-        return stores[-1]
+        value = getattr(stores[-1], "value", None)
+        made = _origin(function, value) if isinstance(value, ast.Name) else value
+        return made if isinstance(made, STATEMENTS) else stores[-1]
     for key, value in _keyed(function, returned):
         if key == place:
             return _origin(function, value)
     return returned if returned is not None else function
+
+
+def _returned_if(function: Function, flag: str) -> ast.AST:
+    """What a function returns where a flag is set: in the branch that asks for it, else at its end."""
+    for node in _own(function):
+        if isinstance(node, ast.If) and any(isinstance(n, ast.Name) and n.id == flag for n in ast.walk(node.test)):
+            negative = isinstance(node.test, ast.UnaryOp)
+            found = [part for part in (node.orelse if negative else node.body) if isinstance(part, ast.Return)]
+            if found and found[-1].value is not None:
+                return _origin(function, found[-1].value)
+    return _last_return(function) or function
+
+
+def target_of(node: Any, otherwise: str) -> str:
+    """What a statement binds, or ``otherwise`` for an expression that binds nothing."""
+    if isinstance(node, (ast.Assign, ast.AugAssign)):
+        return ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
+    return otherwise
+
+
+def common_source(function: Function, wrong: Sequence[ast.AST], right: Sequence[ast.AST]) -> ast.AST | None:
+    """The last statement from which everything wrong is made, and nothing right."""
+    if any(node is None or isinstance(node, Function) for node in wrong):
+        return None
+    sources = [_sources(function, node) for node in wrong]
+    fine = {name for node in right for name in _sources(function, node)}
+    common = set.intersection(*map(set, sources)) - fine if sources else set()
+    made = [s for s in _statements(function) if any(_binds(t, name) for t in _targets(s) for name in common)]
+    return made[-1] if made and not _only_unpacks(function, made[-1]) else None
+
+
+def _only_unpacks(function: Function, statement: ast.stmt) -> bool:
+    """Whether a statement only gives names to what was handed over."""
+    value = getattr(statement, "value", None)
+    if isinstance(value, ast.Name):
+        given = {argument.arg for argument in function.args.args}
+        return value.id in given or len(_targets(statement)) > 1
+    return isinstance(value, (ast.Subscript, ast.Attribute, ast.Tuple))
+
+
+def _sources(function: Function, node: ast.AST) -> set[str]:
+    """Local names that a statement reads, and those that these were made from."""
+    found: set[str] = set()
+    pending = {name.id for name in ast.walk(node) if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Load)}
+    while pending:
+        name = pending.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for statement in _statements(function):
+            value = getattr(statement, "value", None)
+            if value is not None and any(_binds(target, name) for target in _targets(statement)):
+                pending |= {part.id for part in ast.walk(value) if isinstance(part, ast.Name)}
+    return found
 
 
 def _last_return(function: Function) -> ast.expr | None:
@@ -135,7 +197,7 @@ def _own(function: Function) -> Iterator[ast.AST]:
 
 
 def _statements(function: Function) -> list[ast.stmt]:
-    found = [node for node in _own(function) if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign))]
+    found = [node for node in _own(function) if isinstance(node, STATEMENTS)]
     return sorted(found, key=lambda node: (node.lineno, node.col_offset))
 
 
@@ -153,7 +215,19 @@ def _binds(target: ast.expr, name: str) -> bool:
 def _stored(target: ast.expr, place: str) -> bool:
     """Whether something is stored at the place of an attribute, such as ``grads['w']`` of ``self``."""
     text = ast.unparse(target)
+    if isinstance(target, ast.Subscript) and re.fullmatch(_key_pattern(target.slice), place):
+        return True
     while isinstance(target, ast.Subscript) and not isinstance(target.slice, ast.Constant):
         target = target.value
         text = ast.unparse(target)
     return text == f"self.{place}" or text.partition(".")[2] == place
+
+
+def _key_pattern(key: ast.expr) -> str:
+    """The keys that an expression such as ``"W%d" % i``, ``f"W{i}"`` or ``"W" + str(i)`` may give."""
+    if isinstance(key, ast.BinOp) and isinstance(key.left, ast.Constant) and isinstance(key.left.value, str):
+        text = re.escape(key.left.value)
+        return re.sub("%[ds]", r"\\w+", text) if isinstance(key.op, ast.Mod) else text + r"\w+"
+    if isinstance(key, ast.JoinedStr):
+        return "".join(re.escape(str(v.value)) if isinstance(v, ast.Constant) else r"\w+" for v in key.values)
+    return r"(?!)"

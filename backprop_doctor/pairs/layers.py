@@ -1,0 +1,269 @@
+"""Ways of calling a pair of functions or methods whose backward pass is given what comes back from above."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from backprop_doctor.attributes import arrays
+from backprop_doctor.gradient_report import GradientReport
+from backprop_doctor.layer_check import look_once
+from backprop_doctor.pairs.calling import best_way, copies, first_output, responds
+from backprop_doctor.pairs.definitions import PROBLEMS, Definitions, code_of
+from backprop_doctor.pairs.fillings import D, Settings, Value, fillings, fresh, spelled
+from backprop_doctor.pairs.partners import Pair
+from backprop_doctor.pairs.ways import Way, is_better, unlikely
+from backprop_doctor.structures import as_array, leaves
+
+__all__ = ["layer_ways"]
+
+SCALES = (1.0, 0.1, 3.0)
+SCALES_OF_FRACTIONS = (1.0, 0.5)
+SMALL_CONSTANT = 1e-2  # what an epsilon in a logarithm can do where probabilities become small
+ONE_BY_ONE = "it is right for one sample at a time, and wrong for several"
+MUTE = frozenset({"no effect", "negligible", "missing", "not finite"})  # of what depends on nothing that was given
+
+
+def layer_ways(pair: Pair, defined: Definitions, *, seed: int, until: float) -> list[Way] | str:
+    """The best way of calling a pair, one for each form of labels and each text it tells apart, or why there is none.
+
+    Parameters
+    ----------
+    pair : Pair
+        What is called.
+    defined : Definitions
+        The program that it belongs to.
+    seed : int
+        Start of all randomness.
+    until : float
+        Thread time in seconds at which to stop.
+    """
+    choices = defined.choices(pair.forward)
+    caller = _Caller(pair, seed)
+    names = [*pair.made, *pair.given]
+
+    def search(texts: dict[str, Sequence[str]]) -> Way | str:
+        caller.single = None
+        worlds = fillings(names, len(pair.made), texts)
+        found = best_way(worlds, names, (pair.forward, pair.backward), caller.attempt, seed=seed, until=until)
+        return caller.settled(found) if isinstance(found, Way) else found
+
+    asked = [name for name in pair.given if name in choices]
+    if not asked:
+        found = search({})
+        return [found, *caller.with_one_hot(found)] if isinstance(found, Way) else found
+    ways = [search({asked[0]: [text]}) for text in choices[asked[0]]]
+    return [way for way in ways if isinstance(way, Way)] or next(way for way in ways if isinstance(way, str))
+
+
+@dataclass
+class _Caller:
+    """Calls a pair in one way after the other."""
+
+    pair: Pair
+    seed: int
+    single: Way | None = None  # for one sample that is a column
+
+    def attempt(self, values: tuple[Value, ...], given: list[Any]) -> Way | None:
+        """One way of calling the pair, with fractions where it is a loss that wants them; raises what it raises."""
+        way = self._tried(values, given)
+        if any(value.is_labels for value in values) and not (way and way.passed):
+            squeezed = tuple(replace(value, fractions=value.kind == "array") for value in values)
+            within = [
+                0.5 + 0.4 * np.tanh(one) if value.fractions else one for one, value in zip(given, squeezed, strict=True)
+            ]
+            other = self._tried(squeezed, within)
+            if other is not None and (way is None or is_better(other, way)):
+                way = other
+        if (
+            way
+            and way.passed
+            and any(value.shape == (D, 1) and value.kind == "array" for value in values)
+            and any(verdict.kind not in MUTE for verdict in way.report.verdicts)
+        ):
+            self.single = self.single or way
+        return way
+
+    def settled(self, way: Way) -> Way:
+        """Doubt what may only be wrong because several samples were given to what is made for one."""
+        single = self.single
+        if way.passed or single is None or way is single:
+            return way
+        right = {(verdict.name, verdict.shape) for verdict in single.report.verdicts if verdict.verdict == "right"}
+        verdicts = tuple(
+            replace(verdict, verdict="unknown", reason=f"{ONE_BY_ONE} ({verdict.reason})")
+            if (verdict.kind == "shape" and (verdict.name, verdict.shape) in right)
+            or (verdict.verdict == "wrong" and verdict.kind != "factor" and not way.rights)
+            else verdict
+            for verdict in way.report.verdicts
+        )
+        return replace(way, report=replace(way.report, verdicts=verdicts))
+
+    def with_one_hot(self, way: Way) -> list[Way]:
+        """The same call with labels in the other form, if it makes the same of them."""
+        data = next((value for value in way.values if value.kind == "array" and len(value.shape) == 2), None)
+        places = [i for i, value in enumerate(way.values) if value.kind == "labels" and value.integer]
+        if data is None or len(places) != 1 or way.values[places[0]].shape != data.shape[:1]:
+            return []
+        generator = np.random.default_rng([self.seed, 29])
+        given = [fresh(value, generator) for value in way.values]
+        values = list(way.values)
+        values[places[0]] = Value("target", data.shape)
+        other = copies(given)
+        other[places[0]] = np.eye(data.shape[1], dtype=int)[given[places[0]]]
+        try:
+            if not np.array_equal(self._output(given), self._output(other)):
+                return []
+            found = self._tried(tuple(values), other)
+        except PROBLEMS:
+            return []
+        return [found] if found is not None and not found.passed else []
+
+    def _output(self, given: Sequence[Any]) -> Any:
+        forward, _ = self._passes(given)
+        return first_output(forward(*copies(given)[len(self.pair.made) :]))
+
+    def _passes(self, given: Sequence[Any]) -> tuple[Any, Any]:
+        pair = self.pair
+        if pair.owner is None or pair.is_static:
+            return pair.forward, pair.backward
+        owner = pair.owner(*copies(given)[: len(pair.made)])
+        return getattr(owner, pair.forward.__name__), getattr(owner, pair.backward.__name__)
+
+    def _tried(self, values: tuple[Value, ...], given: list[Any]) -> Way | None:
+        pair, made = self.pair, len(self.pair.made)
+        inputs, kinds = given[made:], values[made:]
+        forward, backward = self._passes(given)
+        if not pair.related and not isinstance(forward(*copies(inputs)), tuple):
+            return None  # any function that reshapes would do
+        has_object = pair.owner is not None and not pair.is_static
+        if not has_object and not responds(forward, inputs, kinds):
+            return None
+        inputs = [Settings(value.asked) if isinstance(value, Settings) else value for value in inputs]
+        first, *others = SCALES_OF_FRACTIONS if any(value.fractions for value in kinds) else SCALES
+        check = look_once((forward, backward), *inputs, scale=first, moved=True, seed=self.seed)
+        report = check.report
+        if all(verdict.kind in MUTE for verdict in report.verdicts):
+            return None
+        is_loss = any(value.is_labels for value in kinds)
+        sure = self._is_sure(check.convention, report, given[:made], inputs, is_loss=is_loss)
+        for scale in others if report.passed else ():
+            other = look_once(self._passes(given), *inputs, scale=scale, moved=True, seed=self.seed)
+            if other.convention == check.convention:  # else it was understood in another way
+                report = _joined(report, other.report, scale)
+        report = _without_settings(report, pair.given, kinds)
+        missing = sum(verdict.kind == "missing" for verdict in report.verdicts)
+        way = Way(
+            names=(*pair.made, *pair.given),
+            values=values,
+            report=report,
+            words=self._words(values, [*given[:made], *inputs]),
+            subject=pair.name,
+            code=code_of(pair.backward),
+            claims=dict.fromkeys([v.name for v in report.verdicts], f"returned if {pair.flag}") if pair.flag else {},
+            is_loss=is_loss,
+            sure=sure,
+            misfits=missing + check.left_over + unlikely((*pair.made, *pair.given), values),
+            hidden=sum(v.kind == "number" for v in values) + _invisible_axes(forward, inputs, kinds),
+        )
+        is_told = pair.related or (way.samples and 2 * way.rights > len(report.verdicts))
+        return way if is_told else None
+
+    def _words(self, values: Sequence[Value], given: Sequence[Any]) -> str:
+        pair, made = self.pair, len(self.pair.made)
+        said = list(map(spelled, [*pair.made, *pair.given], given, values))
+        call = f"{pair.forward.__name__}({', '.join(said[made:])}) and {pair.backward.__name__}"
+        return f"{pair.name}({', '.join(said[:made])}).{call}" if pair.owner else call
+
+    def _is_sure(
+        self, convention: str, report: GradientReport, made: list[Any], inputs: list[Any], *, is_loss: bool
+    ) -> bool:
+        """Whether the backward pass is called as it wants to be; one that is right is."""
+        if report.passed:
+            return True
+        if not self.pair.related:
+            return False
+        if is_loss:
+            return convention in ("backward()", "backward(*inputs)")
+        if convention.startswith("dout * "):
+            return len(self.pair.given) == 1 and _is_pointwise(self._passes([*made, *inputs])[0], inputs[0])
+        return not any(remark.startswith("called as") for remark in report.remarks) and self._is_linear(made, inputs)
+
+    def _is_linear(self, made: list[Any], inputs: list[Any]) -> bool:
+        """Whether a backward pass gives nothing when nothing comes back: one that is handed labels does not."""
+        try:
+            forward, backward = self._passes([*made, *inputs])
+            result = forward(*copies(inputs))
+            if isinstance(result, (tuple, list)):
+                *outputs, cache = result
+                returned = backward(*[0.0 * as_array(output) for output in outputs], cache)
+            elif self.pair.owner is None:
+                returned = backward(0.0 * as_array(result), *copies(inputs))
+            else:
+                before = {place: np.array(value) for place, value in arrays(backward.__self__)}
+                returned = backward(0.0 * (as_array(result) if result is not None else list(before.values())[-1]))
+                if returned is None:
+                    # What it left behind counts: gradients, or a step.
+                    after = dict(arrays(backward.__self__))
+                    return all(
+                        not np.any(value) or (place in before and np.array_equal(before[place], value))
+                        for place, value in after.items()
+                    )
+        except PROBLEMS:
+            return False
+        found = [as_array(leaf.value) for leaf in leaves(returned, "")] if returned is not None else []
+        return bool(found) and all(array.dtype.kind in "fiu" and not np.any(array) for array in found)
+
+
+def _joined(first: GradientReport, other: GradientReport, scale: float) -> GradientReport:
+    """What is right at one size of the inputs, and clearly wrong at another, is wrong."""
+    seen = {verdict.name: verdict for verdict in other.verdicts}
+    verdicts = []
+    for verdict in first.verdicts:
+        there = seen.get(verdict.name, verdict)
+        if there.verdict == "wrong" and (there.relative_error or 1.0) > SMALL_CONSTANT:
+            verdict = replace(there, reason=f"with inputs {scale:g} times as large, {there.reason}")
+        verdicts.append(verdict)
+    known = {verdict.name for verdict in verdicts}
+    stale = [verdict for name, verdict in seen.items() if name not in known and verdict.kind == "stale"]
+    return replace(first, verdicts=(*verdicts, *stale))
+
+
+def _without_settings(report: GradientReport, names: Sequence[str], values: Sequence[Value]) -> GradientReport:
+    """Leave out what nobody expects a gradient of."""
+    plain = {name for name, value in zip(names, values, strict=True) if value.kind != "array" and value.shape == ()}
+    kept = tuple(v for v in report.verdicts if not (v.kind == "missing" and v.name in plain))
+    return replace(report, verdicts=kept)
+
+
+def _invisible_axes(forward: Any, inputs: Sequence[Any], values: Sequence[Value]) -> int:
+    """How many arrays have an axis of length 1 that is not spread over the output, as that of a bias is."""
+    found = 0
+    for i, value in enumerate(values):
+        if value.kind == "array" and 1 in value.shape:
+            if np.size(inputs[i]) == 1:
+                found += 1
+                continue
+            try:
+                plain = first_output(forward(*copies(inputs)))
+                spread = copies(inputs)
+                spread[i] = np.broadcast_to(inputs[i], plain.shape).copy()
+                same = np.array_equal(first_output(forward(*spread)), plain)
+                found += not same or spread[i].size == np.size(inputs[i])
+            except PROBLEMS:
+                found += 1
+    return found
+
+
+def _is_pointwise(forward: Any, value: Any) -> bool:
+    """Whether each entry of the output depends on the entry of the input at its place alone."""
+    plain = first_output(forward(*copies([value])))
+    if plain is None or plain.shape != np.shape(value) or not plain.ndim:
+        return False
+    moved = np.array(value)
+    moved.flat[0] += 0.5
+    changed = first_output(forward(moved)) != plain
+    return not np.any(changed.flat[1:])
