@@ -28,6 +28,7 @@ __all__ = [
     "fixture",
     "fixtures",
     "folder",
+    "forget",
     "instead",
     "layouts",
     "page",
@@ -223,9 +224,19 @@ def checked(text: str) -> FileReport:
         return _report(path, fix=True)
 
 
-@cache
+def forget() -> None:
+    """Check programs anew: the rules are others now."""
+    checked.cache_clear()
+    _reported.cache_clear()
+
+
 def _report(path: Path, *, fix: bool = False) -> FileReport:
     """The report on a program; where there can be none, one that says why."""
+    return _reported(path, path.read_text(encoding="utf-8"), fix)
+
+
+@cache
+def _reported(path: Path, text: str, fix: bool) -> FileReport:
     try:
         return diagnosed(path, fix=fix)
     except CannotCheckError as error:
