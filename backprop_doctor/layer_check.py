@@ -36,6 +36,7 @@ __all__ = ["LayerCheck", "check_layer", "look_once"]
 Array = NDArray[np.float64]
 
 SCALES = (1.0, 0.1, 3.0)
+LONGEST_PREFIX = 3  # of names such as db or dLdb
 MOVED = 0.1  # parameters away from their initial values, relative to their size
 
 
@@ -109,11 +110,16 @@ def check_layer(
 
 @dataclass(frozen=True)
 class LayerCheck:
-    """A layer at one point: the verdicts, how the backward pass was called, and what was no gradient of anything."""
+    """A layer at one point: the verdicts, and how the backward pass was called.
+
+    ``left_over`` returned values were the gradient of nothing; a pass is ``linear`` if it gives nothing where nothing
+    comes back.
+    """
 
     report: GradientReport
     convention: str = ""
     left_over: int = 0
+    linear: bool = False
 
 
 def look_once(layer: Any, *inputs: Any, scale: float = 1.0, moved: bool = False, seed: int = 0) -> LayerCheck:
@@ -187,7 +193,7 @@ def _checked(
         if convention.upstream and isinstance(passes, Functions) and "cache" in convention.text:
             report = _with_cache(passes, convention, report, point, upstream)
         if best is None or _rights(report) > _rights(best.report):
-            best = LayerCheck(report, convention.text, left_over)
+            best = LayerCheck(report, convention.text, left_over, _is_linear(passes, convention, point, upstream))
         if best.report.passed:
             break
     if best is None:
@@ -287,12 +293,17 @@ def _paired(passes: Passes, judge: Judge, candidates: list[Candidate]) -> dict[i
             return 0.0 if candidate.order is not None else None
         # An attribute of another shape that goes by the name of the parameter, such as db or grads['b'].
         own, words = re.findall(r"\w+", passes.names[index]), re.findall(r"\w+", candidate.text)
-        is_own = candidate.place is not None and words[-1].removeprefix("d").strip("_") == own[-1]
+        is_own = candidate.place is not None and _is_named_after(words[-1], own[-1])
         return 0.0 if is_own and "step" not in words and "added" not in words else None
 
     for fits in (right, multiple, shape, size, left_over):
         take(fits)
     return chosen
+
+
+def _is_named_after(word: str, name: str) -> bool:
+    """Whether an attribute goes by the name of a parameter, such as ``db``, ``grad_b`` or ``to_bias``."""
+    return word.endswith(name) and (len(name) > 1 or len(word) <= 1 + LONGEST_PREFIX or word[-2] == "_")
 
 
 def _same_place(candidates: list[Candidate], number: int) -> Iterator[int]:
@@ -336,6 +347,19 @@ def _with_cache(
         shape=(),
     )
     return replace(report, verdicts=(*report.verdicts, verdict))
+
+
+def _is_linear(passes: Passes, convention: Convention, point: list[Array], upstream: list[Any]) -> bool:
+    """Whether a backward pass gives nothing where nothing comes back: one that is handed labels does not."""
+    if not convention.upstream:
+        return False
+    run = passes.run(point)
+    try:
+        with np.errstate(all="ignore"):
+            returned = convention.call(run, [0.0 * u for u in upstream])
+            return not any(np.any(candidate.value) for candidate in passes.candidates(run, returned, convention))
+    except Exception:  # it does not even run
+        return False
 
 
 def _trouble(passes: Passes, run: Run, point: list[Array]) -> tuple[str, str] | None:

@@ -114,8 +114,10 @@ class Arguments:
 
     @property
     def has_labels(self) -> bool:
-        """Whether an array is among the arguments that are not differentiated."""
-        return any(i not in self.moved and np.ndim(value) > 0 for i, value in enumerate(self.given))
+        """Whether an array is not differentiated, beside others that are."""
+        return bool(self.moved) and any(
+            i not in self.moved and np.ndim(value) > 0 for i, value in enumerate(self.given)
+        )
 
     def remarks(self) -> Iterator[str]:
         """What the user should know of the forward pass."""

@@ -29,6 +29,7 @@ SAMPLED = {
     "test_rule_pages.py": 8,
     "test_rules.py": 20,
     "test_rules_mathematics.py": 20,
+    "test_twins.py": 8,
 }
 
 

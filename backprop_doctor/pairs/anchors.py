@@ -77,10 +77,10 @@ def _returned_if(function: Function, flag: str) -> ast.AST:
 
 
 def target_of(node: Any, otherwise: str) -> str:
-    """What a statement binds, or ``otherwise`` for an expression that binds nothing."""
-    if isinstance(node, (ast.Assign, ast.AugAssign)):
-        return ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
-    return otherwise
+    """What a statement stores to, or ``otherwise`` for an expression that stores nothing."""
+    if isinstance(node, ast.Assign):
+        return ast.unparse(node.targets[0])
+    return ast.unparse(_targets(node)[0]) if isinstance(node, (*STATEMENTS, ast.Expr)) else otherwise
 
 
 def common_source(function: Function, wrong: Sequence[ast.AST], right: Sequence[ast.AST]) -> ast.AST | None:
@@ -179,7 +179,7 @@ def _origin(function: Function, value: ast.expr) -> ast.AST:
 
 def _only_reshapes(statement: ast.stmt, name: str) -> bool:
     value = getattr(statement, "value", None)
-    if isinstance(statement, ast.AugAssign) or not isinstance(value, ast.Call):
+    if isinstance(statement, (ast.AugAssign, ast.Expr)) or not isinstance(value, ast.Call):
         return False
     called = value.func.attr if isinstance(value.func, ast.Attribute) else getattr(value.func, "id", "")
     reads = {node.id for node in ast.walk(value) if isinstance(node, ast.Name)}
@@ -201,7 +201,19 @@ def _statements(function: Function) -> list[ast.stmt]:
     return sorted(found, key=lambda node: (node.lineno, node.col_offset))
 
 
+def _adds_at(statement: ast.Expr) -> bool:
+    call = statement.value
+    return (
+        isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr == "at"
+        and len(call.args) > 1
+    )
+
+
 def _targets(statement: ast.stmt) -> list[ast.expr]:
+    if isinstance(statement, ast.Expr):
+        return [statement.value.args[0]]  # type: ignore[attr-defined]
     targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]  # type: ignore[attr-defined]
     return [t for target in targets for t in (target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target])]
 
@@ -217,7 +229,7 @@ def _stored(target: ast.expr, place: str) -> bool:
     text = ast.unparse(target)
     if isinstance(target, ast.Subscript) and re.fullmatch(_key_pattern(target.slice), place):
         return True
-    while isinstance(target, ast.Subscript) and not isinstance(target.slice, ast.Constant):
+    while isinstance(target, ast.Subscript) and not _is_key(target.slice):
         target = target.value
         text = ast.unparse(target)
     return text == f"self.{place}" or text.partition(".")[2] == place
@@ -231,3 +243,7 @@ def _key_pattern(key: ast.expr) -> str:
     if isinstance(key, ast.JoinedStr):
         return "".join(re.escape(str(v.value)) if isinstance(v, ast.Constant) else r"\w+" for v in key.values)
     return r"(?!)"
+
+
+def _is_key(key: ast.expr) -> bool:
+    return isinstance(key, ast.Constant) and key.value is not Ellipsis

@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from backprop_doctor.attributes import arrays
+from backprop_doctor.errors import UsageError
 from backprop_doctor.gradient_report import GradientReport
-from backprop_doctor.layer_check import look_once
+from backprop_doctor.layer_check import LayerCheck, look_once
 from backprop_doctor.pairs.calling import best_way, copies, first_output, responds
 from backprop_doctor.pairs.definitions import PROBLEMS, Definitions, code_of
 from backprop_doctor.pairs.fillings import D, Settings, Value, fillings, fresh, spelled
 from backprop_doctor.pairs.partners import Pair
 from backprop_doctor.pairs.ways import Way, is_better, unlikely
-from backprop_doctor.structures import as_array, leaves
 
 __all__ = ["layer_ways"]
 
@@ -54,7 +53,7 @@ def layer_ways(pair: Pair, defined: Definitions, *, seed: int, until: float) -> 
     asked = [name for name in pair.given if name in choices]
     if not asked:
         found = search({})
-        return [found, *caller.with_one_hot(found)] if isinstance(found, Way) else found
+        return [found, *caller.in_other_form(found)] if isinstance(found, Way) else found
     ways = [search({asked[0]: [text]}) for text in choices[asked[0]]]
     return [way for way in ways if isinstance(way, Way)] or next(way for way in ways if isinstance(way, str))
 
@@ -102,23 +101,25 @@ class _Caller:
         )
         return replace(way, report=replace(way.report, verdicts=verdicts))
 
-    def with_one_hot(self, way: Way) -> list[Way]:
+    def in_other_form(self, way: Way) -> list[Way]:
         """The same call with labels in the other form, if it makes the same of them."""
-        data = next((value for value in way.values if value.kind == "array" and len(value.shape) == 2), None)
-        places = [i for i, value in enumerate(way.values) if value.kind == "labels" and value.integer]
-        if data is None or len(places) != 1 or way.values[places[0]].shape != data.shape[:1]:
+        data = next((value.shape for value in way.values if value.kind == "array" and len(value.shape) == 2), (0, 0))
+        numbers, hot = Value("labels", data[:1], integer=True), Value("target", data)
+        places = [i for i, value in enumerate(way.values) if value in (numbers, hot)]
+        if len(places) != 1:
             return []
+        place = places[0]
         generator = np.random.default_rng([self.seed, 29])
         given = [fresh(value, generator) for value in way.values]
-        values = list(way.values)
-        values[places[0]] = Value("target", data.shape)
-        other = copies(given)
-        other[places[0]] = np.eye(data.shape[1], dtype=int)[given[places[0]]]
+        values, other = list(way.values), copies(given)
+        to_hot = values[place] == numbers
+        values[place] = hot if to_hot else numbers
+        other[place] = np.eye(data[1], dtype=int)[given[place]] if to_hot else given[place].argmax(axis=1)
         try:
-            if not np.array_equal(self._output(given), self._output(other)):
+            if not np.allclose(self._output(given), self._output(other), rtol=1e-9):
                 return []
             found = self._tried(tuple(values), other)
-        except PROBLEMS:
+        except (*PROBLEMS, UsageError):
             return []
         return [found] if found is not None and not found.passed else []
 
@@ -149,7 +150,9 @@ class _Caller:
         if all(verdict.kind in MUTE for verdict in report.verdicts):
             return None
         is_loss = any(value.is_labels for value in kinds)
-        sure = self._is_sure(check.convention, report, given[:made], inputs, is_loss=is_loss)
+        if is_loss and not _is_loss(forward, inputs, kinds):
+            return None
+        sure = self._is_sure(check, [*given[:made], *inputs], is_loss=is_loss)
         for scale in others if report.passed else ():
             other = look_once(self._passes(given), *inputs, scale=scale, moved=True, seed=self.seed)
             if other.convention == check.convention:  # else it was understood in another way
@@ -167,7 +170,7 @@ class _Caller:
             is_loss=is_loss,
             sure=sure,
             misfits=missing + check.left_over + unlikely((*pair.made, *pair.given), values),
-            hidden=sum(v.kind == "number" for v in values) + _invisible_axes(forward, inputs, kinds),
+            hidden=sum(v.kind in ("number", "words") for v in values) + _invisible_axes(forward, inputs, kinds),
         )
         is_told = pair.related or (way.samples and 2 * way.rights > len(report.verdicts))
         return way if is_told else None
@@ -178,44 +181,15 @@ class _Caller:
         call = f"{pair.forward.__name__}({', '.join(said[made:])}) and {pair.backward.__name__}"
         return f"{pair.name}({', '.join(said[:made])}).{call}" if pair.owner else call
 
-    def _is_sure(
-        self, convention: str, report: GradientReport, made: list[Any], inputs: list[Any], *, is_loss: bool
-    ) -> bool:
+    def _is_sure(self, check: LayerCheck, given: Sequence[Any], *, is_loss: bool) -> bool:
         """Whether the backward pass is called as it wants to be; one that is right is."""
-        if report.passed:
-            return True
-        if not self.pair.related:
-            return False
+        if check.report.passed or not self.pair.related:
+            return check.report.passed
         if is_loss:
-            return convention in ("backward()", "backward(*inputs)")
-        if convention.startswith("dout * "):
-            return len(self.pair.given) == 1 and _is_pointwise(self._passes([*made, *inputs])[0], inputs[0])
-        return not any(remark.startswith("called as") for remark in report.remarks) and self._is_linear(made, inputs)
-
-    def _is_linear(self, made: list[Any], inputs: list[Any]) -> bool:
-        """Whether a backward pass gives nothing when nothing comes back: one that is handed labels does not."""
-        try:
-            forward, backward = self._passes([*made, *inputs])
-            result = forward(*copies(inputs))
-            if isinstance(result, (tuple, list)):
-                *outputs, cache = result
-                returned = backward(*[0.0 * as_array(output) for output in outputs], cache)
-            elif self.pair.owner is None:
-                returned = backward(0.0 * as_array(result), *copies(inputs))
-            else:
-                before = {place: np.array(value) for place, value in arrays(backward.__self__)}
-                returned = backward(0.0 * (as_array(result) if result is not None else list(before.values())[-1]))
-                if returned is None:
-                    # What it left behind counts: gradients, or a step.
-                    after = dict(arrays(backward.__self__))
-                    return all(
-                        not np.any(value) or (place in before and np.array_equal(before[place], value))
-                        for place, value in after.items()
-                    )
-        except PROBLEMS:
-            return False
-        found = [as_array(leaf.value) for leaf in leaves(returned, "")] if returned is not None else []
-        return bool(found) and all(array.dtype.kind in "fiu" and not np.any(array) for array in found)
+            return check.convention in ("backward()", "backward(*inputs)")
+        if check.convention.startswith("dout * "):
+            return len(self.pair.given) == 1 and _is_pointwise(self._passes(given)[0], given[len(self.pair.made)])
+        return check.linear
 
 
 def _joined(first: GradientReport, other: GradientReport, scale: float) -> GradientReport:
@@ -267,3 +241,10 @@ def _is_pointwise(forward: Any, value: Any) -> bool:
     moved.flat[0] += 0.5
     changed = first_output(forward(moved)) != plain
     return not np.any(changed.flat[1:])
+
+
+def _is_loss(forward: Any, inputs: Sequence[Any], values: Sequence[Value]) -> bool:
+    """Whether a forward pass that is given labels gives one number, or one for each sample or entry of them."""
+    output = first_output(forward(*copies(inputs)))
+    shapes = [value.shape for value in values if value.is_labels]
+    return output is not None and (output.size == 1 or any(output.shape in (s, s[:1]) for s in shapes))

@@ -109,7 +109,6 @@ class _Loss:
         return Way(
             tuple(self.names), values, report, words, self.function.__name__, code_of(self.function), claims,
             is_loss=True, sure=sure, misfits=len([i for i in free if is_unlike_data(self.names[i])]),
-            hidden=sum(1 in value.shape for value in values if value.kind == "array"),
         )  # fmt: skip
 
     def _verdict(

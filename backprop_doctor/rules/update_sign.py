@@ -113,9 +113,9 @@ from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Parameter
 
 SEVERITY = "error"
-UP = "up the loss"
 # A wrong delta that points so nearly where the right one does still tells uphill from downhill.
 SURE_BELOW = 0.7
+UP = "up the loss"
 Array = NDArray[np.float64]
 
 
@@ -178,7 +178,7 @@ def _evidence(case: Case, parameter: Parameter, slope: float) -> Evidence:
 def _slope(case: Case, parameter: Parameter) -> float | None:
     """Cosine between the step and the gradient of the loss; None where no gradient is known to be right."""
     gradient = case.gradient(parameter)
-    total = case.total_factor(gradient) if gradient and gradient.right else None
+    total = sure = case.total_factor(gradient) if gradient and gradient.right else None
     if gradient is not None and gradient.right and total is None:
         total = _likely(case, gradient)
     step = _step(case, parameter)
@@ -205,7 +205,11 @@ def _slope(case: Case, parameter: Parameter) -> float | None:
             return None
         step, value = rest
     size = float(np.linalg.norm(step) * np.linalg.norm(value))
-    return float(direction * np.sign(total) * np.sum(step * value) / size) if size else None
+    along = float(np.sum(step * value))
+    # Beside a wrong delta only what adds its own gradient has a wrong sign, not what subtracts one that points away.
+    if not size or (sure is None and min(along, total) <= 0):
+        return None
+    return float(direction * np.sign(total) * along / size)
 
 
 def _likely(case: Case, gradient: Adjoint) -> float | None:
