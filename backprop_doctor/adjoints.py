@@ -40,6 +40,7 @@ CLAIMS_TRIED = 6
 USES_TRIED = 4
 FEW = 8
 PLAIN_WITHIN = 1e-5
+STEP_OFF_KINKS = 1e-8  # of ten thousand maxima hardly one changes hands
 Given = Literal["adjoint", "declared", "implied", "canonical", "none"]
 
 
@@ -145,7 +146,7 @@ class _Judge:
         self.everything = everything
         self.values = {q.object: self.m.value(q.birth) for q in everything}
         self.backward = [q for q in self.backward if self.roles.is_value(self.values[q.object])]
-        self._known_pairs: dict[tuple[Key, float], _Pairs] = {}
+        self._known_pairs: dict[tuple[Key, float, bool], _Pairs] = {}
         self._more: list[Adjoint] = []
         self._short: list[int] = []
 
@@ -488,6 +489,12 @@ class _Judge:
             points.append(_Point(other, {q.object: other.value(q.birth) for q in self.everything}))
         return points
 
+    @cached_property
+    def _off_kinks(self) -> _Point:
+        """The same point with inputs of which hardly any two are alike."""
+        other = self.m.moved(variant=1)
+        return _Point(other, {q.object: other.value(q.birth) for q in self.everything})
+
     def _is_plain(self, factor: float) -> bool:
         """Whether a factor is 1, 2 or 1/2, times or over a length of the data."""
         sizes = {1, *self.roles.batch.shape, *(n for m in self.roles.meetings for n in m.output.shape)}
@@ -517,13 +524,20 @@ class _Judge:
         # Where all is zero there (a dead unit), nothing speaks against it.
         return not analytic.any() or (other.residual < 0.05 and abs(other.factor / claim.fit.factor - 1) < 1e-3)
 
-    def _on_upstream(self, value: Quantity, of: Quantity, step: float = STEP_RELATIVE) -> Adjoint | None:
-        """The claim judged on the adjoints of all later values that are there already."""
-        points = [(p, _tangents(p, of, step)) for p in self._points(of)]
+    def _on_upstream(
+        self, value: Quantity, of: Quantity, step: float = STEP_RELATIVE, *, off_kinks: bool = False
+    ) -> Adjoint | None:
+        """The claim judged on the adjoints of all later values that are there already.
+
+        Where it fails it may hold ``off_kinks``: units that are off, or the black border of pictures, tie in a
+        maximum, say.
+        """
+        where = [self._off_kinks] if off_kinks else self._points(of)
+        points = [(p, _tangents(p, of, step, off_zero=off_kinks)) for p in where]
         analytic = _projections(value, of.shape, points)
         if analytic is None:
             return None
-        pairs = self._pairs(of, step, points)
+        pairs = self._pairs(of, step, points, off_kinks=off_kinks)
         factors, residuals = fits(analytic, pairs.numeric)
         copies = self._copies_of(value)
         allowed = np.array([u.index < value.index and u.object not in copies for u, _ in pairs.pairs], bool)
@@ -552,17 +566,24 @@ class _Judge:
         if step == STEP_RELATIVE and len(analytic) > 1 and residuals.min() < 0.05:
             # A kink crossed between the two evaluations looks like a small error: shorten the step.
             return self._on_upstream(value, of, STEP_RELATIVE / 50)
+        if off_kinks:
+            return None
+        if int(np.prod(of.shape)) >= FEW and not isinstance(of, Parameter):
+            beside = self._on_upstream(value, of, STEP_OFF_KINKS, off_kinks=True)
+            if beside is not None and beside.right:
+                return beside
         # What a wrong line was made from is what it reads, not what happens to come closest.
         read = self._read_with(value)
         direct = np.array([u.object in read for u, _ in pairs.pairs], bool) & allowed
         return claim(int(np.argmin(np.where(direct, residuals, np.inf) if direct.any() else residuals)))
 
-    def _pairs(self, of: Quantity, step: float, points: Points) -> _Pairs:
-        if (of.birth, step) not in self._known_pairs:
+    def _pairs(self, of: Quantity, step: float, points: Points, *, off_kinks: bool) -> _Pairs:
+        key = of.birth, step, off_kinks
+        if key not in self._known_pairs:
             ups = [q for q in self.backward if q.object != of.object]
             throughs = [q for q in self.forward if q.index > of.index and q.object != of.object]
-            self._known_pairs[of.birth, step] = _Pairs.of(ups, throughs, points)
-        return self._known_pairs[of.birth, step]
+            self._known_pairs[key] = _Pairs.of(ups, throughs, points)
+        return self._known_pairs[key]
 
     def _copies_of(self, value: Quantity) -> set[int]:
         """Values that hold the same numbers up to a factor: they say nothing of this one."""
@@ -802,8 +823,8 @@ class _Point:
 Points = list[tuple[_Point, list[Tangent]]]
 
 
-def _tangents(point: _Point, of: Quantity, step: float) -> list[Tangent]:
-    return point.measurement.tangents(of.birth, step, once=isinstance(of, Use))
+def _tangents(point: _Point, of: Quantity, step: float, *, off_zero: bool = False) -> list[Tangent]:
+    return point.measurement.tangents(of.birth, step, once=isinstance(of, Use), off_zero=off_zero)
 
 
 Slope = Callable[[Array, "Array | None"], "Array | None"]

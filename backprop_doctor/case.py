@@ -381,6 +381,11 @@ class Case:
                 return event.value if isinstance(event.value, (int, float)) else None
         return None
 
+    @property
+    def short_limit(self) -> int:
+        """Events to allow a run that is cut to two turns, whatever comes before training."""
+        return self.roles.training.start + SHORT_EVENTS
+
     @cached_property
     def short(self) -> Trace:
         """The program with its training cut to two turns, followed to what it does afterwards.
@@ -388,7 +393,7 @@ class Case:
         Where it fails since a parameter has grown, that keeps its first value: else all that follows were out of sight.
         """
         turns = {self.roles.training.loop: SHORT_TURNS}
-        trace = self.run({}, turns=turns, limit=SHORT_EVENTS)
+        trace = self.run({}, turns=turns, limit=self.short_limit)
         if not trace.failed:
             return trace
         held: dict[Key, Callable[[Any], Any]] = {}
@@ -396,7 +401,7 @@ class Case:
             site, first = parameter.updates[-1][0], self.trace.by_key[parameter.birth].value
             if np.shape(trace.value(parameter.updates[-1])) != parameter.shape:
                 held |= dict.fromkeys(((site, number) for number in range(SHORT_UPDATES)), partial(_kept, first))
-        again = self.run(held, turns=turns, limit=SHORT_EVENTS) if held else trace
+        again = self.run(held, turns=turns, limit=self.short_limit) if held else trace
         return trace if again.failed else again
 
     @property

@@ -47,7 +47,15 @@ def describe(case: Case, findings: list[Finding], wrong: dict[int, str]) -> Netw
 
 def _metric(case: Case, accuracy: Accuracy) -> Metric:
     quantity, home = accuracy.quantity, case.site(accuracy.quantity.birth).source
-    return Metric(quantity.name, quantity.line, accuracy.reported, accuracy.recomputed, home.path, home.cell)
+    return Metric(
+        quantity.name,
+        quantity.line,
+        accuracy.reported,
+        accuracy.recomputed,
+        home.path,
+        home.cell,
+        counts_hits=accuracy.unit is not None,
+    )
 
 
 def lines(case: Case, findings: list[Finding], wrong: dict[int, str]) -> tuple[LineVerdict, ...]:

@@ -17,8 +17,9 @@ from typing import Any, Literal
 import numpy as np
 
 from backprop_doctor import adjoints, axes, chart, confinement, rules
-from backprop_doctor.case import SHORT_EVENTS, SHORT_TURNS, Case, Sighting
-from backprop_doctor.errors import CannotCheckError, DoctorError, IdleError, ProgramError
+from backprop_doctor.case import SHORT_TURNS, Case, Sighting
+from backprop_doctor.crashes import Crash
+from backprop_doctor.errors import CannotCheckError, CrashError, DoctorError, IdleError, ProgramError
 from backprop_doctor.gradients import lively
 from backprop_doctor.instrument import instrument
 from backprop_doctor.oracles.plain_steps import odd_steps
@@ -111,17 +112,27 @@ def diagnose(
             apart = not call and (idle or source.is_notebook)
             layers = pairs.check_pairs(source, surroundings, seed=seed) if apart else None
             if layers is None or (layers.verdict == "unknown" and not idle):
-                raise
+                crashed = (
+                    _crashed(error, source, surroundings, seed, fix=fix) if isinstance(error, CrashError) else None
+                )
+                if crashed is None:
+                    raise
+                return replace(_chosen(crashed, source, chosen), seconds=time.perf_counter() - started)
             used = getattr(getattr(surroundings, "stand_ins", None), "used", ())
             why = str(error).removesuffix(f" ({'; '.join(used)})")
             remarks = (f"it trains nothing: {why}",) if layers.verdict == "unknown" or not idle else ()
-            remarks = (*_files(source), *layers.remarks, *used, *remarks)
-            report = _chosen(replace(layers, remarks=remarks), source, chosen)
-            return replace(report, seconds=time.perf_counter() - started)
+            return _apart(layers, source, surroundings, chosen, started, remarks)
         case = found
         source = case.source
     # All rules look, whichever are wanted: a fix must not bring up what another rule would see.
     report = _examined(case)
+    if report.verdict == "unknown" and not call and source is given:
+        # A loop that only looks like training, such as a gradient check of its own, is no more than that.
+        layers = pairs.check_pairs(source, surroundings, seed=seed)
+        if layers is not None and layers.verdict != "unknown":
+            site = case.program.sites[case.roles.training.loop]
+            remarks = (f"the loop at line {site.line} of {os.path.basename(site.source.name)} seems to train nothing",)
+            return _apart(layers, source, surroundings, chosen, started, remarks)
     if fix:
         trials = _Trials(case, surroundings)
         spent = time.perf_counter() - started
@@ -144,6 +155,21 @@ def diagnose(
     left = time_limit_seconds - MARGIN_SECONDS - (time.perf_counter() - started)
     if train and left > MARGIN_SECONDS:
         report = prove(source, report, partial(_opened_quickly, surroundings, seed, case.probe.train), seconds=left)
+    return replace(report, seconds=time.perf_counter() - started)
+
+
+def _apart(
+    layers: FileReport,
+    source: Project,
+    surroundings: Surroundings | None,
+    chosen: Selection,
+    started: float,
+    remarks: tuple[str, ...],
+) -> FileReport:
+    """The report on what a file defines, where no training of it could be judged."""
+    used = getattr(getattr(surroundings, "stand_ins", None), "used", ())
+    remarks = (*_files(source), *layers.remarks, *used, *remarks)
+    report = _chosen(replace(layers, remarks=remarks), source, chosen)
     return replace(report, seconds=time.perf_counter() - started)
 
 
@@ -220,7 +246,7 @@ def _outcome(case: Case) -> list[object]:
             test=case.probe.test,
             keep=frozenset(),
             turns={case.roles.training.loop: SHORT_TURNS},
-            limit=SHORT_EVENTS,
+            limit=case.short_limit,
         )
     )
     guards = getattr(case.program.surroundings, "guards", None)
@@ -247,6 +273,33 @@ def _entered(source: Project, surroundings: Surroundings | None, seed: int) -> C
     way, case = found
     case.remarks.insert(0, f"the file only defines things; what was checked is {way.words}, with MNIST as images")
     return case
+
+
+def _crashed(
+    error: CrashError, source: Project, surroundings: Surroundings | None, seed: int, *, fix: bool
+) -> FileReport | None:
+    """The report on a program that stopped, if a rule can tell why; what would make it run on is tried."""
+    from backprop_doctor import crash_repair
+
+    crash = error.crash
+    seen = [(r, s) for r in rules.load() if hasattr(r, "examine_crash") for s in r.examine_crash(crash)]
+    if not seen:
+        return None
+    report = FileReport(
+        path=source.path,
+        verdict="faulty",
+        ran=True,
+        seconds=0.0,
+        findings=tuple(_finding(source, rule, sighting) for rule, sighting in seen),
+        unchecked=(Unchecked("gradients", str(error)),),
+        modules=tuple(source.modules),
+        remarks=tuple(_files(source)),
+    )
+    if not fix:
+        return report
+    return crash_repair.repair(
+        crash, report, lambda changed: _examined(open_case(changed, surroundings, seed=seed + 1))
+    )
 
 
 def _chosen(report: FileReport, source: Project, selection: Selection) -> FileReport:
@@ -351,7 +404,7 @@ def _recorded(
             if limit == events[0] and not trace.failed and not steady:
                 _repeated(program, trace, probe)
             try:
-                last = limit == events[-1] or trace.full
+                last = limit == events[-1] or trace.full or trace.ended != "stopped"
                 roles = assign_roles(program, trace, Probe(train=train, test=test), final=last, barren=barren)
                 return trace, roles, probe, [*remarks, *_passed_over(trace)]
             except ProgramError as error:
@@ -360,6 +413,8 @@ def _recorded(
                     idle = trace.ended == "finished" and not notes
                     sentence = confinement.reason(program, trace, notes, str(error))
                     failure = IdleError(sentence) if idle else ProgramError(sentence)
+                    if trace.failed:
+                        failure = CrashError(sentence, Crash(program, probe, trace))
                 if trace.failed:
                     remarks.append(f"with {train} training and {test} test images: {failure}")
             if trace.ended != "stopped" or trace.full:
@@ -424,7 +479,7 @@ def examine(case: Case, codes: Collection[str] = ()) -> tuple[list[Finding], dic
         for sighting in sightings:
             if getattr(rule, "LAST_RESORT", False) and any(o in wrong for o in sighting.objects):
                 continue
-            finding = _finding(case, rule, sighting)
+            finding = _finding(case.source, rule, sighting)
             if finding.severity == "error":
                 wrong.update(dict.fromkeys(sighting.objects, finding.code))
             known = any((f.code, f.position) == (finding.code, finding.position) for f in findings)
@@ -436,7 +491,7 @@ def examine(case: Case, codes: Collection[str] = ()) -> tuple[list[Finding], dic
     return findings, wrong, unchecked
 
 
-def _finding(case: Case, rule: ModuleType, sighting: Sighting) -> Finding:
+def _finding(source: Project, rule: ModuleType, sighting: Sighting) -> Finding:
     info = rules.info(rule)
     fix = Fix()
     if sighting.fix or sighting.edits:
@@ -446,7 +501,7 @@ def _finding(case: Case, rule: ModuleType, sighting: Sighting) -> Finding:
         name=info.name,
         severity=sighting.severity or info.severity,
         status=sighting.status,
-        position=case.source.position(sighting.node),
+        position=source.position(sighting.node),
         message=sighting.message,
         label=sighting.label,
         why=sighting.why,

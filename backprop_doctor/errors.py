@@ -7,10 +7,16 @@
     └── CannotCheckError   3   the program could not be checked, and why
         ├── SourceError    3   the file cannot be read or parsed
         └── ProgramError   3   the program ended, hung or trained nothing
-            └── IdleError  3   it ran to its end and trained nothing
+            ├── IdleError  3   it ran to its end and trained nothing
+            └── CrashError 3   it stopped with an exception of its own
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from backprop_doctor.crashes import Crash
 
 
 class DoctorError(Exception):
@@ -39,3 +45,11 @@ class ProgramError(CannotCheckError):
 
 class IdleError(ProgramError):
     """The program ran to its end and trained nothing: it may only define things."""
+
+
+class CrashError(ProgramError):
+    """The program stopped with an exception of its own; ``crash`` is the run up to it."""
+
+    def __init__(self, sentence: str, crash: Crash) -> None:
+        super().__init__(sentence)
+        self.crash = crash

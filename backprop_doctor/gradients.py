@@ -154,19 +154,27 @@ class Measurement:
         self._actions |= self._freeze(roles.parameters if frozen else hold)
         self._last = min(roles.step.end, len(roles.trace.events)) - 1
         self._moved: dict[tuple[object, ...], Measurement] = {}
-        self._tangents: dict[tuple[Key, float, bool], list[Tangent]] = {}
+        self._tangents: dict[tuple[Key, float, bool, bool], list[Tangent]] = {}
         self.trace: Trace = program.run(replace(probe, actions=self._actions, last=self._last))
         self.watch: frozenset[Key] = frozenset(self._watched())
         self._last = max((e.index for e in self.trace.events if e.key in self.watch), default=self._last)
 
-    def moved(self, *, scale: float | None = None, frozen: bool = True, hold: Sequence[Parameter] = ()) -> Measurement:
-        """The same with weights of another scale, or with updates in force; cached."""
+    def moved(
+        self,
+        *,
+        scale: float | None = None,
+        frozen: bool = True,
+        hold: Sequence[Parameter] = (),
+        variant: int | None = None,
+    ) -> Measurement:
+        """The same with weights of another scale, at another variant of it, or with updates in force; cached."""
         scale = self.scale if scale is None else scale
-        asked = scale, frozen, tuple(parameter.birth for parameter in hold)
+        variant = self.variant if variant is None else variant
+        asked = scale, frozen, tuple(parameter.birth for parameter in hold), variant
         known = self._moved.get(asked)
         if known is None:
             known = self._moved[asked] = Measurement(
-                self.program, self.roles, self.probe, scale=scale, frozen=frozen, hold=hold, variant=self.variant
+                self.program, self.roles, self.probe, scale=scale, frozen=frozen, hold=hold, variant=variant
             )
         return known
 
@@ -174,15 +182,22 @@ class Measurement:
         """The value at an event, at this point."""
         return self.trace.value(key)
 
-    def tangents(self, key: Key, step: float = STEP_RELATIVE, *, once: bool = False) -> list[Tangent]:
+    def tangents(
+        self, key: Key, step: float = STEP_RELATIVE, *, once: bool = False, off_zero: bool = False
+    ) -> list[Tangent]:
         """Derivatives of all watched events along a few directions at ``key``; cached.
 
-        With ``once`` the value is moved for this one reading, else wherever it is read from there on.
+        With ``once`` the value is moved for this one reading, else wherever it is read from there on; ``off_zero``
+        leaves elements alone that are exactly 0, which may stand on a kink.
         """
-        known = self._tangents.get((key, step, once))
+        known = self._tangents.get((key, step, once, off_zero))
         if known is None:
             directions = self._directions(key)
-            known = self._tangents[key, step, once] = [self.along(key, d, step, once=once) for d in directions]
+            if off_zero:
+                corner = np.asarray(self.value(key)) == 0
+                directions = [np.where(corner, 0.0, d) for d in directions]
+            known = [self.along(key, d, step, once=once) for d in directions]
+            self._tangents[key, step, once, off_zero] = known
         return known
 
     def along(self, key: Key, direction: Array, step: float = STEP_RELATIVE, *, once: bool = False) -> Tangent:
@@ -190,13 +205,17 @@ class Measurement:
         value = np.asarray(self.value(key), dtype=np.float64)
         size = float(np.sqrt(np.mean(np.square(value)))) or 1.0
         h = step * size
-        ahead = self._shifted(key, h * direction, once=once)
-        behind = self._shifted(key, -h * direction, once=once)
-        derivatives = {}
-        for watched in self.watch:
+        # What passes before is as it was.
+        start = self.trace.by_key[key].index
+        later = frozenset(k for k in self.watch if self.trace.by_key[k].index >= start)
+        ahead = self._shifted(key, h * direction, later, once=once)
+        behind = self._shifted(key, -h * direction, later, once=once)
+        derivatives: dict[Key, Any] = {k: _nothing(self.value(k)) for k in self.watch - later}
+        for watched in later:
             a, b = ahead.value(watched), behind.value(watched)
             if a is not None and b is not None and np.shape(a) == np.shape(b):
-                derivatives[watched] = (np.asarray(a, np.float64) - b) / (2 * h)
+                slope = (np.asarray(a, np.float64) - b) / (2 * h)
+                derivatives[watched] = slope if slope.any() else _nothing(slope)
         return Tangent(direction, derivatives)
 
     def run(
@@ -206,14 +225,14 @@ class Measurement:
         last = self._last if last is None else last
         return self.program.run(replace(self.probe, actions={**self._actions, **actions}, keep=keep, last=last))
 
-    def _shifted(self, key: Key, shift: Array, *, once: bool) -> Trace:
+    def _shifted(self, key: Key, shift: Array, keep: frozenset[Key], *, once: bool) -> Trace:
         before = self._actions.get(key)
 
         def move(value: Any) -> Any:
             value = before(value) if before else value
             return np.asarray(value, np.float64) + shift
 
-        return self.run({key: Once(move) if once else move}, keep=self.watch)
+        return self.run({key: Once(move) if once else move}, keep=keep)
 
     def _directions(self, key: Key) -> list[Array]:
         value = np.asarray(self.value(key))
@@ -243,7 +262,9 @@ class Measurement:
             value = _generic(parameter.shape, scale, i + 100 * self.variant)
             actions[parameter.birth] = _Constant(np.abs(value) if positive else value)
         for data in self.roles.inputs if self.variant else ():
-            actions[data.birth] = _moved_off_zero
+            # Bytes become fractions later, in what the step makes of them.
+            whole = np.asarray(self.roles.trace.value(data.birth)).dtype.kind != "f"
+            actions[(self.roles.batch if whole else data).birth] = _moved_off_zero
         return actions
 
     @property
@@ -297,6 +318,11 @@ class _Remember:
 
     def recall(self, value: Any) -> Any:
         return self._value.copy()
+
+
+def _nothing(value: Any) -> Array:
+    """Zeros in the shape of a value, which take no room."""
+    return np.broadcast_to(np.float64(0.0), np.shape(value))
 
 
 def _moved_off_zero(value: Any) -> Any:

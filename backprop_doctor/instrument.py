@@ -125,6 +125,7 @@ class _Rewriter(ast.NodeTransformer):
         self._scope: list[str] = []
         self._statement: ast.stmt = ast.Pass()
         self._parents: list[Site] = []
+        self._turning: list[set[str]] = []
 
     def pair(self, pristine: ast.AST, copy: ast.AST) -> None:
         for original, twin in zip(ast.walk(pristine), ast.walk(copy), strict=True):
@@ -246,8 +247,17 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_Assign(self, node: ast.Assign) -> list[ast.stmt]:
         node.value = self._bound(node.value, node.targets)
+        # An array filled element by element is seen when it is read: to look at each time would take too long.
+        stored = [s for t in node.targets if not self._is_filling(t) for s in self._stored(t)]
         self._visit_indices(node.targets)
-        return [node, *(s for t in node.targets for s in self._stored(t))]
+        return [node, *stored]
+
+    def _is_filling(self, target: ast.expr) -> bool:
+        """Whether a target is another element at each turn of a loop."""
+        turning = set().union(*self._turning)
+        return isinstance(target, ast.Subscript) and any(
+            isinstance(n, ast.Name) and n.id in turning for n in ast.walk(target.slice)
+        )
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         if node.value is not None:
@@ -304,7 +314,9 @@ class _Rewriter(ast.NodeTransformer):
     def _loop(self, node: ast.For | ast.While) -> list[ast.stmt]:
         site = self._site(node, "loop")
         bound = self._loop_targets(node.target) if isinstance(node, ast.For) else []
+        self._turning.append(_turning(node))
         node.body, node.orelse = self._block(node.body), self._block(node.orelse)
+        self._turning.pop()
         if self._only is not None:
             node.body[:0] = [_tick_or_break(site.id, node)] if site.id in self._only else []
             return [node]
@@ -356,6 +368,14 @@ class _Rewriter(ast.NodeTransformer):
         for case in node.cases:
             case.body = self._block(case.body)
         return node
+
+
+def _turning(loop: ast.For | ast.While) -> set[str]:
+    """Names that are another number at each turn of a loop."""
+    if isinstance(loop, ast.For):
+        return {n.id for n in ast.walk(loop.target) if isinstance(n, ast.Name)}
+    counted = (n.target for n in ast.walk(loop) if isinstance(n, ast.AugAssign))
+    return {target.id for target in counted if isinstance(target, ast.Name)}
 
 
 def _current(node: ast.expr) -> ast.expr:

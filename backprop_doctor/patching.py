@@ -24,7 +24,7 @@ def write(report: FileReport) -> list[tuple[Path, str]]:
     Returns
     -------
     list of (Path, str)
-        Where each file as it was is kept, and the file.
+        Where each file as it was is kept, and the file: what a symbolic link leads to, so that it can be moved back.
 
     Raises
     ------
@@ -45,7 +45,8 @@ def write(report: FileReport) -> list[tuple[Path, str]]:
     done: list[tuple[Path, str]] = []
     try:
         for path in paths:
-            done.append((_kept(path, data[path]), path))
+            real = str(_shown(Path(os.path.realpath(path)))) if Path(path).is_symlink() else path
+            done.append((_kept(path, data[path]), real))
     except UsageError:
         # All of it or nothing.
         for kept, path in done:
@@ -75,7 +76,12 @@ def _kept(path: str, data: bytes) -> Path:
         with contextlib.suppress(OSError):
             kept.unlink()
         raise UsageError(f"{path}: cannot be written: {error.strerror}; nothing was written") from error
-    return kept.relative_to(Path.cwd()) if kept.is_relative_to(Path.cwd()) else kept
+    return _shown(kept)
+
+
+def _shown(path: Path) -> Path:
+    """A path as the user would write it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _unused(path: Path) -> Path:

@@ -244,9 +244,13 @@ class Program:
 
     def unchanged(self, probe: Probe, base: Trace) -> set[Key]:
         """Events of another run that pass again under a probe with the same value, bit for bit; nothing is copied."""
+        return self.compared(probe, base)[0]
+
+    def compared(self, probe: Probe, base: Trace) -> tuple[set[Key], bool]:
+        """What is `unchanged`, and whether the program broke under the probe and did not before."""
         run = _Comparison(self.sites, probe, base)
-        self._executed(run, probe)
-        return run.unchanged
+        after = self._executed(run, probe)
+        return run.unchanged, after.failed and not base.failed
 
     def _executed(self, run: _Run, probe: Probe) -> Trace:
         self.runs += 1

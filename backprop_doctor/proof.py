@@ -25,7 +25,7 @@ from backprop_doctor.program import Pace, Probe, Program, Trace, is_same
 from backprop_doctor.records import FileReport
 from backprop_doctor.source import Project
 
-__all__ = ["prove"]
+__all__ = ["Training", "prove"]
 
 IMAGES = (60_000, 10_000)
 METRIC = "BD5"
@@ -78,7 +78,7 @@ def _accuracy(source: Project, open_case: Callable[[Project], Case], ends: float
     metric = case.accuracy
     if metric is None or metric.unit not in (1.0, 100.0):
         return None, False
-    trace, is_single = _Training(case, ends).run()
+    trace, is_single = Training(case, ends).run()
     # What a run that was cut short had reached is not what it ends with.
     value = trace.latest.get(metric.event.site) if trace.ended == "finished" else None
     if value is None or np.size(value) != 1:
@@ -87,7 +87,7 @@ def _accuracy(source: Project, open_case: Callable[[Project], Case], ends: float
 
 
 @dataclass
-class _Training:
+class Training:
     """A program that is run to its end, with as few probes as will do."""
 
     case: Case

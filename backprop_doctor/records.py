@@ -131,7 +131,10 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """The accuracy the program reports, beside the one recomputed; both are fractions (0 to 1)."""
+    """The accuracy the program reports, beside the one recomputed; both are fractions (0 to 1).
+
+    ``counts_hits`` says that it was seen to grow with the share of right predictions, and with nothing else.
+    """
 
     name: str
     line: int
@@ -139,6 +142,7 @@ class Metric:
     recomputed: float | None
     path: str = ""
     cell: int | None = None
+    counts_hits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ once more in a setting that the search has not seen, and edits without which it 
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections import Counter
@@ -38,7 +39,6 @@ Line = tuple[str, int | None, int]
 TENTATIVE = 4
 DEPTH = 3
 PROCESSES = 2
-SAME = 1e-9
 # Of a line that is measured to be right, whatever is said of it; and a factor that no formula was found for.
 RIGHT_BELOW = 1e-5
 NUMBER = re.compile(r"-?\d*\.?\d+(e[-+]?\d+)?")
@@ -183,7 +183,20 @@ class _Trial:
     def together(self, start: _State) -> _State | None:
         """The program with the edits of all rules, if they mend all that they are for."""
         chosen = [fault for fault in self.faults(start) if fault.edits]
-        return self.step(start, chosen) if chosen else None
+        new = self.after(start, chosen) if chosen else None
+        if new is None or self.is_better(start, new, chosen):
+            return new
+        return self.followed(start, new, chosen) if self.is_gone(start, new, chosen) else None
+
+    def followed(self, state: _State, new: _State, faults: Sequence[_Fault], until: float = math.inf) -> _State | None:
+        """The state with what one fault has hidden mended too, as far as rules know how."""
+        for _ in range(DEPTH):
+            others = [other for other in self.faults(new) if other.edits]
+            after = self.after(new, others) if others and time.monotonic() < until else None
+            if after is None or self.is_better(state, after, faults):
+                return after
+            new = after
+        return None
 
     def one_by_one(self, state: _State) -> _State:
         """The program with the edits of those rules that mend what they are for, each added to those before."""
@@ -393,20 +406,9 @@ class _Search:
                 self._remember(state, fault, new, edits)
                 tentative.append(new)
         # One fault may hide another: what comes to light is mended too, if its rule knows how.
-        followed = (self._followed(state, new, fault) for new in tentative)
+        followed = (self._trial.followed(state, new, [fault], self._until) for new in tentative)
         ends = (end for end in followed if end is not None)
         return next((end for end in ends if proposed or self._trial.is_backed(state, end)), None)
-
-    def _followed(self, state: _State, new: _State, fault: _Fault) -> _State | None:
-        for _ in range(DEPTH):
-            faults = [other for other in self._trial.faults(new) if other.edits]
-            after = self._trial.after(new, faults) if faults and time.monotonic() < self._until else None
-            if after is None:
-                return None
-            if self._trial.is_better(state, after, [fault]):
-                return after
-            new = after
-        return None
 
     def _remember(self, state: _State, fault: _Fault, new: _State, edits: Edits) -> None:
         """Keep what was closest to a fix of a fault of the program as it was given."""
@@ -485,13 +487,16 @@ def _verdicts(report: FileReport, renamed: dict[str, str]) -> Counter[tuple[str,
 def _measured(report: FileReport) -> Counter[bool]:
     """How much agrees with numbers of our own, and how much does not: gradients, backward lines, the metric.
 
-    What is said of a line is left aside: that it is not called wrong any more proves nothing.
+    What is said of a line is left aside: that it is not called wrong any more proves nothing.  Gradients with another
+    factor than most have do not agree either.
     """
-    found = Counter(p.factor is not None for p in (report.network.parameters if report.network else ()))
+    factors = [p.factor for p in (report.network.parameters if report.network else ())]
+    usual = Counter(factor for factor in factors if factor is not None).most_common(1)
+    found = Counter(bool(usual) and factor == usual[0][0] for factor in factors)
     found += Counter(x.relative_error < RIGHT_BELOW for x in report.lines if x.relative_error is not None)
     metric = report.network.metric if report.network else None
-    if metric is not None and metric.reported is not None and metric.recomputed is not None:
-        found[abs(metric.reported - metric.recomputed) < SAME] += 1
+    if metric is not None:
+        found[metric.counts_hits] += 1
     return found
 
 

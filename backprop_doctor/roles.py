@@ -167,45 +167,75 @@ def assign_roles(
     ProgramError
         If no loop trains anything.
     """
-    first_seen = _first_seen(trace)
-    loops = _loops(trace, patient=final)
-    known: dict[object, Any] = {}
-    barren = set() if barren is None else barren
-    partly: Roles | None = None
+    search = _Search(program, trace, probe, set() if barren is None else barren, _loops(trace, patient=final))
     settled = -1
-    for turns in loops:
+    for turns in search.loops:
         # Where parameters come into being in the first turn, or zeros hold the gradient back, the second trains more.
-        several = [(outer, set(_carried(program, trace, outer, first_seen))) for outer in turns.iterations]
+        several = [(outer, set(_carried(program, trace, outer, search.first_seen))) for outer in turns.iterations]
         for outer, carried in sorted(several, key=lambda found: -len(found[1])):
-            if outer.start < settled or not carried:
+            found = search.within(outer, carried) if outer.start >= settled and carried else None
+            if found is None:
                 continue
-            # The shorter the turn, the cheaper the runs: the innermost loop that carries the same comes first.
-            inside = [n.iterations[0] for n in loops if outer.start < n.starts[0] and n.end <= outer.middle]
-            for loop in [*reversed(inside), outer]:
-                shared = carried & set(_carried(program, trace, loop, first_seen))
-                pair = replace(loop, finish=-1), replace(outer, finish=-1)
-                if len(shared) * 2 < len(carried) or pair in barren:
-                    continue
-                fruitless = True
-                for mode in MODES:
-                    found = _roles_in(program, trace, probe, loop, outer, first_seen, known, mode)
-                    if found is not None and _is_whole_picture(found, set(_carried(program, trace, loop, first_seen))):
-                        return found
-                    fruitless = fruitless and found is None
-                    partly = found if partly is None or (found and not partly.meetings) else partly
-                # What is recorded of these turns is the same in every longer record, unless it ends in them.
-                if fruitless and loop.end < len(trace.events):
-                    barren.add(pair)
+            first, early = several[0]
+            # An optimiser that makes its arrays at the first step is best seen before they hold anything.
+            if outer != first and len(early) >= len(found.parameters):
+                again = search.within(first, early)
+                if again is not None and len(again.parameters) >= len(found.parameters):
+                    return again
+            return found
         if any(carried for _, carried in several):
             # What a loop inside carries (an activation from layer to layer) is no training either.
             settled = max(settled, turns.end)
-    # Where the program crashed, what there is of a picture may be of anything but the training.
-    if partly is not None and not trace.failed:
-        return partly
+    # Half a picture of one loop is no reason not to look at those that come later; and where the program crashed,
+    # what there is of a picture may be of anything but the training.
+    if final and search.partly is not None and not trace.failed:
+        return search.partly
     raise ProgramError(
         "no training was found: no array is changed from one pass of a loop to the next "
         "by values that depend on both data and labels"
     )
+
+
+class _Search:
+    """Looks for the roles in one turn of a loop after another; ``partly`` is the best that was not whole."""
+
+    def __init__(
+        self,
+        program: Program,
+        trace: Trace,
+        probe: Probe,
+        barren: set[tuple[Iteration, Iteration]],
+        loops: list[_Turns],
+    ) -> None:
+        self.first_seen = _first_seen(trace)
+        self.loops = loops
+        self.partly: Roles | None = None
+        self._program, self._trace, self._probe = program, trace, probe
+        self._barren = barren
+        self._known: dict[object, Any] = {}
+
+    def within(self, outer: Iteration, carried: set[int]) -> Roles | None:
+        """The roles in one turn of a loop that carries these objects, or in a shorter turn inside it."""
+        program, trace, first_seen = self._program, self._trace, self.first_seen
+        # The shorter the turn, the cheaper the runs: the innermost loop that carries the same comes first.
+        inside = [n.iterations[0] for n in self.loops if outer.start < n.starts[0] and n.end <= outer.middle]
+        for loop in [*reversed(inside), outer]:
+            own = set(_carried(program, trace, loop, first_seen))
+            pair = replace(loop, finish=-1), replace(outer, finish=-1)
+            if len(carried & own) * 2 < len(carried) or pair in self._barren:
+                continue
+            fruitless = True
+            for mode in MODES:
+                found = _roles_in(program, trace, self._probe, loop, outer, first_seen, self._known, mode)
+                if found is not None and _is_whole_picture(found, own):
+                    return found
+                fruitless = fruitless and found is None
+                if self.partly is None or (found and not self.partly.meetings):
+                    self.partly = found
+            # What is recorded of these turns is the same in every longer record, unless it ends in them.
+            if fruitless and loop.end < len(trace.events):
+                self._barren.add(pair)
+        return None
 
 
 def _is_whole_picture(roles: Roles, carried: set[int]) -> bool:
@@ -321,7 +351,7 @@ def _loads(
         if event.object == -1 or program.sites[event.site].kind != "load":
             continue
         nth = counts[event.site] = counts.get(event.site, -1) + 1
-        if is_array(event.value) or type(event.value) is float or (numbers and type(event.value) is int):
+        if is_array(event.value) or type(event.value) is float or (numbers and type(event.value) in (int, bool)):
             yield (event.site, nth), event
 
 
@@ -376,10 +406,25 @@ def disturbed(value: Any) -> Any:
     long = [axis for axis, n in enumerate(value.shape) if n > 1]
     if len(long) > 1:
         # One-hot rows stay one-hot, and every one of them changes.
-        rolled = np.roll(value, 1, axis=min(long, key=lambda axis: value.shape[axis]))
+        axis = min(long, key=lambda axis: value.shape[axis])
+        rolled = _exchanged(np.roll(value, 1, axis=axis), value, axis)
         return rolled if not np.array_equal(rolled, value) else value[::-1].copy()
     classes, places = np.unique(value, return_inverse=True)
-    return classes[(places + 1) % len(classes)].reshape(value.shape)
+    others = np.random.default_rng(7).integers(1, max(2, len(classes)), places.shape)
+    changed = (places + others) % len(classes)
+    counts = np.bincount(places.ravel())
+    if np.array_equal(np.bincount(changed.ravel(), minlength=len(counts)), counts) and value.size > 1:
+        changed.flat[-1] = places.flat[-1]
+    return classes[changed].reshape(value.shape)
+
+
+def _exchanged(rolled: Array, value: Array, axis: int) -> Array:
+    """Rolled one-hot rows, but as many of each class as before would leave the gradient of a bias the same."""
+    others = tuple(other for other in range(value.ndim) if other != axis)
+    if np.array_equal(rolled.sum(axis=others), value.sum(axis=others)):
+        last = tuple(slice(None) if other == axis else slice(-1, None) for other in range(value.ndim))
+        rolled[last] = value[last]
+    return rolled
 
 
 def reach(
@@ -415,8 +460,10 @@ def reach(
         actions = {e.key: _Then(moved.get(e.key), disturbed) for e in source}
         if held is not None:
             actions[held.key] = _Then(None, _Kept(base.value(held.key)))
-        same = program.unchanged(replace(probe, actions={**moved, **actions}, last=last), base)
+        same, broke = program.compared(replace(probe, actions={**moved, **actions}, last=last), base)
         mask = masks[source[0].object] = known[question] = np.zeros(len(trace.events), bool)
+        if broke:
+            continue  # a length or an axis that breaks the program when it is changed is no data
         for event in trace.events[: last + 1]:
             mask[event.index] = event.object != -1 and event.key not in same
     return masks, base
@@ -489,7 +536,7 @@ def _alike(program: Program, sources: list[Event], carried: dict[int, Event]) ->
             place = storages.setdefault(source.storage, place)
         if source.object in carried:
             place = source.key
-        elif type(source.value) is int:
+        elif type(source.value) in (int, bool):
             place = (site.scope, program.source.segment(site.node))
         groups.setdefault(place, []).append(source)
     return sorted(groups.values(), key=lambda group: group[0].object not in carried)
@@ -556,7 +603,8 @@ def _roles_in(
     late = [[entries[e.object] for e in group] for group in makers]
     masks |= reach(program, trace, probe, late, last, zeros, alive, known)[0] if late else {}
     if mode.fresh:
-        on_carried = np.logical_or.reduce([mask for o, mask in masks.items() if o in carried])
+        nothing = np.zeros(len(trace.events), bool)
+        on_carried = np.logical_or.reduce([nothing, *(mask for o, mask in masks.items() if o in carried)])
         made = _made_in(program, trace, first_seen, loop, on_carried)
         groups += [group for group in _alike(program, made, carried) if group[0].object not in masks]
         masks |= reach(program, trace, probe, groups[len(masks) :], last, zeros, alive, known)[0]
@@ -588,9 +636,16 @@ def _roles_in(
             and (masks[p] & xs & ~masks[y] & turn).any()
         ]
 
-    # A number that stays the same turn after turn is a rate, or a bias that is never trained, and hardly a label.
+    # A number that stays the same turn after turn is a rate, a flag, or a bias that is never trained, and hardly
+    # a label.
     later_reads = {e.object for _, e in _loads(program, trace, loop.middle, loop.end)}
-    fixed = {y for y in masks if np.ndim(first_seen[y].value) == 0 and y in later_reads}
+
+    def stays(y: int) -> bool:
+        event = first_seen[y]
+        again = [e.value for e in trace.at(event.site) if e.index > event.index]
+        return y in later_reads or (bool(again) and all(value == event.value for value in again))
+
+    fixed = {y for y in masks if np.ndim(first_seen[y].value) == 0 and stays(y)}
     best: tuple[tuple[bool, int, bool, bool, int], int, int, list[int], Mask] | None = None
     for y in masks:
         if y in carried or not any(masks[y][later.index] for later in carried.values()):

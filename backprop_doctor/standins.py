@@ -253,7 +253,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Fill a stand-in module."""
         name = module.__name__
-        if name.partition(".")[0] in self._helpers:
+        if name.partition(".")[0] in self._helpers - self._tops:
             module.__dict__["__getattr__"] = lambda key: self._help(name, key)
             self._say(f"{name} is not there: an empty module stood in for it")
             return
@@ -335,6 +335,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         found: dict[str, dict[str, Any]] = {
             "dataset.mnist": {"load_mnist": self._load_mnist},
             "datasets": {"load_dataset": self._load_dataset},
+            "google.colab": {name: Absorber("google.colab") for name in ("auth", "drive", "files", "output")},
             "idx2numpy": {"convert_from_file": _read_idx},
             "mlxtend.data": {"mnist_data": self._mnist_data},
             "mnist": self._mnist(),
@@ -924,6 +925,10 @@ class ProgressBar:
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_, **__: None
+
+    @staticmethod
+    def write(*_: Any, **__: Any) -> None:
+        """Say nothing."""
 
 
 def _progress_bars() -> dict[str, Any]:

@@ -159,6 +159,8 @@ def _keepdims(node: cst.Call) -> Iterator[cst.CSTNode | str]:
     elif has_axis:
         yield _appended(node, "keepdims=True")
     else:
+        if len(node.args) == 1 and isinstance(node.func, cst.Attribute):
+            yield node.args[0].value
         for axis in "01":
             yield _appended(node, f"axis={axis}")
             yield _appended(node, f"axis={axis}", "keepdims=True")
@@ -305,6 +307,8 @@ def _texts(node: cst.BaseExpression, names: Names, text: str) -> Iterator[str]:
             for axis in "10":
                 maximum = f"{numpy}.max({argument}, axis={axis}, keepdims=True)"
                 yield text.replace(f"({argument})", f"({argument} - {maximum})")
+        if name in SUMS and len(node.args) == 1:
+            yield from (f"{argument} / {count}" for count in names.counts)
         if name == "log" and len(node.args) == 1:
             yield text.replace(f"({argument})", f"({argument} + 1e-12)")
         if name in EMPTY and isinstance(inner, cst.Tuple):

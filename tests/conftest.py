@@ -21,6 +21,7 @@ SAMPLED = {
     "test_gradcheck.py": 3,
     "test_check_layer.py": 2,
     "test_invariance.py": 20,
+    "test_mending.py": 20,
     "test_networks.py": 4,
     "test_pytest_plugin.py": 1,
     "test_repair.py": 8,

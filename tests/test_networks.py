@@ -29,6 +29,19 @@ def test_every_parameter_of_a_healthy_program_is_right(path: Path) -> None:
     assert all(p.relative_error is not None and p.relative_error < 1e-5 for p in network.parameters)
 
 
+@pytest.mark.parametrize("path", networks.programs("near_misses"), ids=lambda path: path.stem)
+def test_of_what_looks_wrong_and_is_right_nothing_is_said_but_what_is_stated(path: Path) -> None:
+    report = networks.diagnosed(path)
+    assert networks.seen(report) == networks.expected(path)
+    assert (report.verdict, report.unchecked) == ("healthy", ())
+    assert report.network is not None
+    assert {p.verdict for p in report.network.parameters} == {"right"}
+
+
+def test_thirty_programs_look_wrong_and_are_right() -> None:
+    assert len(networks.programs("near_misses")) >= 30
+
+
 def test_renaming_everything_changes_no_verdict(tmp_path: Path) -> None:
     source = (networks.FOLDER / "thread_question.py").read_text(encoding="utf-8")
     nonsense = {"dZ2": "kr", "dZ1": "ob", "dW1": "xu", "dW2": "pe", "db1": "vi", "db2": "mo", "A1": "ta", "A2": "zi",

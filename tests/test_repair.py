@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +16,18 @@ import pytest
 from trajectories import trajectory
 
 from backprop_doctor import checking, patching
-from backprop_doctor.errors import UsageError
-from backprop_doctor.records import Edit, FileReport, Finding, Fix, Network, ParameterVerdict, Position, ProgramFix
+from backprop_doctor.errors import CannotCheckError, UsageError
+from backprop_doctor.records import (
+    Edit,
+    FileReport,
+    Finding,
+    Fix,
+    LineVerdict,
+    Network,
+    ParameterVerdict,
+    Position,
+    ProgramFix,
+)
 from backprop_doctor.repair import repair
 from backprop_doctor.source import Project, Source, open_project
 
@@ -58,6 +68,56 @@ def test_a_mended_program_takes_the_steps_of_its_healthy_twin(path: Path, tmp_pa
         np.testing.assert_allclose(found, step, rtol=1e-6, atol=1e-9)
 
 
+# Faults that others hide: they are named once those are mended, and mended with them.
+HIDDEN = {
+    # A gradient that no update reads any more is not judged.
+    ("samples_first:bias_gradient_no_axis+gradient_scaled_one+parameter_never_updated", "bias_gradient_no_axis"),
+    (
+        "samples_first:bias_gradient_no_axis+gradient_scaled+gradient_wrong+parameter_never_updated",
+        "bias_gradient_no_axis",
+    ),
+    ("features_first:accuracy_loop_bounds+bias_gradient_no_axis+parameter_never_updated", "bias_gradient_no_axis"),
+    # That a bias is never trained is a warning where no gradient of it is in sight.
+    *(
+        ("samples_first:bias_gradient_wrong_axis_hidden+bias_gradient_wrong_axis_output+parameter_never_updated", fault)
+        for fault in ("bias_gradient_wrong_axis_hidden", "parameter_never_updated")
+    ),
+    # The biases grow to the size of one set, and the program stops at the other before it has scored it twice.
+    *(
+        (recipe, "accuracy_counter_not_reset")
+        for recipe in (
+            "samples_first:accuracy_counter_not_reset+bias_gradient_wrong_axis_hidden+gradient_wrong+softmax_over_samples",
+            "features_first:accuracy_counter_not_reset+activation_derivative_wrong_argument+parameter_shape_drift",
+            "features_first:accuracy_counter_not_reset+gradient_scaled+parameter_shape_drift",
+        )
+    ),
+    # A factor needs a second gradient to be compared with, and a loss that both belong to.
+    *(
+        (recipe, "gradient_scaled")
+        for recipe in (
+            "samples_first:bias_gradient_wrong_axis_output+gradient_scaled+parameter_never_updated+softmax_over_samples",
+            "features_first:bias_gradient_wrong_axis_output+gradient_scaled+gradient_wrong",
+            "features_first:batch_size_from_feature_axis+bias_gradient_not_summed+gradient_scaled+softmax_over_samples",
+        )
+    ),
+    (
+        "features_first:activation_derivative_missing+bias_gradient_no_axis+gradient_scaled_one+softmax_over_samples",
+        "gradient_scaled_one",
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", combined.LAYOUTS)
+def test_a_program_that_faults_together_bring_to_a_stop_is_told_which_line_did_it(layout: str, tmp_path: Path) -> None:
+    faults = ("batch_size_from_feature_axis", "gradient_wrong", "parameter_shape_drift", "update_sign")
+    several = combined.Several(layout, faults)
+    path = tmp_path / "network.py"
+    path.write_text(several.text, encoding="utf-8")
+    line = next(line for (line, _), fault in several.expected.items() if fault == "parameter_shape_drift")
+    with pytest.raises(CannotCheckError, match=rf"network\.py:18: .*; b1 was .* at first, and is .* since line {line}"):
+        networks.diagnosed(path)
+
+
 @pytest.mark.parametrize("several", combined.recipes(), ids=str)
 def test_of_several_faults_at_once_none_is_mended_wrongly(several: combined.Several, tmp_path: Path) -> None:
     path = tmp_path / "network.py"
@@ -66,6 +126,10 @@ def test_of_several_faults_at_once_none_is_mended_wrongly(several: combined.Seve
     assert report.fix is not None
     if report.fix.edits:
         patching.write(report)
+    named = {(f.position.line, f.code) for f in report.findings if f.severity == "error"}
+    missed, more = several.expected.keys() - named, named - several.expected.keys()
+    assert not more, "something is called wrong that is right"
+    assert missed <= {place for place, fault in several.expected.items() if (str(several), fault) in HIDDEN}
     after = networks.diagnosed(path)
     if report.fix.status != "verified" or after.findings:
         # What remains is said.
@@ -177,6 +241,70 @@ def test_a_fix_with_which_a_parameter_or_its_verdict_is_lost_is_refused() -> Non
     result = repair(SOURCE, before, lambda source, codes: replace(report_of(), network=network("right", "right")))
     assert result.fix is not None
     assert result.fix.status == "verified"
+
+
+def measured(verdict: str, error: float, *findings: Finding) -> FileReport:
+    """A report on a program with one backward line, and what was measured at it."""
+    line = LineVerdict("net.py", 1, "a", "backward", (2, 2), ("", ""), verdict, "", error)  # type: ignore[arg-type]
+    return replace(report_of(*findings), lines=(line,))
+
+
+TABLE = Source("net.py", "a = x - y\n")
+
+
+def judged(after: FileReport, fault: Finding) -> Callable[[Project, Collection[str]], FileReport]:
+    """A judge that says one thing of the program as it stands, and another of it with any edit."""
+    return lambda source, codes: measured("wrong", 0.5, fault) if "x - y" in source.text else after
+
+
+def test_an_edit_of_the_table_after_which_a_line_is_measured_to_be_right_is_taken() -> None:
+    fault = finding("BD301", 1, None)
+    judge = judged(measured("right", 1e-9), fault)
+    result = repair(TABLE, judge(Project.of(TABLE), ()), judge, search_seconds=5)
+    assert result.fix is not None
+    assert result.fix.status == "verified"
+
+
+def test_an_edit_of_the_table_that_only_silences_the_rule_is_refused() -> None:
+    fault = finding("BD301", 1, None)
+    for error in (0.5, 1e-9):
+        # Nothing is measured to be right that was not before, whatever is said of the line.
+        before = measured("wrong", error, fault)
+        judge = judged(measured("right", error), fault)
+        result = repair(TABLE, before, judge, search_seconds=5)
+        assert result.fix is not None
+        assert result.fix.status == "none"
+        assert not result.findings[0].fix.edits
+
+
+def test_an_edit_of_the_table_that_changes_nothing_of_what_is_computed_is_refused() -> None:
+    fault = finding("BD301", 1, None)
+    judge = judged(measured("right", 1e-9), fault)
+    before = judge(Project.of(TABLE), ())
+    result = repair(TABLE, before, judge, is_alike=lambda project: True, search_seconds=5)
+    assert result.fix is not None
+    assert result.fix.status == "none"
+
+
+def test_a_gradient_that_is_right_up_to_another_number_on_other_images_is_not_right() -> None:
+    def network(factor: str) -> FileReport:
+        parameter = ParameterVerdict("W", 1, (2, 2), ("", ""), "dW", "right", 1e-9, factor, "")
+        return replace(report_of(), network=Network((parameter,)))
+
+    fault = finding("BD301", 1, replaced(1, "a", "c"))
+    wrong = ParameterVerdict("W", 1, (2, 2), ("", ""), "dW", "wrong", 0.5, None, "")
+    before = replace(report_of(fault), network=Network((wrong,)))
+    for elsewhere, status in (("1/N", "verified"), ("0.0213", "none")):
+        here = "1/N" if status == "verified" else "0.0471"
+        result = repair(
+            SOURCE,
+            before,
+            lambda source, codes, here=here: network(here),  # type: ignore[misc]
+            confirm=lambda source, codes, there=elsewhere: network(there),  # type: ignore[misc]
+            search_seconds=0.2,
+        )
+        assert result.fix is not None
+        assert result.fix.status == status
 
 
 def test_a_fault_that_another_one_hides_is_mended_too() -> None:
@@ -336,11 +464,16 @@ def test_writing_keeps_permissions_links_and_the_old_text(fixed: tuple[FileRepor
     path.chmod(0o750)
     link = tmp_path / "link.py"
     link.symlink_to(path)
-    [(kept, _)] = patching.write(replace(report, path=str(link)))
+    edits = [replace(e, position=replace(e.position, path=str(link))) for e in report.fix.edits] if report.fix else []
+    [(kept, undone)] = patching.write(offered(link, *edits))
     assert link.is_symlink()
     assert stat.S_IMODE(path.stat().st_mode) == 0o750
     assert Path(os.path.abspath(kept)).read_bytes() == before
     assert path.read_bytes() != before
+    # What is said to undo it leaves the link a link.
+    os.replace(kept, undone)
+    assert path.read_bytes() == before
+    assert link.is_symlink()
 
 
 def test_the_thread_s_program_is_mended_by_a_few_characters() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_doctor.adjoints import as_target
-from backprop_doctor.case import SHORT_EVENTS, SHORT_TURNS, Case
+from backprop_doctor.case import SHORT_TURNS, Case
 from backprop_doctor.program import Event, Key, Trace
 from backprop_doctor.roles import Quantity, is_same
 
@@ -77,7 +78,22 @@ class _Forced:
 
 def examine_accuracy(case: Case) -> Accuracy | None:
     """Find the metric and put it to the test; None where the program has none that can be followed."""
-    return _by_outputs(case) or _by_hits(case)
+    found = _by_outputs(case)
+    # Of several batches of one size only one has its labels known by their shape.
+    if found is None or (found.unit is None and _is_in_batches(case, found)):
+        return _by_hits(case) or found
+    return found
+
+
+def _is_in_batches(case: Case, found: Accuracy) -> bool:
+    """Whether the set that is scored passes the network in pieces of one size."""
+    output = case.roles.output
+    ticks = _ticks(case, case.short)
+    passed = case.short.at(output.birth[0]) if output is not None else []
+    passed = passed + [a.operand for a in argmaxes(case, case.short)]
+    sets = {(bisect_left(ticks, e.index), e.object) for e in passed if found.samples in np.shape(e.value)}
+    turns = Counter(turn for turn, _ in sets)
+    return max(turns.values(), default=0) > 1
 
 
 def _by_outputs(case: Case) -> Accuracy | None:
@@ -112,7 +128,7 @@ def _by_outputs(case: Case) -> Accuracy | None:
             best, worst = (_number(outcome(r, frozenset({wanted}), own).value(wanted)) for r in (_all, _none))
             if own and best == top != worst:
                 return int(known.shape[axis])
-        return max(counts)
+        return int(max(counts))
 
     # What is alike stays alike: where all units are dead, all classes tie.
     def nudge(value: Any) -> Any:
@@ -189,7 +205,7 @@ def _shortly(case: Case, actions: dict[Key, Callable[[Any], Any]], wanted: froze
     return case.run(
         actions,
         turns={case.roles.training.loop: SHORT_TURNS},
-        limit=SHORT_EVENTS,
+        limit=case.short_limit,
         keep=wanted,
         brief=wanted is not None,
     )
@@ -307,7 +323,7 @@ def _alike(case: Case, short: Trace) -> set[Key]:
         case.probe,
         actions=births | _held(case, short, other),
         turns={case.roles.training.loop: SHORT_TURNS},
-        limit=SHORT_EVENTS,
+        limit=case.short_limit,
     )
     return case.program.unchanged(probe, short)
 
@@ -462,7 +478,9 @@ def _numbers(case: Case, trace: Trace) -> frozenset[Key]:
 
 
 def _moves(event: Event, *others: Trace) -> bool:
-    """Whether a number differs between right and wrong predictions."""
+    """Whether a number differs between right and wrong predictions; where a run broke before it, none can tell."""
+    if any(other.failed and not (other.events and other.events[-1].index >= event.index) for other in others):
+        return False
     return any(_number(other.value(event.key)) != _number(event.value) for other in others)
 
 

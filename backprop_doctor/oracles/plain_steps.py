@@ -19,6 +19,8 @@ ODD_ABOVE = 1e-3
 RIGHT_BELOW = 1e-5
 # Of fewer entries two multiples can make any step.
 ENTRIES = 3
+# Of itself a penalty takes away no more than this in a step.
+SMALL = 0.1
 
 
 def odd_steps(case: Case) -> set[str]:
@@ -61,7 +63,10 @@ def _array(case: Case, key: tuple[int, int]) -> NDArray[np.float64] | None:
 
 
 def _residual(case: Case, parameter: Parameter) -> float | None:
-    """What of the step is not a multiple of the gradient, as a fraction of it; None where there is none."""
+    """What of the step is no multiple of the gradient, as a fraction of it; None where there is none.
+
+    A share of the parameter itself that the step takes away belongs to a penalty on its size.
+    """
     adjoint = case.gradient(parameter)
     if adjoint is None or adjoint.is_step or not parameter.updates:
         return None
@@ -73,4 +78,6 @@ def _residual(case: Case, parameter: Parameter) -> float | None:
     if value is None:
         return None
     step = np.asarray(after, np.float64) - np.asarray(before, np.float64)
-    return fit(step.ravel(), value.ravel()).residual
+    plain = fit(step.ravel(), value.ravel()).residual
+    share = _share(case, parameter) if plain > ODD_ABOVE else None
+    return 0.0 if share is not None and -SMALL < share < 0 and plain < 1 else plain

@@ -328,6 +328,9 @@ def _edits(case: Case, statement: ast.stmt, times: int) -> tuple[Edit, ...]:
         home, updates = case.source_of(statement), [case.site(p.updates[-1]).statement for p in case.roles.parameters]
         around = [loop for loop in loops(home.tree, statement) if any(u in ast.walk(loop) for u in updates)]
         return reset(home, statement, around[0]) if around else ()
+    if isinstance(statement, ast.Assign):
+        added = _added(case, statement)
+        return (case.edit(statement.value, case.text(added)),) if added is not None else ()
     if not isinstance(statement, ast.AugAssign):
         return ()
     start, end = case.source.position(statement.target), case.source.position(statement.value)

@@ -94,6 +94,8 @@ Known limits
 ------------
 - The counter is a plain name set to a plain number; counters that are
   attributes or list entries are not followed.
+- A counter that is set in a loop around the training loop, or now and then
+  inside it, is not reported: it counts over batches.
 - The labels are one-hot or class numbers, every class occurs among them, and
   the output has one column (or row) a class.
 - The metric must be reached in each of the first two turns of the training
@@ -112,6 +114,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TypeGuard
 
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.oracles.accuracy import counter_names
@@ -161,16 +164,27 @@ def _initialisation(case: Case, names: list[str]) -> tuple[ast.Assign, ast.For |
         if isinstance(n, (ast.Assign, ast.AugAssign))
         for t in (n.targets if isinstance(n, ast.Assign) else [n.target])
     }
+    # A counter that is reset now and then, or in an outer loop, counts over batches, as it should.
+    reset = {ast.unparse(n.targets[0]) for n in ast.walk(loop) if _is_start(n)}
+    outer = [
+        n
+        for n in ast.walk(case.source_of(loop).tree)
+        if isinstance(n, (ast.For, ast.While)) and n is not loop and any(inner is loop for inner in ast.walk(n))
+    ]
+    within = {id(inner) for n in outer for inner in ast.walk(n)}
     for node in ast.walk(case.source.tree):
         if (
-            isinstance(node, ast.Assign)
-            and isinstance(node.value, ast.Constant)
-            and node.end_lineno is not None
+            _is_start(node)
+            and id(node) not in within
             and not (loop.lineno <= node.lineno <= (loop.end_lineno or 0))
-            and ast.unparse(node.targets[0]) in changed & set(names)
+            and ast.unparse(node.targets[0]) in (changed & set(names)) - reset
         ):
             return node, loop
     return None
+
+
+def _is_start(node: ast.AST) -> TypeGuard[ast.Assign]:
+    return isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and node.end_lineno is not None
 
 
 def _move(case: Case, statement: ast.Assign, loop: ast.For | ast.While) -> tuple[Edit, ...]:

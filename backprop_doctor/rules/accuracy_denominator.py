@@ -159,13 +159,16 @@ def examine(case: Case) -> Iterator[Sighting]:
             return
         if floor or not proportional or not _is_out_of(hits, divisor, top, samples):
             continue
-        text, edits = _fix(case, accuracy, node)
+        text, edits = _fix(case, accuracy, node) if hits >= samples else (f"divide by the {hits:g} batches", ())
         yield _sighting(
             case,
             accuracy,
             node,
-            f"the hits among {samples} samples are divided by {divisor:g}: a perfect predictor scores {top:.3g}",
-            f"divides by {divisor:g}, not {samples}",
+            f"the hits among {samples} samples are divided by {divisor:g}: a perfect predictor scores {top:.3g}"
+            if hits >= samples
+            else f"the shares of {hits:g} batches are added up and divided by {divisor:g}: a perfect predictor scores "
+            f"{top:.3g}",
+            f"divides by {divisor:g}, not {samples if hits >= samples else round(hits)}",
             Evidence(f"{accuracy.quantity.name} when every prediction is right", f"{top:.3g}", f"{_unit(top):g}"),
             text,
             edits,
@@ -191,7 +194,7 @@ def _sighting(
         node=node,
         message=message,
         label=label,
-        why=f"the accuracy is hits / {accuracy.samples}: the number of samples that were looked at",
+        why=f"the accuracy is the share of the hits among the {accuracy.samples} samples that were looked at",
         evidence=(evidence,),
         fix=fix,
         edits=edits,
@@ -202,6 +205,8 @@ def _sighting(
 def _is_out_of(hits: float, divisor: float, top: float, samples: int) -> bool:
     """Whether all hits of the set, as a number or in percent, are divided by another number than its samples."""
     counted = any(abs(hits - samples * factor) < 1e-9 * abs(hits) for factor in (1, 100))
+    # Shares of batches that were added up are as many as there are batches.
+    counted = counted or (1 <= hits < samples and hits == round(hits) and top < 1)
     return counted and divisor > 0 and any(abs(top - u * hits / divisor) < 1e-9 * top for u in (1.0, 100.0))
 
 

@@ -227,14 +227,17 @@ def _shared(case: Case) -> Iterator[Sighting]:
 
 def _for_each(case: Case, event: Event) -> tuple[Edit, ...]:
     """A list that holds one new array again and again as a list of as many new arrays."""
-    births = {case.trace.storages[event.storage].site}
-    for node in ast.walk(case.source_of(case.program.sites[event.site].node).tree):
-        one = node.left if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) else None
-        if isinstance(one, ast.List) and len(one.elts) == 1 and isinstance(node, ast.BinOp):
-            made = {site.id for site in case.program.sites if site.node is one.elts[0]}
-            if made & births:
-                return (case.edit(node, f"[{case.text(one.elts[0])} for _ in range({case.text(node.right)})]"),)
-    return ()
+    made = {case.program.sites[e.site].node for e in case.trace.events if np.shape(e.value) == np.shape(event.value)}
+    found = [
+        (node, node.left.elts[0])
+        for node in ast.walk(case.source_of(case.program.sites[event.site].node).tree)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) and isinstance(node.left, ast.List)
+        if len(node.left.elts) == 1 and node.left.elts[0] in made
+    ]
+    if len(found) != 1:
+        return ()
+    node, one = found[0]
+    return (case.edit(node, f"[{case.text(one)} for _ in range({case.text(node.right)})]"),)
 
 
 def _changed_since(case: Case, name: str, number: int, text: str, node: ast.AST) -> Sighting:

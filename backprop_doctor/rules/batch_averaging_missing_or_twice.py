@@ -88,11 +88,11 @@ The gradients are compared with the numeric derivative of one loss: the first
 that most of them are multiples of, among those the program computes and the
 usual ones. If all have one factor, there is no fault. If no loss tells, the
 factors along the chain of deltas that each was computed from are multiplied.
-The factor most gradients have counts as meant; with a tie it is 1 over a
-loss that the program computes, that of a mean or a sum over another, or else
-that of the gradient nearest to the output. A gradient that is off by more
-than 1e-4 counts only if that ratio is made of lengths of the data and numbers
-of the program, and is the same at another point. It is followed back to the
+The factor with which the fewest lines are odd counts as meant; with a tie it
+is 1 over a loss that the program computes, that of a mean or a sum over
+another, or else that of most gradients. A gradient that is off by more than
+1e-4 counts only if that ratio is made of lengths of the data and numbers of
+the program, and is the same at another point. It is followed back to the
 first line that brings in a factor of its own and on which no healthy gradient
 rests; that line is blamed, or the one from which two such lines have it.
 

@@ -180,7 +180,8 @@ def examine(case: Case) -> Iterator[Sighting]:
         found = case.biased(p, (samples,), delta)
         if found is None or found[1] > 1e-5 or (not keeps and _is_sum(case, g, delta, samples)):
             continue
-        node, stated = _place(case, bias) if keeps else case.home(g), case.gradient(p)
+        stated = case.gradient(p)
+        node = _place(case, bias) if keeps else case.home(g)
         yield Sighting(
             node=node,
             message=f"the gradient of {p.name} keeps its sample axis: {g.name} is {case.describe(g.shape)}, "
@@ -200,7 +201,9 @@ def examine(case: Case) -> Iterator[Sighting]:
                 ),
             ),
             fix=f"np.sum({delta.name if is_name(delta.name) else '...'}, axis={samples}, keepdims=True)",
-            edits=_summed(case, node, samples, keepdims=len(p.shape) == 2) if keeps else (),
+            edits=_summed(case, node, samples, keepdims=len(p.shape) == 2)
+            if keeps and isinstance(node, ast.expr)
+            else (),
             symptoms=growth(case, p) if keeps else (),
             objects=(g.object, p.successor, *((stated.value.object,) if stated is not None else ())),
         )

@@ -103,6 +103,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_doctor.case import Case, Sighting
+from backprop_doctor.program import Event
 from backprop_doctor.records import Evidence
 
 SEVERITY = "warning"
@@ -142,7 +143,7 @@ def _sizes_known(case: Case) -> set[int] | None:
     axis, short, batch = case.axes.input_samples, case.short, case.roles.batch
     if axis is None or len(batch.shape) != 2 or short.ended != "finished":
         return None
-    trained = {row for event in short.at(batch.birth[0]) for row in _rows(event.value, axis)}
+    trained = {row for event in _batches(case) for row in _rows(event.value, axis)}
     sizes, seen = set[int](), set[int]()
     for event in short.events[case.roles.training.start :]:
         value = event.value
@@ -157,6 +158,19 @@ def _sizes_known(case: Case) -> set[int] | None:
             return set()
         sizes |= {len(known)} if all(known) else set()
     return sizes
+
+
+def _batches(case: Case) -> list[Event]:
+    """The inputs of the steps of the first turns: what passes at that place when a set is scored is no batch."""
+    step, birth = case.roles.step, case.roles.batch.birth
+    if case.roles.batch.index < step.start:
+        return [case.trace.by_key[birth]]
+    ticks = [e.index for e in case.short.events if e.object == -1 and e.occurrence >= 0 and e.site == step.loop]
+    passed = case.short.at(birth[0])
+    place = sum(step.start <= e.index < case.roles.batch.index for e in passed)
+    edges = zip(ticks, [*ticks[1:], len(case.short.events)], strict=True)
+    turns = ([e for e in passed if start <= e.index < end] for start, end in edges)
+    return [turn[place] for turn in turns if len(turn) > place]
 
 
 def _rows(value: NDArray[np.float64], axis: int) -> list[bytes]:

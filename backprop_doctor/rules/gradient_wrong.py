@@ -134,10 +134,13 @@ def examine(case: Case) -> Iterator[Sighting]:
     for line in case.once(wrong_lines):
         link = line.link
         b, of = link.value, link.of
-        basis = f"given {link.upstream.name}" if link.upstream else "given the loss"
+        basis = f" (given {link.upstream.name})" if link.upstream else " (given the loss)"
+        if not link.paired:
+            # What comes closest by its numbers is not what the line was made from.
+            basis = ""
         yield Sighting(
             node=case.home(b),
-            message=f"{b.name} is not the gradient of {of.name} ({basis})",
+            message=f"{b.name} is not the gradient of {of.name}{basis}",
             label=f"not the gradient of {of.name}",
             why=f"along random directions the loss changes by <gradient, direction>; {b.name} gives other numbers",
             evidence=(

@@ -53,8 +53,10 @@ How it is detected
 The program is trained for 20 steps. If the loss is half as high again, or no
 number, they are taken again with every step a tenth, a hundredth ... as long
 until it falls. If it would not fall by 5 % in all turns of the loop, they are
-taken again a hundred, a thousand ... times as long. The change of the weights
-in the first step against their size is shown beside it.
+taken again a hundred, a thousand ... times as long. Shown are the losses
+after one, ten and a hundred steps of both, what the gradient of the mean loss
+is multiplied by in a step (a wrong divisor would be in it, and is reported
+instead of this), and the change of the weights against their size.
 
 Fix safety
 ----------
@@ -83,10 +85,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from backprop_doctor.adjoints import CATALOGUE
 from backprop_doctor.case import Case, Sighting
+from backprop_doctor.gradients import aligned, fit
 from backprop_doctor.oracles.descent import Descent, descend
 from backprop_doctor.oracles.units import spread
 from backprop_doctor.records import Evidence
+from backprop_doctor.roles import Parameter
 from backprop_doctor.rules import non_differentiable_activation
 
 SEVERITY = "warning"
@@ -97,6 +102,7 @@ SHORTER = (0.1, 0.01, 0.001, 0.0001)
 LONGER = (100.0, 1e3, 1e4, 1e5)
 LARGE_INPUT = 10.0
 IN_ALL = 0.05
+SHOWN = (1, 10, 100)
 METRIC = "BD5"  # what is wrong there has no part in how far a step leads
 
 
@@ -128,12 +134,12 @@ def examine(case: Case) -> Iterator[Sighting]:
 
 def _sighting(case: Case, plain: Descent, other: Descent, pace: float, kind: str, seen: str) -> Sighting:
     parameter = max(case.roles.parameters, key=lambda p: int(np.prod(p.shape, dtype=int)))
-    gradient = case.gradient(parameter)
-    factor = case.total_factor(gradient) if gradient is not None else None
+    factor = _over_mean(case, parameter)
     ratio = _update_ratio(case)
+    course, better = descend(case, SHOWN[-1] + 1) or plain, descend(case, SHOWN[-1] + 1, pace=pace) or other
     rate = case.learning_rate
     named = f"{rate[0]} = {rate[1]:g}" if rate else "the step"
-    summed = factor is not None and case.samples > 1 and abs(abs(factor) - 1) < 0.01
+    summed = factor is not None and case.samples > 1 and abs(abs(factor) / case.samples - 1) < 0.01
     return Sighting(
         node=case.site(parameter.updates[-1]).node,
         message=f"{named} is {kind}: {seen}",
@@ -142,16 +148,63 @@ def _sighting(case: Case, plain: Descent, other: Descent, pace: float, kind: str
         if summed
         else "the gradients are right; only their size times the rate does not fit",
         evidence=(
-            Evidence(f"{plain.formula} before and after {TURNS} steps", _pair(plain), "falling"),
-            Evidence(f"the same with steps {pace:g} times as long", _pair(other), "falling"),
+            Evidence(f"{plain.formula} {_steps(course)}", _losses(course), "falling"),
+            Evidence(f"the same with steps {pace:g} times as long", _losses(better), "falling"),
+            *_effective(case, parameter, factor),
             Evidence(f"first step of {parameter.name} against its size", f"{ratio:.2g}", "about 0.001 to 0.01"),
         ),
         fix=f"a rate about {pace:g} times as large",
     )
 
 
-def _pair(descent: Descent) -> str:
-    return f"{descent.first:.3g}, {descent.losses[-1]:.3g}"
+def _steps(descent: Descent) -> str:
+    """After how many steps losses are shown."""
+    *some, last = [str(k) for k in SHOWN if k < len(descent.losses)] or [str(len(descent.losses) - 1)]
+    return f"before, and after {', '.join(some)}{' and ' if some else ''}{last} steps"
+
+
+def _losses(descent: Descent) -> str:
+    shown = [k for k in SHOWN if k < len(descent.losses)] or [len(descent.losses) - 1]
+    return ", ".join(f"{descent.losses[k]:.3g}" for k in (0, *shown))
+
+
+def _over_mean(case: Case, parameter: Parameter) -> float | None:
+    """A gradient over that of the mean of a usual loss, where it is one of them."""
+    gradient, target, meetings = case.gradient(parameter), case.judgement.target, case.roles.meetings
+    value = None if gradient is None else aligned(case.value(gradient.value), parameter.shape)
+    if value is None or target is None or len(meetings) != 1:
+        return None
+    output, tangents = meetings[0].output.birth, case.measurement.tangents(parameter.birth)
+    analytic = np.array([float(np.sum(value * t.direction)) for t in tangents])
+    for slope in CATALOGUE.values():
+        usual = slope(np.asarray(case.value(output), np.float64), target)
+        moved = [np.asarray(t.derivatives.get(output, np.nan), np.float64) for t in tangents]
+        if usual is None or any(m.shape != usual.shape for m in moved):
+            continue
+        found = fit(analytic, np.array([float(np.sum(usual * m)) for m in moved]) / case.samples)
+        if found.right:
+            return found.factor
+    return None
+
+
+def _effective(case: Case, parameter: Parameter, factor: float | None) -> Iterator[Evidence]:
+    """What the mean gradient is multiplied by in a step, which is the rate only if nothing else is."""
+    gradient = case.gradient(parameter)
+    before, after = case.live.value(parameter.birth), case.live.value(parameter.updates[-1])
+    if gradient is None or not factor or np.shape(before) != np.shape(after):
+        return
+    value = aligned(case.live.value(gradient.value.birth), parameter.shape)
+    step = None if value is None else fit((np.asarray(after) - before).ravel(), value.ravel())
+    if step is not None and step.right:
+        effective = abs(step.factor * factor)
+        times = case.factor(abs(factor))
+        rate = case.learning_rate
+        expected = f"{rate[0]} = {rate[1]:g}" if rate else f"{abs(step.factor):.3g}"
+        yield Evidence(
+            f"step of {parameter.name} over the gradient of the mean loss",
+            f"{effective:.3g}",
+            expected if times == "1" else f"{expected}: the gradient is {times} times that of the mean",
+        )
 
 
 def _update_ratio(case: Case) -> float:

@@ -94,6 +94,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from backprop_doctor.case import Case, Sighting
+from backprop_doctor.program import Event
 from backprop_doctor.records import Evidence
 from backprop_doctor.rules._lines import wrong_lines
 
@@ -116,20 +117,56 @@ def examine(case: Case) -> Iterator[Sighting]:
         outputs = [e for e in operands if roles.forward(e) and roles.on_inputs[e.index]]
         if len(labels) != 1 or len(outputs) != 1 or np.size(event.value) <= np.size(labels[0].value):
             continue
-        label, output = (case.program.sites[e.site].node for e in (labels[0], outputs[0]))
-        given, wanted = np.shape(labels[0].value), np.shape(outputs[0].value)
-        yield Sighting(
-            node=node,
-            message=f"{case.text(node)} takes every output with every label: {wanted} and {given} give "
-            f"{np.shape(event.value)}",
-            label=f"{np.shape(event.value)}",
-            why="shapes are lined up from the right, so that (N,) is taken as one row",
-            evidence=(
-                Evidence(f"entries of {case.text(node)}", f"{np.size(event.value)}", f"{np.size(labels[0].value)}"),
-            ),
-            fix=f"{case.text(label)}.reshape({case.text(output)}.shape)",
-            edits=(case.edit(label, f"{case.text(label)}.reshape({case.text(output)}.shape)"),)
-            if isinstance(label, (ast.Name, ast.Attribute, ast.Subscript))
-            else (),
-            objects=(event.object, *(n.value.object for n in case.once(wrong_lines) if n.link.given != "adjoint")),
-        )
+        wrong = [n.value.object for n in case.once(wrong_lines) if n.link.given != "adjoint"]
+        yield _sighting(case, event, outputs[0], labels[0], "output", (event.object, *wrong))
+    yield from _compared(case)
+
+
+def _compared(case: Case) -> Iterator[Sighting]:
+    """Predictions and labels that are as many, and are asked each with each whether they are the same."""
+    seen: set[int] = set()
+    for event in case.short.events[case.roles.training.start :]:
+        site = case.program.sites[event.site]
+        if event.site in seen or not isinstance(site.node, ast.Compare) or not isinstance(site.node.ops[0], ast.Eq):
+            continue
+        operands = case.short.operands(event, site.children)
+        sizes = {np.size(e.value) for e in operands}
+        if len(operands) != 2 or len(sizes) > 1 or np.size(event.value) <= max(sizes):
+            continue
+        seen.add(event.site)
+        flat = [e for e in operands if np.ndim(e.value) == 1]
+        wide = [e for e in operands if np.ndim(e.value) == 2]
+        # What is laid across on purpose says so.
+        if len(flat) == 1 and len(wide) == 1 and not any(_is_laid_across(case, e) for e in operands):
+            yield _sighting(case, event, wide[0], flat[0], "prediction", ())
+
+
+def _is_laid_across(case: Case, event: Event) -> bool:
+    node = case.program.sites[event.site].node
+    return isinstance(node, ast.Subscript) and any(word in case.text(node.slice) for word in ("None", "newaxis"))
+
+
+def _sighting(case: Case, event: Event, output: Event, label: Event, what: str, objects: tuple[int, ...]) -> Sighting:
+    node = case.program.sites[event.site].node
+    one, other = case.program.sites[label.site].node, case.program.sites[output.site].node
+    given, wanted, made = np.shape(label.value), np.shape(output.value), np.shape(event.value)
+    fitted = f"{case.text(one)}.reshape({_shape(case, output)})"
+    return Sighting(
+        node=node,
+        message=f"{case.text(node)} takes every {what} with every label: {case.text(other)} {case.describe(wanted)} "
+        f"and {case.text(one)} {case.describe(given)} give {case.describe(made)}",
+        label=case.describe(made),
+        why="shapes are lined up from the right, so that (N,) is taken as one row",
+        evidence=(Evidence(f"entries of {case.text(node)}", f"{np.size(event.value)}", f"{np.size(label.value)}"),),
+        fix=fitted,
+        edits=(case.edit(one, fitted),) if isinstance(one, (ast.Name, ast.Attribute, ast.Subscript)) else (),
+        objects=objects,
+    )
+
+
+def _shape(case: Case, output: Event) -> str:
+    """The shape of an output as it may be written down: that of a name, or by its lengths of 1."""
+    node = case.program.sites[output.site].node
+    if isinstance(node, (ast.Name, ast.Attribute)):
+        return f"{case.text(node)}.shape"
+    return ", ".join("1" if n == 1 else "-1" for n in np.shape(output.value))

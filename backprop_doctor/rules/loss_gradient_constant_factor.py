@@ -117,7 +117,7 @@ def examine(case: Case) -> Iterator[Sighting]:
         return
     convention = "a convention, absorbed by the learning rate"
     if factor < 0:
-        convention = "the sign of the one is not that of the other"
+        convention = "they point down it, and the steps add them" if _are_added(case) else "the sign is another one"
     yield Sighting(
         node=case.home(declared),
         message=f"the gradients are {case.factor(factor)} times those of {declared.name}, all of them alike: "
@@ -127,11 +127,25 @@ def examine(case: Case) -> Iterator[Sighting]:
     )
 
 
+def _are_added(case: Case) -> bool:
+    """Whether the steps go where the gradients point."""
+    signs = []
+    for parameter in case.roles.parameters:
+        gradient = case.gradient(parameter)
+        before, after = case.live.value(parameter.birth), case.live.value(parameter.updates[-1])
+        value = None if gradient is None else aligned(case.live.value(gradient.value.birth), parameter.shape)
+        if value is not None and np.shape(before) == np.shape(after):
+            signs.append(float(np.sum((np.asarray(after) - before) * value)))
+    return bool(signs) and all(sign > 0 for sign in signs)
+
+
 def _factor(case: Case, loss: Quantity) -> float | None:
     """All gradients over the derivatives of a number, if that is one constant."""
     factors = []
     for parameter in case.roles.parameters:
         gradient = case.gradient(parameter)
+        if gradient is not None and gradient.value.object not in case.binding:
+            return None  # a part of the line of the step: its factor stands in the rest of the line
         value = aligned(case.value(gradient.value), parameter.shape) if gradient else None
         tangents = case.measurement.tangents(parameter.birth)
         if value is None or any(loss.birth not in t.derivatives for t in tangents):

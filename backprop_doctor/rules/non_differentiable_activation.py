@@ -118,7 +118,9 @@ def examine(case: Case) -> Iterator[Sighting]:
     events = sorted(first.values(), key=lambda e: e.index)
     for step in events:
         argument = _argument(step, events)
-        weights = _trained_below(case, argument) if argument is not None else None
+        # A dropout mask is a step of random numbers, on which no weight has any say.
+        below = argument is not None and case.roles.on_parameters[argument.index]
+        weights = _trained_below(case, argument) if argument is not None and below else None
         if argument is None or weights is None or not _hides(case, argument, output.birth):
             continue
         before, after = weights

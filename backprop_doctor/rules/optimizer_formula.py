@@ -122,7 +122,8 @@ in every entry, the root of the mean of squares is missing.
 
 Fix safety
 ----------
-No edit is proposed: the finding shows the line where the memory is made.
+Where the memory is subtracted, + is written for - and the changed program is
+examined again; for the other faults no edit is proposed.
 
 Known limits
 ------------
@@ -143,13 +144,15 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
 
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.oracles.step_response import Response, memories, respond
-from backprop_doctor.records import Evidence
+from backprop_doctor.program import Event
+from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Parameter
 
 SEVERITY = "error"
@@ -168,7 +171,8 @@ def examine(case: Case) -> Iterator[Sighting]:
         response = respond(case, parameter) if np.prod(parameter.shape) > 1 else None
         if response is None or not np.any(response.impulse[0]):
             continue
-        found = _backwards(parameter, response) or _without_power(case, parameter, response)
+        backwards = _backwards(parameter, response)
+        found = backwards or _without_power(case, parameter, response)
         statement = case.program.sites[kept[0].site].statement
         unrooted = None if found else _without_root(parameter, response)
         if unrooted is not None:
@@ -184,8 +188,31 @@ def examine(case: Case) -> Iterator[Sighting]:
             label="the steps do not add up",
             why=why,
             evidence=evidence,
+            fix="+ instead of -" if backwards else "",
+            edits=_added(case, statement, kept) if backwards else (),
             objects=(kept[0].object,),
         )
+
+
+def _added(case: Case, statement: ast.stmt, kept: list[Event]) -> tuple[Edit, ...]:
+    """``+`` for the ``-`` before the memory in the statement that makes it, if it has one."""
+    memories_read = {case.text(t) for t in getattr(statement, "targets", [])} | {
+        case.text(case.program.sites[e.site].node) for e in kept
+    }
+
+    def holds(node: ast.AST) -> bool:
+        return any(isinstance(n, ast.expr) and case.text(n) in memories_read for n in ast.walk(node))
+
+    for node in ast.walk(statement):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and holds(node.right):
+            left, right = case.source.position(node.left), case.source.position(node.right)
+            column = case.source_of(node).line(left.end_line).find("-", left.end_column - 1) + 1
+            if left.end_line == right.line and 0 < column < right.column:
+                at = case.insertion(left.end_line, column, "", node).position
+                return (Edit(replace(at, end_column=column + 1), "+"),)
+        if isinstance(node, ast.BinOp) and isinstance(node.left, ast.UnaryOp) and holds(node):
+            return (case.edit(node.left, case.text(node.left.operand)),)
+    return ()
 
 
 def _backwards(parameter: Parameter, response: Response) -> tuple[str, str, tuple[Evidence, ...]] | None:

@@ -97,12 +97,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from backprop_doctor.case import Case, Sighting
+from backprop_doctor.case import Case, Reduction, Sighting, axis_edits
 from backprop_doctor.records import Edit, Evidence
-from backprop_doctor.roles import Parameter
+from backprop_doctor.roles import Parameter, Quantity
 
 SEVERITY = "error"
 LAST_RESORT = 1
@@ -117,15 +118,19 @@ def examine(case: Case) -> Iterator[Sighting]:
             continue
         site = case.site(parameter.updates[-1])
         operands = case.judgement.operands[parameter.object]
-        objects = (parameter.successor, *(q.object for q in operands))
         gradient = next((q for q in operands if q.shape != parameter.shape), None)
         cause = f"; {gradient.name} is {case.describe(gradient.shape)}" if gradient else ""
         summary, edits = _unstretched(case, parameter)
+        # A factor of the update's own that stretches it is a fault whatever the gradient is.
+        objects = (parameter.successor, *(() if edits else (q.object for q in operands)))
+        lost = None if gradient is None else _axis_lost(case, parameter, gradient)
+        if lost is not None:
+            summary, edits = "keepdims=True", axis_edits(case, lost.node, lost.axes[0], keepdims=True)
         yield Sighting(
-            node=site.node,
+            node=site.node if lost is None else lost.node,
             message=f"{parameter.name} changes shape in its update: {case.describe(parameter.shape)} becomes "
             f"{case.describe(np.shape(after))}{cause}",
-            label=f"{parameter.name} becomes {case.describe(np.shape(after))}",
+            label=f"{parameter.name} becomes {case.describe(np.shape(after))}" if lost is None else "loses an axis",
             why="broadcasting stretches the smaller operand; a parameter keeps its shape for ever",
             evidence=(
                 Evidence(
@@ -140,14 +145,32 @@ def examine(case: Case) -> Iterator[Sighting]:
         )
 
 
+def _axis_lost(case: Case, parameter: Parameter, gradient: Quantity) -> Reduction | None:
+    """The sum that made a gradient with as many elements as its parameter, and an axis less."""
+    if int(np.prod(gradient.shape)) != int(np.prod(parameter.shape)) or len(gradient.shape) >= len(parameter.shape):
+        return None
+    sums = case.reductions(case.events_in(case.statement(gradient)))
+    return next((r for r in sums if r.event.object == gradient.object and len(r.axes) == 1), None)
+
+
 def _unstretched(case: Case, parameter: Parameter) -> tuple[str, tuple[Edit, ...]]:
     """Leave out the factor of the step that stretches it, if the other factors fit the parameter."""
     statement = case.site(parameter.updates[-1]).statement
-    shapes = {case.program.sites[e.site].node: np.shape(e.value) for e in case.events_in(statement)}
+    events = {case.program.sites[e.site].node: e for e in case.events_in(statement)}
     for node in ast.walk(statement):
         if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Mult):
             continue
         for kept, stretching in ((node.left, node.right), (node.right, node.left)):
-            if shapes.get(kept) == parameter.shape and shapes.get(stretching, ()) not in ((), parameter.shape):
+            if kept not in events or stretching not in events or case.roles.backward(events[stretching]):
+                continue
+            if _fits(events[kept].value, parameter) and not _fits(events[stretching].value, parameter):
                 return f"without {case.text(stretching)}", (case.edit(node, case.text(kept)),)
     return "", ()
+
+
+def _fits(value: Any, parameter: Parameter) -> bool:
+    """Whether a value leaves the shape of the parameter as it is."""
+    try:
+        return bool(np.broadcast_shapes(np.shape(value), parameter.shape) == parameter.shape)
+    except ValueError:
+        return False

@@ -153,8 +153,8 @@ activation.
 
 Fix safety
 ----------
-The name of the activation is written for that of z, where the backward pass
-is made for it already; where it is not, no edit is proposed. The changed
+The name of the activation is written for that of z. Where the backward pass
+is made for z, its lines have to follow, and are mended with it. The changed
 program is examined again from another seed, and the fix is called verified
 only if the finding is gone and no error is new.
 
@@ -220,7 +220,7 @@ def examine(case: Case) -> Iterator[Sighting]:
                     Evidence(f"curvature of {following.name} along {z.name}", f"{bend:.1e} of its change", "not 0"),
                 ),
                 fix=f"{unused.name} in place of {z.name}",
-                edits=(case.edit(node, unused.name),) if spoiled else (),
+                edits=(case.edit(node, unused.name),),
                 objects=spoiled,
             )
             break

@@ -69,7 +69,8 @@ The step each parameter really takes (value after minus value before) is
 compared with its gradient, and the sign of the gradient with the numeric
 derivative of the loss. A cosine above 1e-6 means uphill. Whether the loss is
 one to make smaller is tested too, by moving the output a little towards the
-labels: a log-likelihood rises then, and going up is right. If every step goes
+labels: a log-likelihood rises then, and going up is right if it
+is minus one of the usual losses. If every step goes
 uphill and all gradients start from one delta, that line is blamed, otherwise
 each update.
 
@@ -105,15 +106,16 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_doctor.adjoints import Adjoint
+from backprop_doctor.adjoints import CATALOGUE, Adjoint
 from backprop_doctor.case import Case, Sighting
-from backprop_doctor.gradients import aligned
+from backprop_doctor.gradients import aligned, fit
 from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Parameter
 
 SEVERITY = "error"
 # A wrong delta that points so nearly where the right one does still tells uphill from downhill.
 SURE_BELOW = 0.7
+UP = "up the loss"
 Array = NDArray[np.float64]
 
 
@@ -134,7 +136,7 @@ def examine(case: Case) -> Iterator[Sighting]:
             message=f"{root.name} has the wrong sign: every parameter moves up the loss",
             label="sign",
             why="subtracting lr * gradient goes downhill when the delta is output - target",
-            evidence=tuple(_evidence(p, slopes[p.object] or 0.0) for p in uphill[:3]),
+            evidence=tuple(_evidence(case, p, slopes[p.object] or 0.0) for p in uphill[:3]),
             fix=_negated(node, case)[0],
             edits=_negated(node, case)[1],
             objects=(root.object,),
@@ -146,30 +148,44 @@ def examine(case: Case) -> Iterator[Sighting]:
         text, edits = _flipped(node, case)
         yield Sighting(
             node=node,
-            message=f"{parameter.name} moves up the loss: the sign of its update is wrong",
+            message=f"{parameter.name} moves {_uphill(case, parameter)}: the sign of its update is wrong",
             label="sign",
-            why="a small step along -gradient lowers the loss; this one raises it",
-            evidence=(_evidence(parameter, slopes[parameter.object] or 0.0),),
+            why="a small step along -gradient lowers the loss; this one raises it"
+            if _uphill(case, parameter) == UP
+            else "a small step along the gradient raises the likelihood; this one lowers it",
+            evidence=(_evidence(case, parameter, slopes[parameter.object] or 0.0),),
             fix=text,
             edits=edits,
             objects=(parameter.successor,),
         )
 
 
-def _evidence(parameter: Parameter, slope: float) -> Evidence:
-    return Evidence(f"cosine between the step of {parameter.name} and the gradient", f"{slope:+.2f}", "below 0")
+def _uphill(case: Case, parameter: Parameter) -> str:
+    """Away from what is sought: up a loss, or down what the program climbs."""
+    gradient = case.gradient(parameter)
+    declared = case.judgement.declared
+    if gradient is None or declared is None or case.chain(gradient)[-1].given != "declared":
+        return UP
+    return UP if case.once(_direction) > 0 else f"down {declared.name}, which grows as the output nears the labels"
+
+
+def _evidence(case: Case, parameter: Parameter, slope: float) -> Evidence:
+    way = _uphill(case, parameter)
+    along = "the gradient" if way == UP else f"the way {way.partition(',')[0]}"
+    return Evidence(f"cosine between the step of {parameter.name} and {along}", f"{slope:+.2f}", "below 0")
 
 
 def _slope(case: Case, parameter: Parameter) -> float | None:
     """Cosine between the step and the gradient of the loss; None where no gradient is known to be right."""
     gradient = case.gradient(parameter)
-    total = case.total_factor(gradient) if gradient and gradient.right else None
+    total = sure = case.total_factor(gradient) if gradient and gradient.right else None
     if gradient is not None and gradient.right and total is None:
         total = _likely(case, gradient)
     step = _step(case, parameter)
     if gradient is None or total is None or step is None:
         return None
-    if case.chain(gradient)[-1].given == "declared" and not _is_cost(case):
+    direction = case.once(_direction) if case.chain(gradient)[-1].given == "declared" else 1
+    if not direction:
         return None
     parts = case.judgement.parts.get(parameter.object, [gradient.value])
     values = [aligned(case.live.value(q.birth), parameter.shape) for q in parts]
@@ -189,13 +205,18 @@ def _slope(case: Case, parameter: Parameter) -> float | None:
             return None
         step, value = rest
     size = float(np.linalg.norm(step) * np.linalg.norm(value))
-    return float(np.sign(total) * np.sum(step * value) / size) if size else None
+    along = float(np.sum(step * value))
+    # Beside a wrong delta only what adds its own gradient has a wrong sign, not what subtracts one that points away.
+    if not size or (sure is None and min(along, total) <= 0):
+        return None
+    return float(direction * np.sign(total) * along / size)
 
 
 def _likely(case: Case, gradient: Adjoint) -> float | None:
-    """The factor of a gradient over the derivative of the loss where a delta it rests on is wrong, but not by much."""
+    """The factor of a gradient over the derivative of the loss where a hidden delta is wrong, but not by much."""
     links = case.chain(gradient)
-    if links[-1].given == "adjoint" or not all(link.right or link.fit.residual < SURE_BELOW for link in links):
+    near = all(link.right or link.fit.residual < SURE_BELOW for link in links)
+    if links[-1].given == "adjoint" or not links[-1].right or not near:
         return None
     return float(np.prod([link.fit.factor for link in links])) or None
 
@@ -205,16 +226,39 @@ def _without(array: Array, direction: Array) -> Array:
     return array - direction * (float(np.sum(array * direction)) / norm if norm else 0.0)
 
 
-def _is_cost(case: Case) -> bool:
-    """Whether the declared loss falls as the output approaches the labels (a likelihood would rise)."""
+def _direction(case: Case) -> int:
+    """Where the declared loss goes as the output approaches the labels: 1 for down, -1 for up, as a likelihood does.
+
+    0 where that cannot be told.
+    """
     output, target, declared = case.roles.output, case.judgement.target, case.judgement.declared
     if output is None or target is None or declared is None:
-        return False
+        return 0
     p = np.asarray(case.value(output), np.float64)
+    if p.shape != target.shape:
+        return 0
     towards = p + 1e-3 * (target - p)
     moved = case.measurement.run({output.birth: lambda v: towards}, keep=frozenset({declared.birth}))
     before, after = case.value(declared), moved.value(declared.birth)
-    return after is not None and float(np.sum(after)) < float(np.sum(before))
+    if after is None:
+        return 0
+    return 1 if float(np.sum(after)) < float(np.sum(before)) else -1 if _is_likelihood(case, p, target) else 0
+
+
+def _is_likelihood(case: Case, output: Array, target: Array) -> bool:
+    """Whether the declared loss is the negative of a usual one, as a function of the output and just these labels."""
+    declared, birth = case.judgement.declared, case.roles.meetings[0].output.birth
+    tangents = case.measurement.tangents(birth)
+    if declared is None or any(declared.birth not in t.derivatives for t in tangents):
+        return False
+    numeric = np.array([float(np.sum(t.derivatives[declared.birth])) for t in tangents])
+    for slope in CATALOGUE.values():
+        usual = slope(output, target)
+        if usual is not None:
+            found = fit(np.array([float(np.sum(usual * t.direction)) for t in tangents]), numeric)
+            if found.right and found.factor < 0:
+                return True
+    return False
 
 
 def _step(case: Case, parameter: Parameter) -> Array | None:
