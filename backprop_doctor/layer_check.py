@@ -127,10 +127,26 @@ def look_once(layer: Any, *inputs: Any, scale: float = 1.0, moved: bool = False,
 
     Parameters
     ----------
-    layer, *inputs, scale, seed
+    layer : pair of functions, or object with ``forward`` and ``backward``
         As for `check_layer`.
+    *inputs : array or anything
+        Arguments of the forward pass.
+    scale : float
+        Size, relative to ``inputs``, at which it is checked.
     moved : bool
         Whether the parameters of an object are moved away from their initial values.
+    seed : int
+        Chooses the upstream gradient and the directions.
+
+    Returns
+    -------
+    LayerCheck
+        The verdicts, and how they were come by.
+
+    Raises
+    ------
+    UsageError
+        If there is no forward or backward pass, or it cannot be called.
     """
     randomness = Randomness()
     passes = open_layer(layer, inputs, {}, randomness)

@@ -197,7 +197,8 @@ def _own(function: Function) -> Iterator[ast.AST]:
 
 
 def _statements(function: Function) -> list[ast.stmt]:
-    found = [node for node in _own(function) if isinstance(node, STATEMENTS)]
+    """What stores something: assignments, and calls such as ``np.add.at(target, ...)``."""
+    found = [n for n in _own(function) if isinstance(n, STATEMENTS) or (isinstance(n, ast.Expr) and _adds_at(n))]
     return sorted(found, key=lambda node: (node.lineno, node.col_offset))
 
 

@@ -189,7 +189,8 @@ class _Caller:
             return check.convention in ("backward()", "backward(*inputs)")
         if check.convention.startswith("dout * "):
             return len(self.pair.given) == 1 and _is_pointwise(self._passes(given)[0], given[len(self.pair.made)])
-        return check.linear
+        # A function that is handed neither input nor output can be the whole of few backward passes.
+        return check.linear and (self.pair.owner is not None or check.convention != "backward(dout)")
 
 
 def _joined(first: GradientReport, other: GradientReport, scale: float) -> GradientReport:
