@@ -197,19 +197,18 @@ def _slope(case: Case, parameter: Parameter) -> float | None:
     step, value, own = map(np.atleast_1d, (step, value, np.asarray(case.live.value(parameter.birth), np.float64)))
     sloping = value != 0
     step, value, own = step[sloping], value[sloping], own[sloping]
+    pairs = [(step, value)]
     if value.size > 2:
         rest = _without(step, own), _without(value, own)
-        if any(
-            np.linalg.norm(r) <= 1e-9 * np.linalg.norm(all_of) for r, all_of in zip(rest, (step, value), strict=True)
-        ):
+        if any(np.linalg.norm(r) <= 1e-9 * np.linalg.norm(all_of) for r, all_of in zip(rest, pairs[0], strict=True)):
             return None
-        step, value = rest
-    size = float(np.linalg.norm(step) * np.linalg.norm(value))
-    along = float(np.sum(step * value))
+        pairs.append(rest)
+    cosines = [float(np.sum(s * v) / (np.linalg.norm(s) * np.linalg.norm(v) or 1.0)) for s, v in pairs]
     # Beside a wrong delta only what adds its own gradient has a wrong sign, not what subtracts one that points away.
-    if not size or (sure is None and min(along, total) <= 0):
+    if sure is None and min(*cosines, total) <= 0:
         return None
-    return float(direction * np.sign(total) * along / size)
+    # Uphill is what goes up with weight decay and without.
+    return min(direction * float(np.sign(total)) * cosine for cosine in cosines)
 
 
 def _likely(case: Case, gradient: Adjoint) -> float | None:
