@@ -194,6 +194,8 @@ def examine(case: Case) -> Iterator[Sighting]:
         if len(parts) > 1 or not parts & {"layer", "error"} or is_overwritten(found):
             continue
         text = case.text(found.node)
+        if text == wanted.name:
+            continue  # the same name at another time: what is wrong is elsewhere
         yield Sighting(
             node=found.node,
             message=f"{line.value.name} is built with {text}, and is the gradient of {line.of.name} only with "
