@@ -52,7 +52,9 @@ def file_report(source: Project, ways: Sequence[Way], unchecked: Sequence[Unchec
     judged = _without_symptoms(
         _once([_judged(source, way, verdict) for way in ways for verdict in way.report.verdicts])
     )
-    findings = [*_findings(source, judged)]
+    told_together = [*_faults(judged)]
+    findings = [_finding(source, alike, node) for alike, node in told_together]
+    lines = {id(one): f.position.line for (alike, _), f in zip(told_together, findings, strict=True) for one in alike}
     unknown = [Unchecked(f"gradient of {one.name}", one.told.reason) for one in judged if one.told.verdict == "unknown"]
     errors = any(finding.severity == "error" for finding in findings)
     known = any(one.told.verdict != "unknown" for one in judged)
@@ -61,7 +63,7 @@ def file_report(source: Project, ways: Sequence[Way], unchecked: Sequence[Unchec
         verdict="faulty" if errors else "healthy" if known else "unknown",
         ran=True,
         seconds=0.0,
-        network=Network(parameters=tuple(_parameter(source, one) for one in judged)),
+        network=Network(parameters=tuple(_parameter(source, one, lines.get(id(one))) for one in judged)),
         lines=tuple(_lines(source, judged)),
         findings=tuple(findings),
         unchecked=(*unchecked, *unknown),
@@ -106,8 +108,8 @@ def _called(function: Function | None) -> list[str]:
     return [call.id for call in calls if isinstance(call, ast.Name)]
 
 
-def _findings(source: Project, judged: Sequence[_Judged]) -> Iterator[Finding]:
-    """One finding for each fault: gradients that are wrong for one reason are told together."""
+def _faults(judged: Sequence[_Judged]) -> Iterator[tuple[Sequence[_Judged], Any]]:
+    """The gradients that each fault spoils, and where it is: what is wrong for one reason is told together."""
     functions = {id(one.function): one.function for one in judged if one.function is not None}
     for function in functions.values():
         own = [one for one in judged if one.function is function]
@@ -115,10 +117,10 @@ def _findings(source: Project, judged: Sequence[_Judged]) -> Iterator[Finding]:
         right = [one for one in own if one.told.verdict == "right"]
         shared = common_source(function, [o.node for o in wrong], [o.node for o in right]) if len(wrong) > 1 else None
         if shared is not None:
-            yield _finding(source, wrong, shared)
+            yield wrong, shared
         for one in own:
             if one.told.note or (one.told.verdict == "wrong" and (shared is None or one not in wrong)):
-                yield _finding(source, [one], one.node)
+                yield [one], one.node
 
 
 def _finding(source: Project, alike: Sequence[_Judged], node: Any) -> Finding:
@@ -151,7 +153,7 @@ def _evidence(verdict: GradientVerdict) -> Evidence:
     )
 
 
-def _parameter(source: Project, one: _Judged) -> ParameterVerdict:
+def _parameter(source: Project, one: _Judged, told_at: int | None) -> ParameterVerdict:
     position = source.position(one.node) if one.node is not None else None
     verdict = one.verdict
     return ParameterVerdict(
@@ -163,7 +165,7 @@ def _parameter(source: Project, one: _Judged) -> ParameterVerdict:
         verdict=one.told.verdict,
         relative_error=verdict.relative_error,
         factor=verdict.factor or ("1" if one.told.verdict == "right" else None),
-        reason=one.told.reason,
+        reason=f"{WRONG} at line {told_at}: {one.told.reason}" if one.told.verdict == "wrong" else one.told.reason,
         path=position.path if position else source.path,
         cell=position.cell if position else None,
     )
