@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backprop_doctor import rules
 from backprop_doctor.gradient_report import GradientVerdict
-from backprop_doctor.pairs.anchors import Function, anchor, common_source, definition, target_of
+from backprop_doctor.pairs.anchors import Function, anchor, common_source, definition, only_run, target_of
 from backprop_doctor.pairs.ways import Told, Way, told
 from backprop_doctor.records import Evidence, FileReport, Finding, LineVerdict, Network, ParameterVerdict, Unchecked
 from backprop_doctor.source import Project
@@ -22,13 +22,14 @@ WRONG, CONVENTION = "BD300", "BD201"
 
 @dataclass(frozen=True)
 class _Judged:
-    """One gradient of one way, and the statement that makes it."""
+    """One gradient of one way, and the statement that makes it; ``run`` is the function as far as it was run."""
 
     way: Way
     verdict: GradientVerdict
     told: Told
     function: Function | None
     node: Any
+    run: Function | None = None
 
     @property
     def name(self) -> str:
@@ -75,8 +76,9 @@ def file_report(source: Project, ways: Sequence[Way], unchecked: Sequence[Unchec
 
 def _judged(source: Project, way: Way, verdict: GradientVerdict) -> _Judged:
     function = definition(source, way.code) if way.code else None
-    node = anchor(function, way.claims.get(verdict.name) or verdict.claim) if function is not None else None
-    return _Judged(way, verdict, told(way, verdict), function, node)
+    run = only_run(function, way.lines) if function is not None and way.lines else function
+    node = anchor(run, way.claims.get(verdict.name) or verdict.claim) if run is not None else None
+    return _Judged(way, verdict, told(way, verdict), function, function if node is run else node, run)
 
 
 def _once(judged: Sequence[_Judged]) -> list[_Judged]:
@@ -98,7 +100,7 @@ def _without_symptoms(judged: list[_Judged]) -> list[_Judged]:
         below = [name for name in _called(one.function) if name in wrong and wrong[name] is not one.function]
         if one.told.verdict == "wrong" and below:
             reason = f"it is wrong, and so is what it calls: mend {below[0]} first ({one.told.reason})"
-            one = _Judged(one.way, one.verdict, Told("unknown", reason), one.function, one.node)
+            one = replace(one, told=Told("unknown", reason))
         result.append(one)
     return result
 
@@ -115,7 +117,8 @@ def _faults(judged: Sequence[_Judged]) -> Iterator[tuple[Sequence[_Judged], Any]
         own = [one for one in judged if one.function is function]
         wrong = [one for one in own if one.told.verdict == "wrong" and one.verdict.kind != "stale"]
         right = [one for one in own if one.told.verdict == "right"]
-        shared = common_source(function, [o.node for o in wrong], [o.node for o in right]) if len(wrong) > 1 else None
+        run = wrong[0].run if len(wrong) > 1 else None
+        shared = common_source(run, [o.node for o in wrong], [o.node for o in right]) if run else None
         if shared is not None:
             yield wrong, shared
         for one in own:
