@@ -35,7 +35,7 @@ __all__ = ["Adjoint", "Judgement", "judge"]
 
 Array = NDArray[np.float64]
 OTHER_SCALES = (0.6, 1.6)
-LOSSES, LOSSES_TRIED = 6, 10
+LOSSES, LOSSES_TRIED, LOSSES_UNNAMED = 6, 10, 2
 CLAIMS_TRIED = 6
 USES_TRIED = 4
 FEW = 8
@@ -467,9 +467,12 @@ class _Judge:
 
     def _adjoint(self, value: Quantity, of: Quantity) -> Adjoint:
         """The best that can be said of the claim that ``value`` is the adjoint of ``of``."""
-        best = self._on_upstream(value, of)
+        best = self._on_upstream(value, of, ties=False)
         if best is None or not best.right or not self._is_plain(best.fit.factor):
             other = self._on_loss(value, of)
+            told = other is not None and other.right and self._is_plain(other.fit.factor)
+            if best is not None and not best.right and not told:
+                best = self._on_upstream(value, of)
             if best is not None and best.right:
                 return other if other is not None and other.right and self._is_plain(other.fit.factor) else best
             if best is None or (other is not None and (other.right or other.fit.residual < best.fit.residual)):
@@ -525,12 +528,18 @@ class _Judge:
         return not analytic.any() or (other.residual < 0.05 and abs(other.factor / claim.fit.factor - 1) < 1e-3)
 
     def _on_upstream(
-        self, value: Quantity, of: Quantity, step: float = STEP_RELATIVE, *, off_kinks: bool = False
+        self,
+        value: Quantity,
+        of: Quantity,
+        step: float = STEP_RELATIVE,
+        *,
+        ties: bool = True,
+        off_kinks: bool = False,
     ) -> Adjoint | None:
         """The claim judged on the adjoints of all later values that are there already.
 
-        Where it fails it may hold ``off_kinks``: units that are off, or the black border of pictures, tie in a
-        maximum, say.
+        Where it fails, and ``ties`` are looked for, it may hold ``off_kinks``: units that are off, or the black border
+        of pictures, tie in a maximum, say.
         """
         where = [self._off_kinks] if off_kinks else self._points(of)
         points = [(p, _tangents(p, of, step, off_zero=off_kinks)) for p in where]
@@ -565,10 +574,10 @@ class _Judge:
             return None
         if step == STEP_RELATIVE and len(analytic) > 1 and residuals.min() < 0.05:
             # A kink crossed between the two evaluations looks like a small error: shorten the step.
-            return self._on_upstream(value, of, STEP_RELATIVE / 50)
+            return self._on_upstream(value, of, STEP_RELATIVE / 50, ties=ties)
         if off_kinks:
             return None
-        if int(np.prod(of.shape)) >= FEW and not isinstance(of, Parameter):
+        if ties and int(np.prod(of.shape)) >= FEW and not isinstance(of, Parameter):
             beside = self._on_upstream(value, of, STEP_OFF_KINKS, off_kinks=True)
             if beside is not None and beside.right:
                 return beside
@@ -743,7 +752,16 @@ class _Judge:
         if roles.parameters:
             tangent = self.m.tangents(roles.parameters[0].birth)[0]
             slopes = [q for q in names if np.any(tangent.derivatives.get(q.birth, 0.0))]
-        candidates = sorted(slopes, key=lambda q: (not _is_named(q), -q.index))
+        # What one line computes again and again, as a gradient check of the program's own does, counts twice at most.
+        first = {q.birth[0]: q for q in reversed(slopes)}
+        latest = {q.birth[0]: q for q in slopes}
+        ends = {q.object for q in (*first.values(), *latest.values())}
+        candidates = sorted((q for q in slopes if q.object in ends), key=lambda q: (not _is_named(q), -q.index))
+        # Many named numbers must not crowd out the one that is printed without a name.
+        named = [q for q in candidates if _is_named(q)][:LOSSES]
+        nameless = sorted((q for q in candidates if not _is_named(q)), key=lambda q: q.index)
+        if len(named) == LOSSES and nameless:
+            candidates = [*named[:-LOSSES_UNNAMED], *nameless[:LOSSES_UNNAMED], *named[-LOSSES_UNNAMED:]]
         losses: list[Quantity] = []
         deltas: set[int] = set()
         for candidate in candidates:

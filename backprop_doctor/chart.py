@@ -41,16 +41,18 @@ def describe(case: Case, findings: list[Finding], wrong: dict[int, str]) -> Netw
         labels=_data(case, roles.labels[0]) if roles.labels else None,
         output=_data(case, roles.output) if roles.output else None,
         loss=_loss(case),
-        metric=(_metric(case, accuracy) if accuracy else None),
+        metric=(_metric(case, accuracy, findings) if accuracy else None),
     )
 
 
-def _metric(case: Case, accuracy: Accuracy) -> Metric:
+def _metric(case: Case, accuracy: Accuracy, findings: list[Finding]) -> Metric:
     quantity, home = accuracy.quantity, case.site(accuracy.quantity.birth).source
+    # What neither counts hits nor was found to count them wrongly may be any number, and no accuracy at all.
+    is_accuracy = accuracy.unit is not None or any(f.code.startswith("BD5") for f in findings)
     return Metric(
         quantity.name,
         quantity.line,
-        accuracy.reported,
+        accuracy.reported if is_accuracy else None,
         accuracy.recomputed,
         home.path,
         home.cell,

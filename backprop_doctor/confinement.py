@@ -16,8 +16,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from backprop_doctor.errors import CannotCheckError
 from backprop_doctor.guards import Guards, Note
 from backprop_doctor.program import RECORD_BYTES, Probe, Program, Trace
@@ -27,8 +25,6 @@ from backprop_doctor.standins import StandIns, where_from
 __all__ = ["Confinement", "for_path", "reason", "run"]
 
 MESSAGE_CHARACTERS = 300
-# So many of the last values that passed may belong to the line at which a program ended.
-LATEST = 12
 PYTHON_2 = re.compile(
     r"name '(xrange|raw_input|unicode|unichr|long|basestring|reload|file|execfile|reduce)' is not defined"
     r"|No module named '(cPickle|cStringIO|StringIO|urllib2|urlparse|Tkinter|ConfigParser|Queue|__builtin__)'"
@@ -129,7 +125,6 @@ def reason(program: Program, trace: Trace, notes: Sequence[Note], lack: str) -> 
     """
     if trace.failed:
         place, sentence = _failed(program, trace, notes)
-        sentence += _grown(program, trace)
         used = getattr(getattr(program.surroundings, "stand_ins", None), "used", ())
         if used and not trace.ended.startswith("Interrupted"):
             sentence += f" ({'; '.join(used)})"
@@ -141,24 +136,6 @@ def reason(program: Program, trace: Trace, notes: Sequence[Note], lack: str) -> 
             size = f", which take more than {RECORD_BYTES // 10**6} MB," if trace.full else ""
             sentence = f"{lack}; after {len(trace.events):,} values{size} the program was still in this loop"
     return f"{place}: {sentence}"
-
-
-def _grown(program: Program, trace: Trace) -> str:
-    """Of what was read last, an array that has another shape than the first one of its name, and since which line."""
-    bound = [(event, program.sites[event.site]) for event in trace.events if program.sites[event.site].target]
-    if not trace.ended.startswith(("ValueError", "IndexError")):
-        return ""
-    for read in trace.events[: -1 - LATEST : -1]:
-        found = [(event, site) for event, site in bound if event.object == read.object != -1]
-        first = next((e for e, site in bound if found and site.target == found[-1][1].target), None)
-        if first is None or np.ndim(first.value) == 0 or np.ndim(first.value) != np.ndim(read.value):
-            continue
-        grown = np.size(read.value) > np.size(first.value) and first.object != read.object
-        if grown and any(a == b for a, b in zip(np.shape(first.value), np.shape(read.value), strict=True)):
-            site = found[-1][1]
-            before, after = np.shape(first.value), np.shape(read.value)
-            return f"; {site.target} was {before} at first, and is {after} since line {site.statement.lineno}"
-    return ""
 
 
 def _untrained(program: Program, trace: Trace, notes: Sequence[Note]) -> tuple[str, str] | None:

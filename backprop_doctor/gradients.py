@@ -25,6 +25,7 @@ __all__ = ["Fit", "Measurement", "Tangent", "aligned", "fit", "fits", "lively", 
 
 Array = NDArray[np.float64]
 
+MOSTLY = 0.9
 DIRECTIONS = 3
 STEP_RELATIVE = 1e-5
 VARIANTS = 3
@@ -188,13 +189,14 @@ class Measurement:
         """Derivatives of all watched events along a few directions at ``key``; cached.
 
         With ``once`` the value is moved for this one reading, else wherever it is read from there on; ``off_zero``
-        leaves elements alone that are exactly 0, which may stand on a kink.
+        leaves elements alone that are exactly 0 or like another one: they may stand on a kink, as those that tie in
+        a maximum do.
         """
         known = self._tangents.get((key, step, once, off_zero))
         if known is None:
             directions = self._directions(key)
             if off_zero:
-                corner = np.asarray(self.value(key)) == 0
+                corner = _may_tie(np.asarray(self.value(key)))
                 directions = [np.where(corner, 0.0, d) for d in directions]
             known = [self.along(key, d, step, once=once) for d in directions]
             self._tangents[key, step, once, off_zero] = known
@@ -323,6 +325,14 @@ class _Remember:
 def _nothing(value: Any) -> Array:
     """Zeros in the shape of a value, which take no room."""
     return np.broadcast_to(np.float64(0.0), np.shape(value))
+
+
+def _may_tie(value: Array) -> Any:
+    """Elements that are 0, or like another one; those that are 0 alone where hardly any would be left."""
+    _, places, counts = np.unique(value, return_inverse=True, return_counts=True)
+    zero = np.equal(value, 0)
+    alike = np.logical_or(counts[places.reshape(value.shape)] > 1, zero)
+    return zero if alike.mean() > MOSTLY else alike
 
 
 def _moved_off_zero(value: Any) -> Any:

@@ -256,7 +256,10 @@ def _verdicts(passes: Passes, judge: Judge, candidates: list[Candidate], seed: i
             reason = "no value that the backward pass returns or leaves behind is of its shape"
             verdicts.append(_unknown(name, passes.point[index], "missing", reason))
         else:
-            verdict = judge.verdict(index, candidate.value, name)
+            value = candidate.value
+            if value.ndim == 0 and value == 0:
+                value = np.zeros(passes.point[index].shape)  # a plain 0 stands for nothing at all
+            verdict = judge.verdict(index, value, name)
             verdicts.append(replace(verdict, claim=candidate.text, reason=f"{candidate.text}: {verdict.reason}"))
     numeric = judge.numeric
     return GradientReport(passes.subject, tuple(verdicts), numeric.value, numeric.evaluations, seed), left_over

@@ -262,6 +262,10 @@ class Methods:
             )
         yield Convention("backward(dout, *inputs)", outputs, lambda r, u: backward(r, *u, *r.inputs))
         yield Convention("backward(*inputs, dout)", outputs, lambda r, u: backward(r, *r.inputs, *u))
+        if len(run.inputs) > 1:
+            # What comes after the first, such as a mode or a rate of dropout, the way back need not know.
+            yield Convention("backward(input, dout)", outputs, lambda r, u: backward(r, r.inputs[0], *u))
+            yield Convention("backward(dout, input)", outputs, lambda r, u: backward(r, *u, r.inputs[0]))
         if not is_loss:
             yield from silent
 

@@ -45,7 +45,7 @@ Surroundings = Callable[[int, int, float], AbstractContextManager[object]]
 
 _SCALARS = (float, int, bool, np.floating, np.integer, np.bool_)
 _NARROW = (np.dtype(np.float32), np.dtype(np.float16))
-RECORD_BYTES = 600_000_000
+RECORD_BYTES = 300_000_000
 LIST_LENGTH = 20_000
 FEW = 1_000
 
@@ -255,6 +255,7 @@ class Program:
     def _executed(self, run: _Run, probe: Probe) -> Trace:
         self.runs += 1
         ended, text = "finished", None
+        caught: BaseException | None = None
         failed: list[Exception] = []
         builtins.__dict__[PROBE] = run.probe
         builtins.__dict__[TICK] = run.tick
@@ -283,9 +284,12 @@ class Program:
                 except BaseException as error:
                     # Guards end a run with exceptions of their own; all are outcomes, none is ours.
                     ended = "stopped" if run.stopping else f"{type(error).__name__}: {error}"
-                    text = _users_traceback(error, {source.name for source in self.source.main})
+                    caught = error
         finally:
             modules.forget()
+        # Only out here: what ends a run that takes too long rings on until the program is left.
+        if caught is not None:
+            text = _users_traceback(caught, {source.name for source in self.source.main})
         passed_over = tuple(_sentence(error) for error in failed)
         return Trace(run.events, ended, text, passed_over, run.latest, run.full)
 

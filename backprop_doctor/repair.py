@@ -487,12 +487,12 @@ def _verdicts(report: FileReport, renamed: dict[str, str]) -> Counter[tuple[str,
 def _measured(report: FileReport) -> Counter[bool]:
     """How much agrees with numbers of our own, and how much does not: gradients, backward lines, the metric.
 
-    What is said of a line is left aside: that it is not called wrong any more proves nothing.  Gradients with another
-    factor than most have do not agree either.
+    What is said of a line is left aside: that it is not called wrong any more proves nothing.  That all gradients have
+    one factor counts as one thing more.
     """
     factors = [p.factor for p in (report.network.parameters if report.network else ())]
-    usual = Counter(factor for factor in factors if factor is not None).most_common(1)
-    found = Counter(bool(usual) and factor == usual[0][0] for factor in factors)
+    found = Counter(factor is not None for factor in factors)
+    found[len({factor for factor in factors if factor is not None}) == 1] += 1
     found += Counter(x.relative_error < RIGHT_BELOW for x in report.lines if x.relative_error is not None)
     metric = report.network.metric if report.network else None
     if metric is not None:

@@ -12,6 +12,7 @@ import ast
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -262,17 +263,20 @@ class _Mode:
 
     A label may be a whole number (``numbers``), all values may be plain numbers (``scalars``), data may be
     made anew in each turn (``fresh``), and dead units may hide that the inputs matter unless all is ``positive``.
+    Steps and rounding hide it too, unless values are moved ``far``.
     """
 
     numbers: bool = False
     scalars: bool = False
     fresh: bool = False
     positive: bool = False
+    far: bool = False
 
 
 MODES = (
     _Mode(),
     _Mode(scalars=True),
+    _Mode(far=True),
     _Mode(fresh=True),
     _Mode(fresh=True, scalars=True),
     _Mode(numbers=True),
@@ -418,6 +422,16 @@ def disturbed(value: Any) -> Any:
     return classes[changed].reshape(value.shape)
 
 
+def _far(value: Any) -> Any:
+    """A value of the same size, but quite another one."""
+    array = np.asarray(value)
+    if array.dtype.kind != "f":
+        return disturbed(value)
+    size = float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))) or 1.0
+    moved = array + size * np.random.default_rng(7).standard_normal(array.shape)
+    return moved if isinstance(value, np.ndarray) else float(moved)
+
+
 def _exchanged(rolled: Array, value: Array, axis: int) -> Array:
     """Rolled one-hot rows, but as many of each class as before would leave the gradient of a bias the same."""
     others = tuple(other for other in range(value.ndim) if other != axis)
@@ -437,6 +451,8 @@ def reach(
     alive: Sequence[Event],
     known: dict[object, Any],
     held: Event | None = None,
+    *,
+    far: bool = False,
 ) -> tuple[dict[int, Mask], Trace]:
     """For each source, which events of a trace change when it is disturbed.
 
@@ -444,7 +460,7 @@ def reach(
     one by one); it goes by its first.  Weights that start at zero hide what passes through them: ``zeros``
     are moved off zero first; so are dead units: ``alive`` are made positive.  The run with that alone comes
     second.  ``known`` keeps the answers for other questions about the same trace.  An event that is ``held``
-    keeps its value.
+    keeps its value.  What passes thresholds or is rounded is only seen when sources are moved ``far``.
     """
     moved = {event.key: disturbed for event in zeros} | {event.key: _positive for event in alive}
     start = (last, *moved)
@@ -453,11 +469,11 @@ def reach(
     base = known[start]
     masks: dict[int, Mask] = {}
     for source in sources:
-        question = (*start, held and held.key, *(e.key for e in source))
+        question = (*start, far, held and held.key, *(e.key for e in source))
         if question in known:
             masks[source[0].object] = known[question]
             continue
-        actions = {e.key: _Then(moved.get(e.key), disturbed) for e in source}
+        actions = {e.key: _Then(moved.get(e.key), _far if far else disturbed) for e in source}
         if held is not None:
             actions[held.key] = _Then(None, _Kept(base.value(held.key)))
         same, broke = program.compared(replace(probe, actions={**moved, **actions}, last=last), base)
@@ -493,8 +509,18 @@ class _Kept:
 def _made_in(
     program: Program, trace: Trace, first_seen: dict[int, Event], loop: Iteration, on_carried: Mask
 ) -> list[Event]:
-    """Values that a turn makes and binds to a name without any parameter: batches, samples drawn at random."""
+    """Values that a turn makes without any parameter and gives a name: batches, samples drawn at random.
+
+    The name may be that of an argument.
+    """
     found = []
+    called = {
+        e.object
+        for e in trace.events[loop.start : loop.middle]
+        if e.object != -1
+        and isinstance(program.sites[e.site].node, ast.Name)
+        and program.sites[e.site].scope != program.sites[first_seen[e.object].site].scope
+    }
     # A product with 0 hides what it depends on: what is made from such values counts as made from parameters.
     tainted: set[int] = set()
     for event in trace.events[loop.start : loop.middle]:
@@ -504,7 +530,9 @@ def _made_in(
         operands = trace.operands(event, site.children)
         if on_carried[event.index] or any(on_carried[o.index] or o.object in tainted for o in operands):
             tainted.add(event.object)
-        elif site.target and (type(event.value) is float or (is_array(event.value) and np.ptp(event.value) > 0)):
+        elif (site.target or event.object in called) and (
+            type(event.value) is float or (is_array(event.value) and np.ptp(event.value) > 0)
+        ):
             # Zeros and ones are made to be filled: they are no data.
             found.append(event)
     return found[:FRESH_LIMIT]
@@ -597,17 +625,19 @@ def _roles_in(
     alive: list[Event] = []
     if mode.positive:
         alive = [e for e in sources if is_real(e.value) and (e.object in carried or not _is_whole(e.value))]
-    masks, base = reach(program, trace, probe, groups, last, zeros, alive, known)
+    asked = partial(reach, far=mode.far)
+    masks, base = asked(program, trace, probe, groups, last, zeros, alive, known)
     # Labels that the program makes from the inputs hang on them before training only: disturb later.
-    makers = [g for g in groups if any(masks[g[0].object][o.index] for o in sources if o not in g)]
+    births = np.array([o.index for o in sources])
+    makers = [g for g in groups if masks[g[0].object][np.setdiff1d(births, [e.index for e in g])].any()]
     late = [[entries[e.object] for e in group] for group in makers]
-    masks |= reach(program, trace, probe, late, last, zeros, alive, known)[0] if late else {}
+    masks |= asked(program, trace, probe, late, last, zeros, alive, known)[0] if late else {}
     if mode.fresh:
         nothing = np.zeros(len(trace.events), bool)
         on_carried = np.logical_or.reduce([nothing, *(mask for o, mask in masks.items() if o in carried)])
         made = _made_in(program, trace, first_seen, loop, on_carried)
         groups += [group for group in _alike(program, made, carried) if group[0].object not in masks]
-        masks |= reach(program, trace, probe, groups[len(masks) :], last, zeros, alive, known)[0]
+        masks |= asked(program, trace, probe, groups[len(masks) :], last, zeros, alive, known)[0]
     # Counts and class numbers change by jumps, if at all: only real arrays tell who depends on whom.
     turn = np.zeros(len(trace.events), bool)
     for event in trace.events[loop.start : loop.middle]:
@@ -622,7 +652,7 @@ def _roles_in(
         at = first_seen[y]
         if not masks[x][at.index] or at.index < loop.start:
             return masks[x]
-        return reach(program, trace, probe, [by_number[x]], last, zeros, alive, known, held=at)[0][x]
+        return asked(program, trace, probe, [by_number[x]], last, zeros, alive, known, held=at)[0][x]
 
     def params_of(x: int, y: int, xs: Mask) -> list[int]:
         return [

@@ -33,6 +33,18 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("gW2 += A1.T @ dZ2", "gW2 = A1.T @ dZ2"),
         ("gW1 += X.T @ dZ1", "gW1 = X.T @ dZ1"),
     ),
+    "accuracy_counter_not_reset/bad_features_first": (
+        ("correct = 0\n", ""),
+        ("for epoch in range(25):\n", "for epoch in range(25):\n    correct = 0\n"),
+    ),
+    "accuracy_counter_not_reset/bad_samples_first": (
+        ("hits = 0\n", ""),
+        ("for epoch in range(30):\n", "for epoch in range(30):\n    hits = 0\n"),
+    ),
+    "accuracy_counter_not_reset/bad_vectors": (
+        ("right = 0\n", ""),
+        ("for epoch in range(15):\n", "for epoch in range(15):\n    right = 0\n"),
+    ),
     "accuracy_denominator/bad_class_count": (("score = hits / net.p.shape[1]", "score = hits / len(y_test)"),),
     "accuracy_denominator/bad_constant_features_first": (
         ("accuracy = 100 * correct / 1000", "accuracy = 100 * correct / test_Y.shape[1]"),
@@ -41,6 +53,8 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "accuracy_denominator/bad_whole_division": (
         ("accuracy = correct // len(X_test) * 100", "accuracy = correct / len(X_test) * 100"),
     ),
+    "accuracy_loop_bounds/bad_features_first": (("for k in range(len(A2)):", "for k in range(A2.shape[1]):"),),
+    "accuracy_loop_bounds/bad_samples_first": (("for i in range(Y_test.shape[1]):", "for i in range(len(Y_test)):"),),
     "accuracy_overwritten_or_elementwise/bad_elementwise": (
         (
             "accuracy = (np.round(P) == Y_test).mean()",
@@ -66,6 +80,7 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "activation_derivative_missing/bad_features_first": (("dZ1 = W2.T @ dZ2", "dZ1 = W2.T @ dZ2 * (1 - A1**2)"),),
     "activation_derivative_missing/bad_samples_first": (("dZ1 = dZ2 @ W2.T", "dZ1 = dZ2 @ W2.T * (1 - A1**2)"),),
+    "activation_derivative_wrong_argument/bad_samples_first": (("(1 - Z1**2)", "(1 - A1**2)"),),
     "activation_derivative_wrong_function/bad_always_true": (
         ("d1 = (d2 @ W2.T) * (h1 >= 0)", "d1 = (d2 @ W2.T) * ((z1 > 0))"),
     ),
@@ -96,6 +111,9 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "argmax_axis/bad_without_axis": (
         ("hit = np.argmax(P) == np.argmax(Y_test)", "hit = np.argmax(P, axis=1) == np.argmax(Y_test, axis=1)"),
     ),
+    "batch_averaging_missing_or_twice/bad_features_first": (("dZ1.mean(axis=1", "dZ1.sum(axis=1"),),
+    "batch_averaging_missing_or_twice/bad_layers": (("self.x.T @ grad / len(self.x)", "self.x.T @ grad"),),
+    "batch_averaging_missing_or_twice/bad_samples_first": (("(1 - A1**2) / m", "(1 - A1**2)"),),
     "batch_size_from_feature_axis/bad_class": (("n = x.shape[1]", "n = x.shape[0]"),),
     "batch_size_from_feature_axis/bad_features_first": (("m = X.shape[0]", "m = X.shape[1]"),),
     "batch_size_from_feature_axis/bad_samples_first": (("m = X.shape[1]", "m = X.shape[0]"),),
@@ -113,6 +131,13 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "bias_gradient_wrong_axis/bad_samples_first": (
         ("db1 = dZ1.sum(axis=1, keepdims=True)", "db1 = dZ1.sum(axis=0, keepdims=True)"),
+    ),
+    "bias_gradient_wrong_reduction/bad_features_first": (('"b2": dZ2,', '"b2": np.sum(dZ2, axis=1, keepdims=True),'),),
+    "bias_gradient_wrong_reduction/bad_last_sample": (
+        ("self.bias_grad = grad[-1]", "self.bias_grad = grad.sum(axis=0)"),
+    ),
+    "bias_gradient_wrong_reduction/bad_samples_first": (
+        ("db1 = dZ1 / m", "db1 = np.sum(dZ1, axis=0, keepdims=True) / m"),
     ),
     "cross_entropy_sign_or_branch/bad_features_first": (
         (
@@ -141,12 +166,18 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "dropout_mask_not_reused/bad_samples_first": (
         ("dZ1 = (dZ2 @ W2.T) * (1 - A1**2)", "dZ1 = (dZ2 @ W2.T * mask) * (1 - A1**2)"),
     ),
+    "gradient_is_one_number/bad_samples_first": (("np.mean(np.dot(A1.T, dZ2))", "np.dot(A1.T, dZ2) / m"),),
+    "gradient_transposed/bad_features_first": (('"W2": A1 @ dZ2.T', '"W2": dZ2 @ A1.T'),),
+    "gradient_transposed/bad_layers": (("grad.T @ self.x if square else self.x.T @ grad", "self.x.T @ grad"),),
+    "gradient_transposed/bad_samples_first": (("np.dot(dZ2, W2) *", "np.dot(dZ2, W2.T) *"),),
     "gradient_uses_wrong_layer/bad_equal_widths": (
         ("gW2, gb2 = h2.T @ d2, d2.sum(axis=0)", "gW2, gb2 = h1.T @ d2, d2.sum(axis=0)"),
     ),
     "gradient_uses_wrong_layer/bad_features_first": (("dW2 = dZ2 @ Z1.T", "dW2 = dZ2 @ A1.T"),),
     "gradient_uses_wrong_layer/bad_one_by_one": (("V -= eta * np.outer(e, x)", "V -= eta * np.outer(e, h)"),),
     "gradient_uses_wrong_layer/bad_samples_first": (("dW2 = Z1.T @ dZ2", "dW2 = A1.T @ dZ2"),),
+    "gradient_without_labels/bad_bias_from_preactivation": (("db1 = Z1.sum(", "db1 = dZ1.sum("),),
+    "gradient_wrong/bad_samples_first": (("np.dot(A1.T**2, dZ2)", "np.dot(A1.T, dZ2)"),),
     "labels_of_another_set/bad_features_first": (
         ("if np.argmax(scores[:, j]) == np.argmax(Y[:, j]):", "if np.argmax(scores[:, j]) == np.argmax(test_Y[:, j]):"),
     ),
@@ -223,6 +254,11 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "parameter_never_updated/bad_features_first": (("db2 = b2 - 0.5 * db2", "b2 = b2 - 0.5 * db2"),),
     "parameter_never_updated/bad_samples_first": (("db1 = b1 - 0.5 * db1", "b1 = b1 - 0.5 * db1"),),
+    "parameter_shape_drift/bad_features_first": (
+        ("        params[key] = params[key] - step\n", ""),
+        ("        if key ==", "        params[key] = params[key] - step\n        if key =="),
+    ),
+    "parameter_shape_drift/bad_samples_first": ((" * np.ones((m, 1))", ""),),
     "preactivation_fed_forward/bad_class": (
         ("self.z2 = self.z1 @ self.w2 + self.b2", "self.z2 = self.a1 @ self.w2 + self.b2"),
     ),
@@ -282,6 +318,9 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("E = np.exp(Z - np.max(Z, axis=1))", "E = np.exp(Z - np.max(Z, axis=1, keepdims=True))"),
         ("A = E / np.sum(E, axis=1)", "A = E / np.sum(E, axis=1, keepdims=True)"),
     ),
+    "softmax_over_samples/bad_features_first": (("np.sum(powers, axis=1", "np.sum(powers, axis=0"),),
+    "softmax_over_samples/bad_layers": (("powers.sum(axis=0)", "powers.sum(axis=1, keepdims=True)"),),
+    "softmax_over_samples/bad_samples_first": (("z.max(axis=0", "z.max(axis=1"), ("e.sum(axis=0", "e.sum(axis=1")),
     "softmax_over_whole_array/bad_both": (("A2 = E / np.sum(E)", "A2 = E / np.sum(E, axis=1, keepdims=True)"),),
     "softmax_over_whole_array/bad_features_first": (("A2 = E / np.sum(E)", "A2 = E / np.sum(E, axis=0)"),),
     "softmax_over_whole_array/bad_samples_first": (("A2 = E / E.sum()", "A2 = E / E.sum(axis=1, keepdims=True)"),),

@@ -93,7 +93,7 @@ def examine(case):
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The catalogue as it was; what is imported for a test is forgotten."""
     monkeypatch.setattr(rules, "_added", [])
-    rule_tests.checked.cache_clear()
+    rule_tests.forget()
     modules = set(sys.modules)
     yield
     for name in set(sys.modules) - modules:
@@ -119,7 +119,7 @@ def written(tmp_path: Path) -> Path:
         right = faulty.replace("0.5", f"0.{number + 1}")
         marked = faulty.replace("W = W - 0.5 * dW", "W = W - 0.5 * dW  # warn: MY001")
         (programs / f"bad_{number}.py").write_text(marked.replace("rng(0)", f"rng({number})"), encoding="utf-8")
-        (programs / f"good_{number}.py").write_text(right, encoding="utf-8")
+        (programs / f"good_{number}.py").write_text(f"# Near miss: another rate.\n{right}", encoding="utf-8")
     return path
 
 
