@@ -810,7 +810,7 @@ def _shares(program: Program, probe: Probe, keys: list[Key], update: Event, *, o
     actions = dict.fromkeys(keys, Once(move) if once else move)
     asked = replace(probe, actions=actions, keep=frozenset({update.key}), last=update.index)
     after = program.run(asked).value(update.key)
-    return (after - update.value) / shift if np.shape(after) == shift.shape else None
+    return (np.asarray(after, float) - update.value) / shift if np.shape(after) == shift.shape else None
 
 
 def _unfinished(program: Program, events: list[Event]) -> frozenset[int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from backprop_doctor import check
+from backprop_doctor.checks import checks
 from backprop_doctor.records import FileReport
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "pairs"
@@ -120,3 +121,59 @@ def test_a_notebook_is_checked_although_a_helper_of_its_course_is_missing(tmp_pa
     assert errors(report) == {(16, "BD300")}
     assert report.findings[0].position.cell == 2
     assert "course_utils is not there: an empty module stood in for it" in report.remarks
+
+
+SHARED = """\
+import numpy as np
+
+def cell_forward(x, w, b):
+    out = np.tanh(x @ w + b)
+    return out, (x, w, out)
+
+def cell_backward(dout, cache):
+    x, w, out = cache
+    inner = dout * (1 - out)
+    dw = x.T @ inner
+    db = inner.sum(axis=0)
+    dx = inner @ w.T
+    return dx, dw, db
+"""
+ABOVE = """
+def twice_forward(x, w, b):
+    first, one = cell_forward(x, w, b)
+    return 2 * first, one
+
+def twice_backward(dout, cache):
+    return cell_backward(2 * dout, cache)
+"""
+
+
+def test_what_is_wrong_for_one_reason_is_told_once_where_the_reason_is(tmp_path: Path) -> None:
+    path = tmp_path / "layers.py"
+    path.write_text(SHARED)
+    report = checked(path)
+    assert errors(report) == {(9, "BD300")}
+    assert report.network is not None
+    assert {parameter.verdict for parameter in report.network.parameters} == {"wrong"}
+
+
+def test_what_calls_a_wrong_backward_pass_is_not_judged(tmp_path: Path) -> None:
+    path = tmp_path / "layers.py"
+    path.write_text(SHARED + ABOVE)
+    report = checked(path)
+    assert errors(report) == {(9, "BD300")}
+    assert any("mend cell_backward first" in unchecked.why for unchecked in report.unchecked)
+
+
+def test_each_wrong_gradient_is_a_check_that_shows_its_finding(tmp_path: Path) -> None:
+    path = tmp_path / "layers.py"
+    path.write_text(SHARED)
+    found = {check.name: check for check in checks(checked(path))}
+    assert set(found) == {"runs", *(f"gradient of {name} of cell_forward" for name in "xwb")}
+    assert found["gradient of w of cell_forward"].headline == "line 9: from here on wrong: x, w and b (BD300)"
+
+
+def test_a_report_says_which_rules_looked(tmp_path: Path) -> None:
+    path = tmp_path / "layers.py"
+    path.write_text(SHARED)
+    assert checked(path).asked == ("BD201", "BD300")

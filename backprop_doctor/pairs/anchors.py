@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ast
+import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
 from backprop_doctor.source import Project
 
-__all__ = ["Function", "anchor", "common_source", "definition", "target_of"]
+__all__ = ["Function", "anchor", "common_source", "definition", "only_run", "target_of"]
 
 Function = ast.FunctionDef
+BLOCKS = ("body", "orelse", "finalbody", "handlers")
 STATEMENTS = (ast.Assign, ast.AugAssign, ast.AnnAssign)
 RETURNED = re.compile(r"returned value (\d+)")
 ASKED = re.compile(r"returned if (\w+)")
@@ -30,6 +32,26 @@ def definition(source: Project, code: CodeType) -> Function | None:
                     if first <= code.co_firstlineno <= node.lineno:
                         return node
     return None
+
+
+def only_run(function: Function, lines: Collection[int]) -> Function:
+    """The function without the statements that were not run; the nodes of all others are the same."""
+    return cast(Function, _part_run(function, lines))
+
+
+def _part_run(node: ast.AST, lines: Collection[int]) -> ast.AST:
+    blocks = {name: block for name in BLOCKS if (block := getattr(node, name, None))}
+    if not blocks:
+        return node
+    copied = copy.copy(node)
+    for name, block in blocks.items():
+        kept = [_part_run(part, lines) for part in block if any(n in lines for n in _span(part))]
+        setattr(copied, name, kept)
+    return copied
+
+
+def _span(node: ast.AST) -> range:
+    return range(getattr(node, "lineno", 0), (getattr(node, "end_lineno", 0) or 0) + 1)
 
 
 def anchor(function: Function, claim: str) -> ast.AST:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -158,3 +159,25 @@ def reached(error: BaseException, functions: Sequence[Any]) -> tuple[int, int]:
                 found = max(found, (number, frame.tb_lineno))
         frame = frame.tb_next
     return found
+
+
+def lines_run(function: Any, call: Callable[[], Any]) -> frozenset[int]:
+    """The lines of a function that a call runs."""
+    code = code_of(function)
+    found: set[int] = set()
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
+        if frame.f_code is not code:
+            return None
+        found.add(frame.f_lineno)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except PROBLEMS:  # as far as it came
+        pass
+    finally:
+        sys.settrace(before)
+    return frozenset(found)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backprop_doctor import rules
 from backprop_doctor.gradient_report import GradientVerdict
-from backprop_doctor.pairs.anchors import Function, anchor, common_source, definition, target_of
+from backprop_doctor.pairs.anchors import Function, anchor, common_source, definition, only_run, target_of
 from backprop_doctor.pairs.ways import Told, Way, told
 from backprop_doctor.records import Evidence, FileReport, Finding, LineVerdict, Network, ParameterVerdict, Unchecked
 from backprop_doctor.source import Project
@@ -22,13 +22,14 @@ WRONG, CONVENTION = "BD300", "BD201"
 
 @dataclass(frozen=True)
 class _Judged:
-    """One gradient of one way, and the statement that makes it."""
+    """One gradient of one way, and the statement that makes it; ``run`` is the function as far as it was run."""
 
     way: Way
     verdict: GradientVerdict
     told: Told
     function: Function | None
     node: Any
+    run: Function | None = None
 
     @property
     def name(self) -> str:
@@ -52,7 +53,9 @@ def file_report(source: Project, ways: Sequence[Way], unchecked: Sequence[Unchec
     judged = _without_symptoms(
         _once([_judged(source, way, verdict) for way in ways for verdict in way.report.verdicts])
     )
-    findings = [*_findings(source, judged)]
+    told_together = [*_faults(judged)]
+    findings = [_finding(source, alike, node) for alike, node in told_together]
+    lines = {id(one): f.position.line for (alike, _), f in zip(told_together, findings, strict=True) for one in alike}
     unknown = [Unchecked(f"gradient of {one.name}", one.told.reason) for one in judged if one.told.verdict == "unknown"]
     errors = any(finding.severity == "error" for finding in findings)
     known = any(one.told.verdict != "unknown" for one in judged)
@@ -61,7 +64,7 @@ def file_report(source: Project, ways: Sequence[Way], unchecked: Sequence[Unchec
         verdict="faulty" if errors else "healthy" if known else "unknown",
         ran=True,
         seconds=0.0,
-        network=Network(parameters=tuple(_parameter(source, one) for one in judged)),
+        network=Network(parameters=tuple(_parameter(source, one, lines.get(id(one))) for one in judged)),
         lines=tuple(_lines(source, judged)),
         findings=tuple(findings),
         unchecked=(*unchecked, *unknown),
@@ -73,8 +76,9 @@ def file_report(source: Project, ways: Sequence[Way], unchecked: Sequence[Unchec
 
 def _judged(source: Project, way: Way, verdict: GradientVerdict) -> _Judged:
     function = definition(source, way.code) if way.code else None
-    node = anchor(function, way.claims.get(verdict.name) or verdict.claim) if function is not None else None
-    return _Judged(way, verdict, told(way, verdict), function, node)
+    run = only_run(function, way.lines) if function is not None and way.lines else function
+    node = anchor(run, way.claims.get(verdict.name) or verdict.claim) if run is not None else None
+    return _Judged(way, verdict, told(way, verdict), function, function if node is run else node, run)
 
 
 def _once(judged: Sequence[_Judged]) -> list[_Judged]:
@@ -96,7 +100,7 @@ def _without_symptoms(judged: list[_Judged]) -> list[_Judged]:
         below = [name for name in _called(one.function) if name in wrong and wrong[name] is not one.function]
         if one.told.verdict == "wrong" and below:
             reason = f"it is wrong, and so is what it calls: mend {below[0]} first ({one.told.reason})"
-            one = _Judged(one.way, one.verdict, Told("unknown", reason), one.function, one.node)
+            one = replace(one, told=Told("unknown", reason))
         result.append(one)
     return result
 
@@ -106,19 +110,20 @@ def _called(function: Function | None) -> list[str]:
     return [call.id for call in calls if isinstance(call, ast.Name)]
 
 
-def _findings(source: Project, judged: Sequence[_Judged]) -> Iterator[Finding]:
-    """One finding for each fault: gradients that are wrong for one reason are told together."""
+def _faults(judged: Sequence[_Judged]) -> Iterator[tuple[Sequence[_Judged], Any]]:
+    """The gradients that each fault spoils, and where it is: what is wrong for one reason is told together."""
     functions = {id(one.function): one.function for one in judged if one.function is not None}
     for function in functions.values():
         own = [one for one in judged if one.function is function]
         wrong = [one for one in own if one.told.verdict == "wrong" and one.verdict.kind != "stale"]
         right = [one for one in own if one.told.verdict == "right"]
-        shared = common_source(function, [o.node for o in wrong], [o.node for o in right]) if len(wrong) > 1 else None
+        run = wrong[0].run if len(wrong) > 1 else None
+        shared = common_source(run, [o.node for o in wrong], [o.node for o in right]) if run else None
         if shared is not None:
-            yield _finding(source, wrong, shared)
+            yield wrong, shared
         for one in own:
             if one.told.note or (one.told.verdict == "wrong" and (shared is None or one not in wrong)):
-                yield _finding(source, [one], one.node)
+                yield [one], one.node
 
 
 def _finding(source: Project, alike: Sequence[_Judged], node: Any) -> Finding:
@@ -151,7 +156,7 @@ def _evidence(verdict: GradientVerdict) -> Evidence:
     )
 
 
-def _parameter(source: Project, one: _Judged) -> ParameterVerdict:
+def _parameter(source: Project, one: _Judged, told_at: int | None) -> ParameterVerdict:
     position = source.position(one.node) if one.node is not None else None
     verdict = one.verdict
     return ParameterVerdict(
@@ -163,7 +168,7 @@ def _parameter(source: Project, one: _Judged) -> ParameterVerdict:
         verdict=one.told.verdict,
         relative_error=verdict.relative_error,
         factor=verdict.factor or ("1" if one.told.verdict == "right" else None),
-        reason=one.told.reason,
+        reason=f"{WRONG} at line {told_at}: {one.told.reason}" if one.told.verdict == "wrong" else one.told.reason,
         path=position.path if position else source.path,
         cell=position.cell if position else None,
     )

@@ -11,7 +11,7 @@ import numpy as np
 from backprop_doctor.errors import UsageError
 from backprop_doctor.gradient_report import GradientReport
 from backprop_doctor.layer_check import LayerCheck, look_once
-from backprop_doctor.pairs.calling import best_way, copies, first_output, responds
+from backprop_doctor.pairs.calling import best_way, copies, first_output, lines_run, responds
 from backprop_doctor.pairs.definitions import PROBLEMS, Definitions, code_of
 from backprop_doctor.pairs.fillings import D, Settings, Value, fillings, fresh, spelled
 from backprop_doctor.pairs.partners import Pair
@@ -53,9 +53,13 @@ def layer_ways(pair: Pair, defined: Definitions, *, seed: int, until: float) -> 
     asked = [name for name in pair.given if name in choices]
     if not asked:
         found = search({})
-        return [found, *caller.in_other_form(found)] if isinstance(found, Way) else found
+        if isinstance(found, str):
+            return found
+        return [caller.followed(way) for way in (found, *caller.in_other_form(found))]
     ways = [search({asked[0]: [text]}) for text in choices[asked[0]]]
-    return [way for way in ways if isinstance(way, Way)] or next(way for way in ways if isinstance(way, str))
+    return [caller.followed(way) for way in ways if isinstance(way, Way)] or next(
+        way for way in ways if isinstance(way, str)
+    )
 
 
 @dataclass
@@ -122,6 +126,17 @@ class _Caller:
         except (*PROBLEMS, UsageError):
             return []
         return [found] if found is not None and not found.passed else []
+
+    def followed(self, way: Way) -> Way:
+        """The same way, with the lines of the backward pass that it runs, if something is wrong there."""
+        if not way.wrongs:
+            return way
+        generator = np.random.default_rng([self.seed, 29])
+        given = [fresh(value, generator) for value in way.values]
+        made = len(self.pair.made)
+        return replace(
+            way, lines=lines_run(self.pair.backward, lambda: look_once(self._passes(given), *copies(given)[made:]))
+        )
 
     def _output(self, given: Sequence[Any]) -> Any:
         forward, _ = self._passes(given)

@@ -46,6 +46,8 @@ class Way:
         Arguments without gradient, gradients without argument.
     hidden : int
         Axes of length 1 and plain numbers where arrays could be: faults do not show there.
+    lines : frozenset of int
+        Lines that make the gradients and were run, where that is known.
     """
 
     names: tuple[str, ...]
@@ -59,6 +61,7 @@ class Way:
     sure: bool = True
     misfits: int = 0
     hidden: int = 0
+    lines: frozenset[int] = frozenset()
 
     @property
     def rights(self) -> int:
