@@ -312,8 +312,10 @@ def _chosen(report: FileReport, source: Project, selection: Selection) -> FileRe
 def _verdict(findings: Sequence[Finding], network: Network | None) -> Literal["healthy", "faulty", "unknown"]:
     if any(finding.severity == "error" for finding in findings):
         return "faulty"
-    judged = network is not None and any(parameter.verdict != "unknown" for parameter in network.parameters)
-    return "healthy" if judged else "unknown"
+    parameters = network.parameters if network is not None else ()
+    judged = sum(parameter.verdict != "unknown" for parameter in parameters)
+    # What is said of few of the parameters is not said of the program.
+    return "healthy" if 2 * judged >= len(parameters) > 0 else "unknown"
 
 
 def _examined(case: Case, codes: Collection[str] = ()) -> FileReport:

@@ -276,11 +276,11 @@ class _Mode:
 MODES = (
     _Mode(),
     _Mode(scalars=True),
-    _Mode(far=True),
     _Mode(fresh=True),
     _Mode(fresh=True, scalars=True),
     _Mode(numbers=True),
     _Mode(numbers=True, scalars=True),
+    _Mode(far=True),
 )
 
 
