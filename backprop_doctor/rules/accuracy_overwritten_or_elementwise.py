@@ -172,7 +172,9 @@ def _classes(case: Case, node: ast.expr, axis: int) -> tuple[Edit, ...]:
 
 def _overwritten(case: Case, accuracy: Accuracy) -> Iterator[Sighting]:
     """A counter that is set in the loop over the samples instead of raised."""
-    assignments = [node for loop in ast.walk(case.source.tree) if isinstance(loop, ast.For) for node in _set_in(loop)]
+    training = case.program.sites[case.roles.training.loop].node
+    loops = [n for n in ast.walk(case.source.tree) if isinstance(n, ast.For) and n is not training]
+    assignments = [node for loop in loops for node in _set_in(loop)]
     # What sets the counter back for another turn does not hang on the predictions.
     counting = {id(case.program.sites[e.site].statement) for e in accuracy.chain}
     chosen = [a for a in assignments if id(a) in counting]
