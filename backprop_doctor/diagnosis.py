@@ -25,7 +25,7 @@ from backprop_doctor.instrument import instrument
 from backprop_doctor.oracles.plain_steps import odd_steps
 from backprop_doctor.program import Probe, Program, Surroundings, Trace
 from backprop_doctor.proof import prove
-from backprop_doctor.records import FileReport, Finding, Fix, Network, Unchecked
+from backprop_doctor.records import FileReport, Finding, Fix, LineVerdict, Network, Unchecked
 from backprop_doctor.repair import repair
 from backprop_doctor.roles import Iteration, Roles, assign_roles
 from backprop_doctor.selection import Selection, sift
@@ -48,7 +48,7 @@ SCALE_OF_CONFIRMATION = 0.6
 # Of the time for one program: when the search has to end, and what is kept back for the report.
 SHARE_OF_SEARCH = 0.5
 MARGIN_SECONDS = 3.0
-EVENTS = (2_000, 16_000, 130_000)
+EVENTS = (2_000, 5_000, 16_000, 130_000)
 # Ends of a run that more images do not change.
 SAME_AT_ANY_SIZE = ("stopped", "Interrupted", "AttributeError", "FileNotFoundError", "ImportError", "KeyError",
                     "ModuleNotFoundError", "NameError", "PermissionError", "RecursionError")  # fmt: skip
@@ -97,8 +97,6 @@ def diagnose(
     CannotCheckError
         If the file cannot be parsed or run, or trains nothing.
     """
-    from backprop_doctor import pairs
-
     started = time.perf_counter()
     chosen = selection or Selection()
     source = given = open_project(path).calling(call)
@@ -110,7 +108,7 @@ def diagnose(
         if found is None:
             # What a notebook defines can be checked although a cell of it needs what is not there.
             apart = not call and (idle or source.is_notebook)
-            layers = pairs.check_pairs(source, surroundings, seed=seed) if apart else None
+            layers = _pairs(source, surroundings, seed=seed) if apart else None
             if layers is None or (layers.verdict == "unknown" and not idle):
                 crashed = (
                     _crashed(error, source, surroundings, seed, fix=fix) if isinstance(error, CrashError) else None
@@ -126,9 +124,10 @@ def diagnose(
         source = case.source
     # All rules look, whichever are wanted: a fix must not bring up what another rule would see.
     report = _examined(case)
-    if report.verdict == "unknown" and not call and source is given:
+    told = report.network is not None and any(p.verdict != "unknown" for p in report.network.parameters)
+    if report.verdict == "unknown" and not told and not call and source is given:
         # A loop that only looks like training, such as a gradient check of its own, is no more than that.
-        layers = pairs.check_pairs(source, surroundings, seed=seed)
+        layers = _pairs(source, surroundings, seed=seed)
         if layers is not None and layers.verdict != "unknown":
             site = case.program.sites[case.roles.training.loop]
             remarks = (f"the loop at line {site.line} of {os.path.basename(site.source.name)} seems to train nothing",)
@@ -150,7 +149,7 @@ def diagnose(
             wanted=lambda finding: bool(sift([finding], source, chosen)[0]),
         )
     if source is not given:
-        report = _beside(report, pairs.check_pairs(given, surroundings, seed=seed, judged=report.lines))
+        report = _beside(report, _pairs(given, surroundings, seed=seed, judged=report.lines))
     report = _chosen(report, source, chosen)
     left = time_limit_seconds - MARGIN_SECONDS - (time.perf_counter() - started)
     if train and left > MARGIN_SECONDS:
@@ -171,6 +170,15 @@ def _apart(
     remarks = (*_files(source), *layers.remarks, *used, *remarks)
     report = _chosen(replace(layers, remarks=remarks), source, chosen)
     return replace(report, seconds=time.perf_counter() - started)
+
+
+def _pairs(
+    source: Project, surroundings: Surroundings | None, *, seed: int, judged: Sequence[LineVerdict] = ()
+) -> FileReport | None:
+    """What a file defines, checked pair by pair; most programs need none of that."""
+    from backprop_doctor import pairs
+
+    return pairs.check_pairs(source, surroundings, seed=seed, judged=judged)
 
 
 def _beside(report: FileReport, layers: FileReport | None) -> FileReport:
