@@ -474,7 +474,7 @@ class _Judge:
             if best is not None and not best.right and not told:
                 best = self._on_upstream(value, of)
             if best is not None and best.right:
-                return other if other is not None and other.right and self._is_plain(other.fit.factor) else best
+                return other if other is not None and told else best
             if best is None or (other is not None and (other.right or other.fit.residual < best.fit.residual)):
                 best = other or best
         return best or Adjoint(value, of, Fit(0.0, float("inf")), "none")

@@ -70,7 +70,7 @@ def repair(crash: Crash, report: FileReport, judge: Judge) -> FileReport:
     changed = source.edited((edit,))
     diff = source.diff(changed)
     at, home = edit.position, source.find(edit.position.path, edit.position.cell)
-    before = home.text[home.offset(at.line, at.column) : home.offset(at.end_line, at.end_column)]
+    before = home.text_at(at)
     here = report.findings[0].position
     elsewhere = "" if here.line <= at.line <= here.end_line else f" in line {at.line}"
     summary = f"{edit.replacement} in place of {before}{elsewhere}"
@@ -123,7 +123,7 @@ def _running(crash: Crash, clash: Clash) -> Iterator[Edit]:
 def _only_removes(source: Project, edit: Edit) -> bool:
     """Whether an edit takes a name out and puts none in: a line without its gradient fits, and trains nothing."""
     at, home = edit.position, source.find(edit.position.path, edit.position.cell)
-    before = home.text[home.offset(at.line, at.column) : home.offset(at.end_line, at.end_column)]
+    before = home.text_at(at)
     old, new = Counter(NAME.findall(before)), Counter(NAME.findall(edit.replacement))
     return bool(old - new) and not new - old
 

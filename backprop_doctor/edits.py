@@ -48,7 +48,7 @@ def candidates(source: Source, blamed: Position) -> Iterator[tuple[Edit, ...]]:
 def _cost(source: Source, edit: Edit, blamed: Position) -> tuple[int, int]:
     """Characters that an edit takes away or adds: the fewer, the likelier it is what was meant."""
     at = edit.position
-    before = source.text[source.offset(at.line, at.column) : source.offset(at.end_line, at.end_column)]
+    before = source.text_at(at)
     blocks = difflib.SequenceMatcher(None, before, edit.replacement, autojunk=False).get_matching_blocks()
     same = sum(block.size for block in blocks)
     outside = (at.line, at.column) < (blamed.line, blamed.column) or (at.end_line, at.end_column) > (

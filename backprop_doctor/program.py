@@ -382,7 +382,7 @@ class _Run:
         self._counts += [0] * (len(self._sites) - len(self._counts))
 
     def current(self, value: Any) -> Any:
-        other = None if isinstance(value, (np.ndarray, list)) else kind_of(type(value))
+        other = kind_of(type(value))
         if other is None and not isinstance(value, (np.ndarray, list)):
             return value
         known = self._substitutes.get(id(value))
@@ -450,8 +450,9 @@ class _Run:
     def _record(self, site: int, occurrence: int, value: Any) -> None:
         copy: Any
         original, other = value, kind_of(type(value))
-        place = id(value) if other is None else other.place(value)
-        value = _seen(value)
+        place: object = id(value)
+        if other is not None:
+            place, value = other.place(value), _seen(value)
         if isinstance(value, (int, np.integer, np.bool_)):
             # Equal small integers are one object: each time they pass counts as another.
             copy = value.item() if isinstance(value, np.generic) else value

@@ -404,9 +404,7 @@ def disturbed(value: Any) -> Any:
     if not isinstance(value, np.ndarray):
         return value + 1e-3 * (abs(value) or 0.1)
     if value.dtype.kind == "f":
-        noise = np.random.default_rng(7).standard_normal(value.shape)
-        size = float(np.sqrt(np.mean(np.square(value, dtype=np.float64)))) or 0.1
-        return value + 1e-3 * size * noise
+        return _with_noise(value, 1e-3, 0.1)
     long = [axis for axis, n in enumerate(value.shape) if n > 1]
     if len(long) > 1:
         # One-hot rows stay one-hot, and every one of them changes.
@@ -422,13 +420,19 @@ def disturbed(value: Any) -> Any:
     return classes[changed].reshape(value.shape)
 
 
+def _with_noise(value: Array, share: float, size_of_zeros: float) -> Any:
+    """An array with noise that is a share of its own size; zeros have the size that is given."""
+    noise = np.random.default_rng(7).standard_normal(value.shape)
+    size = float(np.sqrt(np.mean(np.square(value, dtype=np.float64)))) or size_of_zeros
+    return value + share * size * noise
+
+
 def _far(value: Any) -> Any:
     """A value of the same size, but quite another one."""
     array = np.asarray(value)
     if array.dtype.kind != "f":
         return disturbed(value)
-    size = float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))) or 1.0
-    moved = array + size * np.random.default_rng(7).standard_normal(array.shape)
+    moved = _with_noise(array, 1.0, 1.0)
     return moved if isinstance(value, np.ndarray) else float(moved)
 
 

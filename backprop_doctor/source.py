@@ -147,6 +147,11 @@ class Source:
             text = self._segments[node] = self._full[start : self.offset(position.end_line, position.end_column)]
         return text
 
+    def text_at(self, position: Position) -> str:
+        """The text between the ends of a position."""
+        start = self.offset(position.line, position.column)
+        return self.text[start : self.offset(position.end_line, position.end_column)]
+
     def offset(self, line: int, column: int) -> int:
         """Offset in ``text`` of a 1-based line and column."""
         return self._starts[line - 1] + column - 1
