@@ -203,7 +203,7 @@ def _constant(case: Case, constant: Quantity, wrong: dict[int, str]) -> Paramete
         verdict,
         None,
         None,
-        "never updated",
+        "never updated" if verdict == "wrong" else "the step that was followed leaves it as it is",
         case.site(constant.birth).source.path,
         case.site(constant.birth).source.cell,
     )
