@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -246,11 +247,14 @@ class Measurement:
     def _watched(self) -> Iterable[Key]:
         roles = self.roles
         seen: set[int] = {-1, *roles.unfinished}
-        for event in self.roles.trace.events[roles.step.start : roles.step.middle]:
+        turn = roles.trace.events[roles.step.start : roles.step.middle]
+        # What the forward pass has made after the last backward array, for the metric, has no adjoint.
+        last = max((e.index for e in turn if roles.backward(e) and roles.is_value(e.value)), default=-1)
+        for event in turn:
             if event.object in seen or not roles.on_parameters[event.index]:
                 continue
             seen.add(event.object)
-            array = roles.forward(event) and roles.is_value(event.value)
+            array = roles.forward(event) and roles.is_value(event.value) and event.index < last
             scalar = np.size(event.value) == 1 and not isinstance(event.value, (bool, int))
             if array or (roles.backward(event) and scalar):
                 yield event.key
@@ -366,25 +370,29 @@ def name_factor(factor: float, sizes: dict[str, int], *, tolerance: float = 1e-4
     tolerance : float
         Relative distance within which a factor and a formula are taken as equal.
     """
-    letters = [(name, n) for name, n in sizes.items() if n > 1]
-    best: tuple[int, str] | None = None
-    for number in (Fraction(1), Fraction(2), Fraction(1, 2), Fraction(4), Fraction(1, 4), Fraction(3)):
-        for powers in product((0, 1, -1), repeat=min(len(letters), 4)):
-            value = float(number) * math.prod(float(n) ** p for (_, n), p in zip(letters, powers, strict=False))
-            if abs(abs(factor) / value - 1) > tolerance:
-                continue
-            above = [name for (name, _), p in zip(letters, powers, strict=False) if p == 1]
-            below = [name for (name, _), p in zip(letters, powers, strict=False) if p == -1]
-            weight = 2 * len(above) + 2 * len(below) + (number != 1)
-            over = [str(number.numerator)] * (number.numerator != 1) + above
-            under = [str(number.denominator)] * (number.denominator != 1) + below
-            text = "·".join(over) or "1"
-            if under:
-                text += "/" + (under[0] if len(under) == 1 else "(" + "·".join(under) + ")")
-            if best is None or weight < best[0]:
-                best = (weight, text)
+    formulas = _formulas(tuple((name, n) for name, n in sizes.items() if n > 1))
+    near = [(weight, text) for value, weight, text in formulas if abs(abs(factor) / value - 1) <= tolerance]
+    best = min(near, key=lambda found: found[0], default=None)
     short = f"{factor:.3g}"
     # 0.3 is more likely to be 0.3 than 4·D/(N·C), whatever the sizes happen to be.
     if best is None or (best[0] > 4 and abs(float(short) / factor - 1) < 1e-9):
         return short
     return ("-" if factor < 0 else "") + best[1]
+
+
+@lru_cache
+def _formulas(letters: tuple[tuple[str, int], ...]) -> list[tuple[float, int, str]]:
+    """Formulas of some sizes: the value of each, how much there is to read, and its text."""
+    found = []
+    for number in (Fraction(1), Fraction(2), Fraction(1, 2), Fraction(4), Fraction(1, 4), Fraction(3)):
+        for powers in product((0, 1, -1), repeat=min(len(letters), 4)):
+            value = float(number) * math.prod(float(n) ** p for (_, n), p in zip(letters, powers, strict=False))
+            above = [name for (name, _), p in zip(letters, powers, strict=False) if p == 1]
+            below = [name for (name, _), p in zip(letters, powers, strict=False) if p == -1]
+            over = [str(number.numerator)] * (number.numerator != 1) + above
+            under = [str(number.denominator)] * (number.denominator != 1) + below
+            text = "·".join(over) or "1"
+            if under:
+                text += "/" + (under[0] if len(under) == 1 else "(" + "·".join(under) + ")")
+            found.append((value, 2 * len(above) + 2 * len(below) + (number != 1), text))
+    return found

@@ -7,13 +7,10 @@ values (record), change them on their way (perturb, replace, freeze) and end the
 from __future__ import annotations
 
 import builtins
-import itertools
-import random
-import time
 import traceback
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sized
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sized
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -24,6 +21,7 @@ from backprop_doctor import libraries
 from backprop_doctor.instrument import CURRENT, PROBE, TICK, Instrumented, Site
 from backprop_doctor.libraries import kind_of
 from backprop_doctor.modules import Modules, package_of
+from backprop_doctor.randomness import frozen_randomness
 
 __all__ = [
     "RECORD_BYTES",
@@ -35,7 +33,6 @@ __all__ = [
     "Program",
     "Surroundings",
     "Trace",
-    "frozen_randomness",
     "is_same",
 ]
 
@@ -307,6 +304,9 @@ class Program:
 class _Run:
     """The state of one execution; ``probe`` is the function every value passes."""
 
+    # Types of numbers, by their letters, that need no promotion.
+    _as_they_are = frozenset("?bBhHiIlLqQd")
+
     def __init__(self, sites: list[Site], probe: Probe) -> None:
         self.events: list[Event] = []
         self.stopping = False
@@ -341,9 +341,13 @@ class _Run:
                 value = value + 0.0
         elif kind is not int:
             if isinstance(value, np.ndarray):
-                if value.dtype.kind not in "fiub":
-                    return value
-                value = self.current(value)
+                known = self._substitutes.get(id(value))
+                if known is not None:
+                    value = known[1]
+                elif value.dtype.char not in self._as_they_are:
+                    if value.dtype.kind not in "fiub":
+                        return value
+                    value = self.current(value)
             elif kind is list:
                 value = self.current(value)
                 # An empty list that is made here to be filled is known from here on.
@@ -504,6 +508,7 @@ class _Training(_Run):
 
     def __init__(self, sites: list[Site], probe: Probe, pace: Pace) -> None:
         super().__init__(sites, probe)
+        self._as_they_are = self._as_they_are - {"d"} if pace.is_single else self._as_they_are
         self._pace = pace
         self._left = 0
 
@@ -545,12 +550,14 @@ def is_same(a: Any, b: Any) -> bool:
     if a is b:
         return True
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        if np.shape(a) != np.shape(b):
+        a, b = np.asarray(a), np.asarray(b)
+        if a.shape != b.shape:
             return False
-        # Where large arrays differ, the first rows mostly do; NaN is rare and asking for it costs four passes.
-        if np.size(a) > FEW and np.ndim(a) and not is_same(a[0], b[0]):
+        # Where large arrays differ, the first rows mostly do; NaN is rare and asking for it costs more.
+        if a.size > FEW and a.ndim and not is_same(a[0], b[0]):
             return False
-        return bool(np.all(a == b)) or bool(np.array_equal(a, b, equal_nan=True))
+        equal = a == b
+        return bool(equal.all() or (equal | ((a != a) & (b != b))).all())
     return bool(a == b) or (a != a and b != b)
 
 
@@ -579,61 +586,6 @@ class _Known:
         self.original = original
         self.object = -1
         self.copy: Any = None
-
-
-@contextmanager
-def frozen_randomness(seed: int) -> Iterator[None]:
-    """Make unseeded generators start at ``seed``, and clocks tick evenly; seeds the program sets stay in force."""
-    state, numpy_state = random.getstate(), np.random.get_state()
-    saved = {name: getattr(np.random, name) for name in ("default_rng", "RandomState", "seed")}
-    clocks = {name: getattr(time, name) for name in _CLOCKS}
-    made = 0
-
-    def fresh(first: Any) -> Any:
-        nonlocal made
-        if first is not None:
-            return first
-        made += 1
-        return seed + made - 1
-
-    def default_rng(start: Any = None) -> Any:
-        return saved["default_rng"](fresh(start))
-
-    class RandomState(np.random.RandomState):
-        def __init__(self, start: Any = None) -> None:
-            super().__init__(fresh(start))
-
-    def reseed(start: Any = None) -> None:
-        saved["seed"](fresh(start))
-
-    ticks = itertools.count(1)
-    stand_ins = {"default_rng": default_rng, "RandomState": RandomState, "seed": reseed}
-    for name, function in stand_ins.items():
-        setattr(np.random, name, function)
-    for name in clocks:
-        setattr(time, name, lambda unit=_CLOCKS[name]: 1_700_000_000 * unit + next(ticks) * (unit / 1000))
-    random.seed(seed)
-    saved["seed"](seed)
-    try:
-        with libraries.frozen(seed):
-            yield
-    finally:
-        for name, function in saved.items():
-            setattr(np.random, name, function)
-        for name, function in clocks.items():
-            setattr(time, name, function)
-        random.setstate(state)
-        np.random.set_state(numpy_state)
-
-
-# Clocks by the number of their units in a second.
-_CLOCKS: dict[str, Any] = {
-    "time": 1.0,
-    "perf_counter": 1.0,
-    "process_time": 1.0,
-    "time_ns": 1_000_000_000,
-    "perf_counter_ns": 1_000_000_000,
-}
 
 
 def _sentence(error: Exception) -> str:

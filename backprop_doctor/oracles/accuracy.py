@@ -424,6 +424,8 @@ def _none(samples: int) -> NDArray[np.bool_]:
 
 
 def _number(value: Any) -> float | None:
+    if type(value) in (int, float):  # as nearly all are
+        return float(value)
     return None if value is None or np.size(value) != 1 else float(np.squeeze(value))
 
 

@@ -89,7 +89,8 @@ def descend(
     if wanted is None:
         return None
     keys, loss, formula = wanted
-    trace = case.run(_joined(actions or {}, steps), keep=frozenset(keys), limit=case.step_limit(turns))
+    changes = _joined(actions or {}, steps)
+    trace = case.run(changes, keep=frozenset(keys), limit=case.step_limit(turns), brief=True)
     read = [loss(trace.value(key)) for key in keys if trace.value(key) is not None]
     losses = [number for number in read if number is not None]
     if len(losses) < len(read) or (len(losses) < 4 and (not losses or np.isfinite(losses[-1]))):

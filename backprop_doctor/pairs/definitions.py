@@ -16,7 +16,8 @@ import numpy as np
 from backprop_doctor.layer_passes import required
 from backprop_doctor.modules import Modules, package_of
 from backprop_doctor.pairs.anchors import Function, definition
-from backprop_doctor.program import Surroundings, frozen_randomness
+from backprop_doctor.program import Surroundings
+from backprop_doctor.randomness import frozen_randomness
 from backprop_doctor.source import Project
 
 __all__ = ["PROBLEMS", "Definitions", "arguments_of", "code_of", "executed", "needed"]
