@@ -1,13 +1,15 @@
 """The process boundary: checked code runs in a child, plain data comes back.
 
 Parent and child share a folder that only lives as long as the child: the request and the answer are files in
-it, so that neither what the program prints nor a process it leaves behind can come between them.  The parent
-keeps the wall time; the child sets its own limits of memory and of file sizes, and where it crashes or has to
-be stopped from outside, the interpreter leaves a traceback in that folder.
+it, so that neither what the program prints nor a process it leaves behind can come between them.  The child
+imports what it needs and waits for a byte on its standard input; when that is closed, the parent is gone.  The
+parent keeps the wall time; the child sets its own limits of memory and of file sizes, and where it crashes or
+has to be stopped from outside, the interpreter leaves a traceback in that folder.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -23,7 +25,7 @@ from typing import Any
 
 from backprop_doctor.errors import CannotCheckError, DoctorError, ProgramError, SourceError, UsageError
 
-__all__ = ["run", "stop_all"]
+__all__ = ["run", "start_early", "stop_all"]
 
 REQUEST, REPLY, CRASH = "request.json", "reply.json", "crash.txt"
 REPLY_MIB = 64
@@ -37,8 +39,6 @@ _KINDS: dict[str, type[DoctorError]] = {
     "usage": UsageError,
     "tool": DoctorError,
 }
-_running: set[subprocess.Popen[bytes]] = set()
-_lock = threading.Lock()
 
 
 def run(task: str, request: dict[str, Any], *, time_limit: float, memory_limit_mib: int) -> dict[str, Any]:
@@ -60,78 +60,108 @@ def run(task: str, request: dict[str, Any], *, time_limit: float, memory_limit_m
     CannotCheckError
         If the child does not answer, with a sentence saying why.
     """
-    with tempfile.TemporaryDirectory(prefix="backprop-doctor-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        message = {"task": task, "request": request, "memory": memory_limit_mib, "seconds": time_limit}
-        (folder / REQUEST).write_text(json.dumps(message), encoding="utf-8")
-        status, seconds = _supervise(folder, time_limit)
-        reply = folder / REPLY
+    with _lock:
+        child = _early.pop() if _early else _Child()
+        _running.add(child)
+    try:
+        until = time.monotonic() + time_limit  # that clock is the same in all processes
+        message = {"task": task, "request": request, "memory": memory_limit_mib, "seconds": time_limit, "until": until}
+        status, seconds = child.answered(message, time_limit)
+        reply = child.folder / REPLY
         if not reply.exists():
-            crash = folder / CRASH
+            crash = child.folder / CRASH
             text = crash.read_text(encoding="utf-8", errors="replace") if crash.exists() else ""
             raise ProgramError(_last_words(text, status, seconds, message))
         if reply.stat().st_size > REPLY_MIB << 20:
             raise ProgramError(f"the report is larger than {REPLY_MIB} MiB")
         answer: dict[str, Any] = json.loads(reply.read_text(encoding="utf-8"))
+    finally:
+        with _lock:
+            _running.discard(child)
+        child.close()
     if "error" in answer:
         error = answer["error"]
         raise _KINDS.get(error["kind"], CannotCheckError)(error["message"])
     return answer
 
 
+def start_early() -> None:
+    """Start a child that imports what it needs while the caller reads its options; the next `run` takes it."""
+    with _lock:
+        if not _early:
+            _early.append(_Child())
+
+
 def stop_all() -> None:
     """End all children at once, with all they started; each `run` that waits for one raises `ProgramError`."""
     with _lock:
         for child in _running:
-            if child.returncode is None:
-                _kill(child)
-
-
-def _supervise(folder: Path, time_limit: float) -> tuple[int, float]:
-    """Run the child to its end: its exit status, and how many seconds it took."""
-    started = time.monotonic()
-    with _lock:
-        child = _start(folder)
-        _running.add(child)
-    # The child leaves a traceback when its time is over; this is for the case that it cannot.
-    timer = threading.Timer(time_limit + GRACE_SECONDS, _kill, [child])
-    timer.daemon = True
-    try:
-        timer.start()
-        status = child.wait()
-    finally:
-        timer.cancel()
-        _kill(child)
-        child.wait()
-        assert child.stdin is not None
-        child.stdin.close()
-        with _lock:
-            _running.discard(child)
-    return status, time.monotonic() - started
-
-
-def _start(folder: Path) -> subprocess.Popen[bytes]:
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
-    return subprocess.Popen(
-        [sys.executable, "-X", "utf8", "-m", "backprop_doctor.worker", str(folder)],
-        # Its own folder, not the user's: a random.py or numpy.py there must not be imported unguarded.
-        cwd=folder,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env={**threads, "PYTHONHASHSEED": "0", **os.environ, **places},
-    )
-
-
-def _kill(child: subprocess.Popen[bytes]) -> None:
-    """End a child and what it left behind; harmless when there is nothing left."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if hasattr(os, "killpg"):
-            os.killpg(child.pid, signal.SIGKILL)
-        else:
             child.kill()
+
+
+class _Child:
+    """A process that waits for a request, and the folder it shares with this one."""
+
+    def __init__(self) -> None:
+        self._shared = tempfile.TemporaryDirectory(prefix="backprop-doctor-", ignore_cleanup_errors=True)
+        self.folder = Path(self._shared.name)
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self._shared.name)
+        self._process = subprocess.Popen(
+            [sys.executable, "-X", "utf8", "-m", "backprop_doctor.worker", self._shared.name],
+            # Its own folder, not the user's: a random.py or numpy.py there must not be imported unguarded.
+            cwd=self.folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**threads, "PYTHONHASHSEED": "0", **os.environ, **places},
+        )
+        assert self._process.stdin is not None
+        self._lifeline = self._process.stdin
+
+    def answered(self, message: dict[str, Any], time_limit: float) -> tuple[int, float]:
+        """Wait until the child has ended: its exit status, and how many seconds it took."""
+        started = time.monotonic()
+        (self.folder / REQUEST).write_text(json.dumps(message), encoding="utf-8")
+        with contextlib.suppress(BrokenPipeError):  # it has ended already: there is a status
+            self._lifeline.write(b"\n")
+            self._lifeline.flush()
+        # The child leaves a traceback when its time is over; this is for the case that it cannot.
+        timer = threading.Timer(time_limit + GRACE_SECONDS, self.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            return self._process.wait(), time.monotonic() - started
+        finally:
+            timer.cancel()
+
+    def kill(self) -> None:
+        """End the child and what it left behind; harmless when there is nothing left."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if hasattr(os, "killpg"):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                self._process.kill()
+
+    def close(self) -> None:
+        """End the child, and remove the folder."""
+        self.kill()
+        self._process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            self._lifeline.close()
+        self._shared.cleanup()
+
+
+_early: list[_Child] = []
+_running: set[_Child] = set()
+_lock = threading.Lock()
+
+
+@atexit.register
+def _end_unasked() -> None:
+    while _early:
+        _early.pop().close()
 
 
 def _last_words(crash: str, status: int, seconds: float, message: dict[str, Any]) -> str:
@@ -157,13 +187,15 @@ def main() -> None:
     """Entry of the child."""
     leave = os._exit
     folder = Path(sys.argv[1])
-    message = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
-    deadline = time.monotonic() + message["seconds"]
-    _end_with_the_parent()
+    lifeline = _lifeline()
     try:
         from backprop_doctor import diagnosis, guards
 
-        guards.watch(os.open(folder / CRASH, os.O_WRONLY | os.O_CREAT), deadline)
+        if not os.read(lifeline, 1):
+            leave(1)
+        _end_with_the_parent(lifeline)
+        message = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
+        guards.watch(os.open(folder / CRASH, os.O_WRONLY | os.O_CREAT), message["until"])
         _limit(message["memory"], message["seconds"])
         answer = json.dumps(diagnosis.run_task(message["task"], message["request"]), allow_nan=False)
     except DoctorError as error:
@@ -186,15 +218,20 @@ def _sorry(kind: str, sentence: str) -> str:
     return json.dumps({"error": {"kind": kind, "message": sentence}})
 
 
-def _end_with_the_parent() -> None:
-    """End this process when the other end of its standard input is closed; the program sees none of it."""
-    import _thread
-
-    leave = os._exit
+def _lifeline() -> int:
+    """The pipe from the parent, which was the standard input; the program sees none of it."""
     lifeline = os.dup(0)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
+    return lifeline
+
+
+def _end_with_the_parent(lifeline: int) -> None:
+    """End this process when the other end of the pipe is closed."""
+    import _thread
+
+    leave = os._exit
 
     def watch() -> None:
         os.read(lifeline, 1)
