@@ -29,7 +29,8 @@ from backprop_doctor.gradients import (
     fits,
 )
 from backprop_doctor.program import Event, Key, Once
-from backprop_doctor.roles import Meeting, Parameter, Quantity, Roles, Use, is_same
+from backprop_doctor.roles import Meeting, Parameter, Quantity, Roles, Use
+from backprop_doctor.values import is_same
 
 __all__ = ["Adjoint", "Judgement", "judge"]
 

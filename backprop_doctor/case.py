@@ -85,6 +85,7 @@ class Case:
     remarks: list[str] = field(default_factory=list)
     faults: list[Unchecked] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    _end: int | None = field(default=None, repr=False)
     _claims: dict[tuple[int, Key], Adjoint] = field(default_factory=dict, repr=False)
     _turns: dict[int, int] = field(default_factory=dict, repr=False)
     _answers: dict[Callable[..., Any], Any] = field(default_factory=dict, repr=False)
@@ -382,9 +383,19 @@ class Case:
         return None
 
     @property
+    def cut(self) -> dict[int, int]:
+        """How many turns loops get in a run that is cut to two turns of the training."""
+        return {**self.probe.turns, self.roles.training.loop: SHORT_TURNS}
+
+    @property
     def short_limit(self) -> int:
         """Events to allow a run that is cut to two turns, whatever comes before training."""
-        return self.roles.training.start + SHORT_EVENTS
+        return self.roles.training.start + SHORT_EVENTS if self._end is None else self._end
+
+    def end_at(self, index: int) -> None:
+        """Let what comes after an event of the run that is cut to two turns be the business of another case."""
+        self._end = index - 1
+        self.short = Trace(self.short.events[:index], "stopped")
 
     @cached_property
     def short(self) -> Trace:
@@ -392,8 +403,7 @@ class Case:
 
         Where it fails since a parameter has grown, that keeps its first value: else all that follows were out of sight.
         """
-        turns = {self.roles.training.loop: SHORT_TURNS}
-        trace = self.run({}, turns=turns, limit=self.short_limit)
+        trace = self.run({}, turns=self.cut, limit=self.short_limit)
         if not trace.failed:
             return trace
         held: dict[Key, Callable[[Any], Any]] = {}
@@ -401,7 +411,7 @@ class Case:
             site, first = parameter.updates[-1][0], self.trace.by_key[parameter.birth].value
             if np.shape(trace.value(parameter.updates[-1])) != parameter.shape:
                 held |= dict.fromkeys(((site, number) for number in range(SHORT_UPDATES)), partial(_kept, first))
-        again = self.run(held, turns=turns, limit=self.short_limit) if held else trace
+        again = self.run(held, turns=self.cut, limit=self.short_limit) if held else trace
         return trace if again.failed else again
 
     @property

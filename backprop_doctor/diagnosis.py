@@ -17,17 +17,18 @@ from typing import Any, Literal
 import numpy as np
 
 from backprop_doctor import adjoints, axes, chart, confinement, rules
-from backprop_doctor.case import SHORT_TURNS, Case, Sighting
+from backprop_doctor.case import Case, Sighting
 from backprop_doctor.crashes import Crash
 from backprop_doctor.errors import CannotCheckError, CrashError, DoctorError, IdleError, ProgramError
 from backprop_doctor.gradients import lively
 from backprop_doctor.instrument import instrument
+from backprop_doctor.loops import Iteration, loops_of
 from backprop_doctor.oracles.plain_steps import odd_steps
 from backprop_doctor.program import Probe, Program, Surroundings, Trace
 from backprop_doctor.proof import prove
 from backprop_doctor.records import FileReport, Finding, Fix, LineVerdict, Network, Unchecked
 from backprop_doctor.repair import repair
-from backprop_doctor.roles import Iteration, Roles, assign_roles
+from backprop_doctor.roles import Roles, assign_roles
 from backprop_doctor.selection import Selection, sift
 from backprop_doctor.source import Project, Source, open_project
 
@@ -41,6 +42,9 @@ SIZES = ((97, 83), (97, 97), (1201, 1009), (60000, 10000))
 # A changed program is examined on other images, and started from another seed; what is to be written into a file
 # once more, with weights of another size.
 SEARCH_SECONDS = 20.0
+# How many trainings are looked at after the first, and for how long the first may have taken.
+FURTHER = 3
+FURTHER_SECONDS = 10.0
 SIZES_OF_TRIALS = ((71, 79), (101, 101), (1213, 1013), (60000, 10000))
 SIZES_OF_A_GLANCE = ((47, 43), (101, 101), (1213, 1013), (60000, 10000))
 SIZES_OF_CONFIRMATION = ((103, 79), (103, 103), (1217, 1019), (60000, 10000))
@@ -123,7 +127,8 @@ def diagnose(
         case = found
         source = case.source
     # All rules look, whichever are wanted: a fix must not bring up what another rule would see.
-    report = _examined(case)
+    further = further_cases(case) if time.perf_counter() - started < FURTHER_SECONDS else []
+    report = _joined(_examined(case), [(one, _examined(one)) for one in further])
     told = report.network is not None and any(p.verdict != "unknown" for p in report.network.parameters)
     if report.verdict == "unknown" and not told and not call and source is given:
         # A loop that only looks like training, such as a gradient check of its own, is no more than that.
@@ -133,7 +138,7 @@ def diagnose(
             remarks = (f"the loop at line {site.line} of {os.path.basename(site.source.name)} seems to train nothing",)
             return _apart(layers, source, surroundings, chosen, started, remarks)
     if fix:
-        trials = _Trials(case, surroundings)
+        trials = _Trials(case, surroundings, further=len(further))
         spent = time.perf_counter() - started
         report = repair(
             source,
@@ -181,6 +186,31 @@ def _pairs(
     return pairs.check_pairs(source, surroundings, seed=seed, judged=judged)
 
 
+def _joined(report: FileReport, further: Sequence[tuple[Case, FileReport]]) -> FileReport:
+    """The report on the first training of a program, with what is new in those on later ones."""
+    for case, other in further:
+        assert report.network is not None
+        assert other.network is not None
+        site = case.program.sites[case.roles.training.loop]
+        where = f"cell {site.source.cell}, line {site.line}" if site.source.cell else f"line {site.line}"
+        taken = {(line.path, line.cell, line.line) for line in report.lines}
+        known = {(finding.code, finding.position) for finding in report.findings}
+        lines = [line for line in other.lines if (line.path, line.cell, line.line) not in taken]
+        findings = [finding for finding in other.findings if (finding.code, finding.position) not in known]
+        network = replace(report.network, parameters=(*report.network.parameters, *other.network.parameters))
+        report = replace(
+            report,
+            verdict=_verdict((*report.findings, *findings), network),
+            network=network,
+            lines=(*report.lines, *lines),
+            findings=(*report.findings, *findings),
+            unchecked=(*report.unchecked, *other.unchecked),
+            asked=tuple(code for code in report.asked if code in other.asked),
+            remarks=(*report.remarks, f"the loop at {where} trains too: its parameters and lines follow the others"),
+        )
+    return report
+
+
 def _beside(report: FileReport, layers: FileReport | None) -> FileReport:
     """The report on a program that was called, with what else its file defines and could be judged."""
     if layers is None or report.network is None or layers.network is None:
@@ -206,16 +236,17 @@ def _beside(report: FileReport, layers: FileReport | None) -> FileReport:
 class _Trials:
     """Examines changed versions of a program."""
 
-    def __init__(self, case: Case, surroundings: Surroundings | None) -> None:
+    def __init__(self, case: Case, surroundings: Surroundings | None, *, further: int = 0) -> None:
         self._case = case
         self._surroundings = surroundings
-        self._last: tuple[tuple[object, ...], Case] | None = None
-        self._given: Case | None = None
+        self._further = further
+        self._last: tuple[tuple[object, ...], list[Case]] | None = None
+        self._given: list[Case] = []
 
     def examine(self, sizes: Sizes, seed: int, scale: float, changed: Project, codes: Collection[str]) -> FileReport:
         """The report on a changed version, by the rules of these codes, or by all if there are none."""
-        case = self._opened(sizes, seed, scale, changed)
-        report = _examined(case, codes)
+        case, *further = self._opened(sizes, seed, scale, changed)
+        report = _joined(_examined(case, codes), [(one, _examined(one, codes)) for one in further])
         # That takes runs of its own, which only what is to be written into a file is worth.
         odd = odd_steps(case) - self._case.once(odd_steps) if sizes is SIZES_OF_CONFIRMATION else set()
         doubts = [Unchecked(f"step of {name}", "no multiple of its gradient, as others are") for name in sorted(odd)]
@@ -223,19 +254,20 @@ class _Trials:
 
     def is_alike(self, given: Project, seed: int, changed: Project) -> bool:
         """Whether a changed version takes the same steps, counts the same hits and prints the same as the given one."""
-        if self._given is None:
-            self._given = self._opened(SIZES_OF_TRIALS, seed, 1.0, given)
-        return _outcome(self._given) == _outcome(self._opened(SIZES_OF_TRIALS, seed, 1.0, changed))
+        self._given = self._given or self._opened(SIZES_OF_TRIALS, seed, 1.0, given)
+        now = self._opened(SIZES_OF_TRIALS, seed, 1.0, changed)
+        return [_outcome(case) for case in self._given] == [_outcome(case) for case in now]
 
-    def _opened(self, sizes: Sizes, seed: int, scale: float, changed: Project) -> Case:
+    def _opened(self, sizes: Sizes, seed: int, scale: float, changed: Project) -> list[Case]:
         key = (seed, sizes, changed.key)
         if self._last is None or self._last[0] != key:
             # What runs on a few images as it stands has to run on a few when it is mended.
             fitting = tuple(pair for pair in sizes if pair[0] <= 1.1 * self._case.probe.train)
-            self._last = (
-                key,
-                open_case(changed, self._surroundings, seed=seed, sizes=fitting, scale=scale, steady=True),
-            )
+            case = open_case(changed, self._surroundings, seed=seed, sizes=fitting, scale=scale, steady=True)
+            further = further_cases(case, scale) if self._further else []
+            if len(further) < self._further:
+                raise ProgramError(f"{changed.path}: what it trained later on, it trains no more")
+            self._last = (key, [case, *further])
         return self._last[1]
 
 
@@ -248,15 +280,7 @@ def _opened_quickly(surroundings: Surroundings | None, seed: int, train: int, ch
 def _outcome(case: Case) -> list[object]:
     """What a program has done after its first step: the new parameters, as bytes, and what it printed."""
     steps = [case.trace.value(key) for parameter in case.roles.parameters for key in parameter.updates]
-    case.program.run(
-        Probe(
-            train=case.probe.train,
-            test=case.probe.test,
-            keep=frozenset(),
-            turns={case.roles.training.loop: SHORT_TURNS},
-            limit=case.short_limit,
-        )
-    )
+    case.run({}, keep=frozenset(), turns=case.cut, limit=case.short_limit)
     guards = getattr(case.program.surroundings, "guards", None)
     printed = guards.output.getvalue() if guards is not None else ""
     return [*(np.asarray(step).tobytes() for step in steps), printed]
@@ -387,6 +411,52 @@ def open_case(
     """
     program = Program(instrument(source), surroundings, seed=seed)
     trace, roles, probe, remarks = _recorded(program, sizes, events, steady)
+    return _judged(program, trace, roles, probe, scale, remarks)
+
+
+def further_cases(case: Case, scale: float = 1.0) -> list[Case]:
+    """What a program trains after the training that was found, by other lines; each ends where the next begins.
+
+    Parameters
+    ----------
+    case : Case
+        The first training.
+    scale : float
+        Size of the weights at which derivatives are judged.
+
+    Returns
+    -------
+    list of Case
+        At most `FURTHER`, in order; those only whose roles are found as a whole.
+    """
+    found = [case]
+    while len(found) <= FURTHER:
+        following = _following(found, scale)
+        if following is None:
+            break
+        found.append(following)
+    return found[1:]
+
+
+def _following(known: Sequence[Case], scale: float) -> Case | None:
+    last = known[-1]
+    program, short = last.program, last.short
+    loops = {site for case in known for site in (case.roles.training.loop, case.roles.step.loop)}
+    ended = [e.index for e in short.events if e.object == -1 and e.occurrence < 0 and e.site in loops]
+    if short.failed or not ended or all(turns.starts[0] <= ended[-1] for turns in loops_of(short)):
+        return None
+    probe = Probe(train=last.probe.train, test=last.probe.test, turns=last.cut)
+    if len(program.unchanged(probe, short)) < sum(event.object != -1 for event in short.events):
+        return None  # it took more than that to come so far
+    try:
+        roles = assign_roles(program, short, probe, after=ended[-1])
+    except ProgramError:
+        return None
+    last.end_at(roles.training.start)
+    return _judged(program, short, roles, probe, scale, [])
+
+
+def _judged(program: Program, trace: Trace, roles: Roles, probe: Probe, scale: float, remarks: list[str]) -> Case:
     measurement = lively(program, roles, probe, scale)
     return Case(
         program=program,

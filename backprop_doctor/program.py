@@ -22,6 +22,7 @@ from backprop_doctor.instrument import CURRENT, PROBE, TICK, Instrumented, Site
 from backprop_doctor.libraries import kind_of
 from backprop_doctor.modules import Modules, package_of
 from backprop_doctor.randomness import frozen_randomness
+from backprop_doctor.values import is_same
 
 __all__ = [
     "RECORD_BYTES",
@@ -33,7 +34,6 @@ __all__ = [
     "Program",
     "Surroundings",
     "Trace",
-    "is_same",
 ]
 
 Key = tuple[int, int]
@@ -44,7 +44,6 @@ _SCALARS = (float, int, bool, np.floating, np.integer, np.bool_)
 _NARROW = (np.dtype(np.float32), np.dtype(np.float16))
 RECORD_BYTES = 300_000_000
 LIST_LENGTH = 20_000
-FEW = 1_000
 
 
 @dataclass(frozen=True)
@@ -177,6 +176,14 @@ class Trace:
     def at(self, site: int) -> list[Event]:
         """All events of a site, in order."""
         return self._by_site.get(site, [])
+
+    @cached_property
+    def first_seen(self) -> dict[int, Event]:
+        """For each object the event at which it is first seen."""
+        found: dict[int, Event] = {}
+        for event in self.events:
+            found.setdefault(event.object, event)
+        return found
 
     @cached_property
     def storages(self) -> dict[int, Event]:
@@ -543,22 +550,6 @@ def _seen(value: Any) -> Any:
         return other.numpy(value)
     except (TypeError, ValueError, RuntimeError):
         return None
-
-
-def is_same(a: Any, b: Any) -> bool:
-    """Whether two values are bit for bit the same; NaN is NaN."""
-    if a is b:
-        return True
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        a, b = np.asarray(a), np.asarray(b)
-        if a.shape != b.shape:
-            return False
-        # Where large arrays differ, the first rows mostly do; NaN is rare and asking for it costs more.
-        if a.size > FEW and a.ndim and not is_same(a[0], b[0]):
-            return False
-        equal = a == b
-        return bool(equal.all() or (equal | ((a != a) & (b != b))).all())
-    return bool(a == b) or (a != a and b != b)
 
 
 def _is_numbers(value: list[Any]) -> bool:

@@ -21,9 +21,10 @@ from backprop_doctor.case import Case
 from backprop_doctor.errors import DoctorError
 from backprop_doctor.forks import side_by_side
 from backprop_doctor.instrument import instrument
-from backprop_doctor.program import Pace, Probe, Program, Trace, is_same
+from backprop_doctor.program import Pace, Probe, Program, Trace
 from backprop_doctor.records import FileReport
 from backprop_doctor.source import Project
+from backprop_doctor.values import is_same
 
 __all__ = ["Training", "prove"]
 

@@ -10,31 +10,21 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_doctor.dependence import Dependence, Mask
 from backprop_doctor.errors import ProgramError
-from backprop_doctor.program import Event, Key, Once, Probe, Program, Trace, is_same
+from backprop_doctor.loops import Iteration, Turns, carried_by, existed, loads, loops_of
+from backprop_doctor.program import Event, Key, Once, Probe, Program, Trace
+from backprop_doctor.values import is_array, is_real, is_same
 
-__all__ = [
-    "Iteration",
-    "Meeting",
-    "Parameter",
-    "Quantity",
-    "Roles",
-    "assign_roles",
-    "is_array",
-    "is_real",
-    "is_same",
-    "object_names",
-]
+__all__ = ["Meeting", "Parameter", "Quantity", "Roles", "Use", "assign_roles", "object_names"]
 
-Mask = NDArray[np.bool_]
 Array = NDArray[np.float64]
 SOURCES_LIMIT = 60
 FRESH_LIMIT = 40
@@ -76,20 +66,6 @@ class Meeting:
 
     output: Quantity
     label: Event | None
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """Two consecutive turns of a loop as event indices: the first is [start, middle), the second [middle, end).
-
-    The loop as a whole ends before ``finish``.
-    """
-
-    loop: int
-    start: int
-    middle: int
-    end: int
-    finish: int
 
 
 @dataclass
@@ -141,16 +117,6 @@ class Roles:
         return bool(self.on_parameters[i] and self.on_labels[i])
 
 
-def is_array(value: object) -> bool:
-    """Whether a value is an array of at least one element."""
-    return isinstance(value, np.ndarray) and value.size >= 1
-
-
-def is_real(value: object) -> bool:
-    """Whether a value is an array of real numbers."""
-    return isinstance(value, np.ndarray) and value.size >= 1 and value.dtype.kind == "f"
-
-
 def assign_roles(
     program: Program,
     trace: Trace,
@@ -158,21 +124,26 @@ def assign_roles(
     *,
     final: bool = True,
     barren: set[tuple[Iteration, Iteration]] | None = None,
+    after: int = -1,
 ) -> Roles:
     """Find the roles in a recorded run; ``final`` says that no longer record will be tried.
 
     ``barren`` are the loops that were found to train nothing in a shorter record, and those found here are added.
+    With ``after``, only loops count that begin after that event and hand on arrays, and only a whole picture does.
 
     Raises
     ------
     ProgramError
         If no loop trains anything.
     """
-    search = _Search(program, trace, probe, set() if barren is None else barren, _loops(trace, patient=final))
+    loops = [turns for turns in loops_of(trace, patient=final) if turns.starts[0] > after]
+    search = _Search(Dependence(program, trace, probe), set() if barren is None else barren, loops)
     settled = -1
     for turns in search.loops:
         # Where parameters come into being in the first turn, or zeros hold the gradient back, the second trains more.
-        several = [(outer, set(_carried(program, trace, outer, search.first_seen))) for outer in turns.iterations]
+        several = [(outer, set(carried_by(program, trace, outer))) for outer in turns.iterations]
+        if after >= 0 and not any(is_real(trace.first_seen[o].value) for _, carried in several for o in carried):
+            continue
         for outer, carried in sorted(several, key=lambda found: -len(found[1])):
             found = search.within(outer, carried) if outer.start >= settled and carried else None
             if found is None:
@@ -189,7 +160,7 @@ def assign_roles(
             settled = max(settled, turns.end)
     # Half a picture of one loop is no reason not to look at those that come later; and where the program crashed,
     # what there is of a picture may be of anything but the training.
-    if final and search.partly is not None and not trace.failed:
+    if final and after < 0 and search.partly is not None and not trace.failed:
         return search.partly
     raise ProgramError(
         "no training was found: no array is changed from one pass of a loop to the next "
@@ -200,34 +171,25 @@ def assign_roles(
 class _Search:
     """Looks for the roles in one turn of a loop after another; ``partly`` is the best that was not whole."""
 
-    def __init__(
-        self,
-        program: Program,
-        trace: Trace,
-        probe: Probe,
-        barren: set[tuple[Iteration, Iteration]],
-        loops: list[_Turns],
-    ) -> None:
-        self.first_seen = _first_seen(trace)
+    def __init__(self, dependence: Dependence, barren: set[tuple[Iteration, Iteration]], loops: list[Turns]) -> None:
         self.loops = loops
         self.partly: Roles | None = None
-        self._program, self._trace, self._probe = program, trace, probe
+        self._dependence = dependence
         self._barren = barren
-        self._known: dict[object, Any] = {}
 
     def within(self, outer: Iteration, carried: set[int]) -> Roles | None:
         """The roles in one turn of a loop that carries these objects, or in a shorter turn inside it."""
-        program, trace, first_seen = self._program, self._trace, self.first_seen
+        program, trace = self._dependence.program, self._dependence.trace
         # The shorter the turn, the cheaper the runs: the innermost loop that carries the same comes first.
         inside = [n.iterations[0] for n in self.loops if outer.start < n.starts[0] and n.end <= outer.middle]
         for loop in [*reversed(inside), outer]:
-            own = set(_carried(program, trace, loop, first_seen))
+            own = set(carried_by(program, trace, loop))
             pair = replace(loop, finish=-1), replace(outer, finish=-1)
             if len(carried & own) * 2 < len(carried) or pair in self._barren:
                 continue
             fruitless = True
             for mode in MODES:
-                found = _roles_in(program, trace, self._probe, loop, outer, first_seen, self._known, mode)
+                found = _Turn(self._dependence, loop, outer, mode).roles()
                 if found is not None and _is_whole_picture(found, own):
                     return found
                 fruitless = fruitless and found is None
@@ -252,9 +214,6 @@ def _is_whole_picture(roles: Roles, carried: set[int]) -> bool:
     asked = carried & set(roles.reach)
     on_the_way = {e.object for e in trace.events[start : roles.output.index] if e.object in asked}
     return 2 * len(roles.parameters) >= len(on_the_way)
-
-
-# -- loops and what they carry -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -284,235 +243,252 @@ MODES = (
 )
 
 
-@dataclass(frozen=True)
-class _Turns:
-    """A loop: the event indices at which its turns begin (two at least), and where it ends."""
+class _Turn:
+    """One turn of a loop, taken for a step of training; ``mode`` says what may be data.
 
-    loop: int
-    starts: list[int]
-    end: int
+    Sources are what the turn reads and did not make: by object, the event at which each is first seen, and in
+    ``entries`` the one at which the turn first reads it.  ``carried`` are those whose place another value has taken
+    in the next turn.
+    """
 
-    @property
-    def iterations(self) -> list[Iteration]:
-        """The first two turns, and the second and third if there are so many."""
-        edges = [*self.starts[:4], self.end]
+    def __init__(self, dependence: Dependence, loop: Iteration, training: Iteration, mode: _Mode) -> None:
+        self.dependence = dependence
+        self.program, self.trace = dependence.program, dependence.trace
+        self.loop, self.training, self.mode = loop, training, mode
+        self.first_seen = self.trace.first_seen
+        self.carried = carried_by(self.program, self.trace, loop)
+        self.entries: dict[int, Event] = {}
+        self.sources = list(self._sources())
+
+    def roles(self) -> Roles | None:
+        """The roles in this turn, or None if it trains nothing that can be seen in this mode."""
+        if len(self.sources) < 2 or not self.carried:
+            return None
+        self._ask()
+        data = self._data()
+        if (data is None or data.inputs in self.carried) and not self.mode.positive:
+            positive = _Turn(self.dependence, self.loop, self.training, replace(self.mode, positive=True)).roles()
+            if positive is not None or data is None:
+                return positive
+        return None if data is None else self._cast(data)
+
+    def _sources(self) -> Iterator[Event]:
+        program, loop, mode = self.program, self.loop, self.mode
+        read = list(loads(program, self.trace, loop.start, loop.middle, numbers=mode.numbers))
+        elements = {e.object for _, e in read if not _is_variable(program.sites[e.site].node)}
+        for _, event in read:
+            birth = self.first_seen[event.object]
+            wanted = mode.numbers or is_array(event.value) or (mode.scalars and type(event.value) is float)
+            external = birth is event and existed(program, self.trace, event, loop) and wanted
+            # Of real numbers only those count that training changes; of the others there are too many.
+            variable = event.object not in elements and (event.object in self.carried or mode.scalars)
+            plain = type(event.value) is float and not variable
+            if (birth.index < loop.start or external) and event.object not in self.entries and not plain:
+                self.entries[event.object] = event
+                yield birth
+
+    def _ask(self) -> None:
+        """Find out what hangs on each source; ``turn`` marks the values of the turn that can tell."""
+        trace, loop, mode = self.trace, self.loop, self.mode
+        groups = _alike(self.program, self.sources, self.carried)[:SOURCES_LIMIT]
+        zeros = [e for e in self.sources if is_real(e.value) and hides(e.value)]
+        alive: list[Event] = []
+        if mode.positive:
+            alive = [
+                e for e in self.sources if is_real(e.value) and (e.object in self.carried or not _is_whole(e.value))
+            ]
+        last = max(event.index for event in self.carried.values())
+        self.point = self.dependence.at(last, zeros, alive, far=mode.far)
+        masks = self.point.reach(groups)
+        # Labels that the program makes from the inputs hang on them before training only: disturb later.
+        births = np.array([o.index for o in self.sources])
+        makers = [g for g in groups if masks[g[0].object][np.setdiff1d(births, [e.index for e in g])].any()]
+        masks |= self.point.reach([[self.entries[e.object] for e in group] for group in makers])
+        if mode.fresh:
+            nothing = np.zeros(len(trace.events), bool)
+            on_carried = np.logical_or.reduce([nothing, *(mask for o, mask in masks.items() if o in self.carried)])
+            made = _made_in(self.program, trace, loop, on_carried)
+            fresh = [group for group in _alike(self.program, made, self.carried) if group[0].object not in masks]
+            masks |= self.point.reach(fresh)
+            groups += fresh
+        self.masks = masks
+        self.groups = {group[0].object: group for group in groups}
+        self.later_reads = {e.object for _, e in loads(self.program, trace, loop.middle, loop.end)}
+        # Counts and class numbers change by jumps, if at all: only real arrays tell who depends on whom.
+        self.turn, self.arrays = np.zeros(len(trace.events), bool), np.zeros(len(trace.events), bool)
+        for event in trace.events[loop.start : loop.middle]:
+            self.turn[event.index] = is_real(event.value) or (mode.scalars and type(event.value) is float)
+            self.arrays[event.index] = is_array(event.value)
+
+    # -- inputs and labels -----------------------------------------------------------------------------------
+
+    def _data(self) -> _Data | None:
+        """The two sources that are most like inputs and labels, and the parameters that both of them meet."""
+        steered = [y for y in self.masks if any(self.masks[y][later.index] for later in self.carried.values())]
+        pairs = [(x, y) for y in steered if y not in self.carried for x in self.masks if x != y]
+        found = [data for x, y in pairs if (data := self._as_data(x, y)) is not None]
+        return max(found, key=lambda data: data.rank, default=None)
+
+    def _as_data(self, x: int, y: int) -> _Data | None:
+        """Two sources as inputs and labels, if they can be."""
+        loop, masks, first_seen = self.loop, self.masks, self.first_seen
+        xs = self._on_inputs(x, y)
+        params = self._parameters_of(x, y, xs)
+        if not params:
+            return None
+        met = _closed(self.program, self.trace, np.logical_or.reduce([masks[p] for p in params]), loop)
+        together = met & self.turn
+        only_x, only_y = int((together & xs).sum()), int((together & masks[y]).sum())
+        # A permutation or an index moves inputs and labels alike; inputs leave the labels alone.
+        apart = (xs & masks[y] & self.arrays & ~met)[: int(np.argmax(together & masks[y])) or None]
+        # What labels move the inputs move too, but for comparisons that a small change leaves as they are.
+        labels_alone, inputs_alone = int((together & masks[y] & ~xs).sum()), int((together & xs & ~masks[y]).sum())
+        if 2 * labels_alone > inputs_alone or only_y >= only_x or apart.any():
+            return None
+        # Of a bias that is never trained there are not as many as samples, nor another one for each sample; a
+        # learning rate joins late and reaches less than the labels do.
+        data = y not in self.later_reads or _have_an_axis_in_common(first_seen[x].value, first_seen[y].value)
+        rank = (not self._stays(y), len(params), x not in self.carried, data, only_y)
+        return _Data(rank, x, y, params, xs)
+
+    def _on_inputs(self, x: int, y: int) -> Mask:
+        """What depends on the inputs when the labels that are made from them stay as they are."""
+        at = self.first_seen[y]
+        if not self.masks[x][at.index] or at.index < self.loop.start:
+            return self.masks[x]
+        return self.point.reach([self.groups[x]], held=at)[x]
+
+    def _parameters_of(self, x: int, y: int, xs: Mask) -> list[int]:
+        """What training changes by way of the labels, and what the inputs meet before any label does."""
+        masks = self.masks
         return [
-            Iteration(self.loop, edges[k], edges[k + 1], edges[k + 2], self.end)
-            for k in range(min(2, len(self.starts) - 1))
+            p
+            for p in masks
+            if p in self.carried
+            and p not in (x, y)
+            and masks[y][self.carried[p].index]
+            and not masks[y][self.first_seen[p].index]
+            and not masks[x][self.first_seen[p].index]
+            and (masks[p] & xs & ~masks[y] & self.turn).any()
         ]
 
+    def _stays(self, y: int) -> bool:
+        """Whether it is a number that is the same turn after turn: a rate, a flag, or a bias that is never trained."""
+        event = self.first_seen[y]
+        again = [e.value for e in self.trace.at(event.site) if e.index > event.index]
+        if np.ndim(event.value):
+            return False
+        return y in self.later_reads or (bool(again) and all(value == event.value for value in again))
 
-def _loops(trace: Trace, *, patient: bool = True) -> list[_Turns]:
-    """Loops with at least two turns, in order of first tick (outer ones before inner ones).
+    # -- the other roles -------------------------------------------------------------------------------------
 
-    Unless ``patient``, a record that was cut before the end of the outermost loop's second turn is refused.
-    """
-    stack: list[tuple[int, list[int]]] = []
-    found: list[_Turns] = []
-    complete = trace.ended != "stopped"
+    def _cast(self, data: _Data) -> Roles:
+        program, trace, loop, first_seen = self.program, self.trace, self.loop, self.first_seen
+        x, y, masks = data.inputs, data.labels, self.masks
+        masks[x] = data.on_inputs
+        params = [*data.parameters, *self._adrift(x, y)]
+        names = object_names(program, trace)
+        parameters = [_parameter(program, trace, p, self.carried[p], loop, names) for p in params]
+        parameters.sort(key=lambda p: next(e.index for e in trace.events[loop.start :] if e.object == p.object))
+        on_parameters = np.logical_or.reduce([masks[p] for p in params])
+        constants = [_quantity(program, first_seen[o], names) for o in self._constants(x, y, params)]
+        for constant in constants:
+            on_parameters = on_parameters | masks[constant.object]
+        roles = Roles(
+            trace=trace,
+            step=loop,
+            training=self.training,
+            parameters=parameters,
+            constants=constants,
+            inputs=[_quantity(program, first_seen[x], names)],
+            labels=[_quantity(program, first_seen[y], names)],
+            batch=_batch(program, trace, names, masks[x], on_parameters, loop),
+            on_parameters=on_parameters,
+            on_inputs=masks[x],
+            on_labels=masks[y],
+            names=names,
+            reach=masks,
+            apart=self.point.base,
+            scalars=self.mode.scalars,
+        )
+        roles.meetings = _meetings(program, roles)
+        roles.unfinished = _unfinished(program, trace.events[loop.start : loop.middle])
+        return roles
 
-    def close(ticks: tuple[int, list[int]], end: int) -> None:
-        if len(ticks[1]) >= 2:
-            found.append(_Turns(ticks[0], ticks[1], end))
+    def _constants(self, x: int, y: int, params: list[int]) -> Iterator[int]:
+        """Real sources that the forward pass meets and training leaves as they are."""
+        for o in self.masks:
+            if (
+                o not in (x, y, *params)
+                and o not in self.carried
+                and existed(self.program, self.trace, self.first_seen[o], self.loop)
+                and np.asarray(self.first_seen[o].value).dtype.kind == "f"
+                and self._joins_both(o, x, y)
+            ):
+                yield o
 
-    for event in trace.events:
-        if event.object != -1:
-            continue
-        is_end = event.occurrence < 0
-        open_loops = [site for site, _ in stack]
-        if event.site in open_loops:
-            while stack[-1][0] != event.site:
-                close(stack.pop(), event.index)
-            if is_end:
-                close(stack.pop(), event.index)
-            else:
-                stack[-1][1].append(event.index)
-        elif not is_end:
-            stack.append((event.site, [event.index]))
-    if stack and not complete and not patient:
-        starts = stack[0][1]
-        # What is read late in the second turn would be taken for what never changes.
-        if len(starts) < 2 or (len(starts) == 2 and len(trace.events) - starts[1] < starts[1] - starts[0]):
-            raise ProgramError("the outermost loop did not come to the end of its second turn")
-    while stack:
-        close(stack.pop(), len(trace.events))
-    return sorted(found, key=lambda turns: (turns.starts[0], -turns.end))
+    def _joins_both(self, o: int, x: int, y: int) -> bool:
+        """Whether a source that is none of the inputs meets them ahead of the labels, and the labels then."""
+        mask, xs, ys = self.masks[o], self.masks[x], self.masks[y]
+        early = mask & xs & ~ys & self.turn
+        return not xs[self.first_seen[o].index] and bool(early.any()) and bool((mask & ys & self.turn).any())
 
+    def _adrift(self, x: int, y: int) -> Iterator[int]:
+        """Parameters whose steps know nothing of the labels: the output and the loss hang on them as on any other.
 
-def _first_seen(trace: Trace) -> dict[int, Event]:
-    seen: dict[int, Event] = {}
-    for event in trace.events:
-        seen.setdefault(event.object, event)
-    return seen
+        Something is added to them, where the state of a recurrent network is made anew; and if one is moved, it does
+        not come back by the same share in each element, as a running average does.
+        """
+        for o, later in self.carried.items():
+            if o not in self.masks or o in (x, y) or not is_real(self.first_seen[o].value):
+                continue
+            on_labels = self.masks[y][[later.index, self.first_seen[o].index]].any()
+            if on_labels or not self._joins_both(o, x, y):
+                continue
+            update = self.first_seen[later.object]
+            if self.loop.start <= update.index < self.loop.middle and self._is_added_to(o, update):
+                shares = self._shares([self.first_seen[o].key], update)
+                if shares is None or np.ptp(shares) > 1e-6 or not 0 <= np.mean(shares) < 1 - 1e-6:
+                    yield o
 
+    def _is_added_to(self, o: int, update: Event) -> bool:
+        """Whether an update adds something to what it reads of an array."""
+        sites = self.program.sites
+        statement = sites[update.site].statement
+        turn = self.trace.events[self.loop.start : update.index]
+        reads = [e for e in turn if e.object == o and sites[e.site].statement is statement]
+        if isinstance(statement, ast.AugAssign) and sites[update.site].kind == "store":
+            return isinstance(statement.op, (ast.Add, ast.Sub)) and not reads
+        loaded = [e.key for e in reads if sites[e.site].kind == "load"]
+        shares = self._shares(loaded, update, once=True) if loaded else None
+        return shares is not None and bool(np.allclose(shares, 1))
 
-def _loads(
-    program: Program, trace: Trace, start: int, end: int, *, numbers: bool = False
-) -> Iterator[tuple[Key, Event]]:
-    """Events that read an array or number (a whole one if asked), with their place: (site, how many times so far)."""
-    counts: dict[int, int] = {}
-    for event in trace.events[start:end]:
-        if event.object == -1 or program.sites[event.site].kind != "load":
-            continue
-        nth = counts[event.site] = counts.get(event.site, -1) + 1
-        if is_array(event.value) or type(event.value) is float or (numbers and type(event.value) in (int, bool)):
-            yield (event.site, nth), event
+    def _shares(self, keys: list[Key], update: Event, *, once: bool = False) -> Any:
+        """By which share of what is added to an array each element of its update moves; ``once`` to these readings."""
+        shift = np.random.default_rng(23).uniform(1, 2, np.shape(update.value))
 
+        def move(value: Any) -> Any:
+            return np.asarray(value, np.float64) + shift
 
-def _existed(program: Program, trace: Trace, birth: Event, loop: Iteration) -> bool:
-    """Whether an object was there before a loop: seen by then, or first seen when it is read whole."""
-    birth = trace.storages.get(birth.storage, birth)
-    site = program.sites[birth.site]
-    if birth.index < loop.start or site.kind != "load":
-        return birth.index < loop.start
-    return not any(is_array(e.value) for e in trace.operands(birth, site.children))
-
-
-def _carried(program: Program, trace: Trace, loop: Iteration, first_seen: dict[int, Event]) -> dict[int, Event]:
-    """Objects read in the first turn whose place another value has taken in the second.
-
-    Returns, for each such object, the event of the second turn that reads the new value.
-    """
-    second = dict(_loads(program, trace, loop.middle, loop.end))
-    carried: dict[int, Event] = {}
-    versions: dict[int, int] = {}
-    for place, event in _loads(program, trace, loop.start, loop.middle):
-        later = second.get(place)
-        # Of an array that is changed in place the first version counts, the one that was there before.
-        version = versions.setdefault(event.storage, event.object) if event.storage != -1 else event.object
-        if (
-            later is None
-            or event.object in carried
-            or version != event.object
-            or not _existed(program, trace, first_seen[event.object], loop)
-        ):
-            continue
-        # What is changed through a view of it (a row of a matrix, say) shows at the next reading.
-        made = loop.start <= first_seen[later.object].index < loop.middle
-        if later.object != event.object and (made or later.storage == event.storage != -1):
-            carried[event.object] = later
-    return carried
-
-
-# -- differential runs -------------------------------------------------------------------------------------
-
-
-def disturbed(value: Any) -> Any:
-    """A slightly different value: noise for real numbers, exchanged samples for integers, a neighbouring class."""
-    if isinstance(value, (int, np.integer, np.bool_)):
-        return value - 1 if value > 0 else value + 1
-    if not isinstance(value, np.ndarray):
-        return value + 1e-3 * (abs(value) or 0.1)
-    if value.dtype.kind == "f":
-        return _with_noise(value, 1e-3, 0.1)
-    long = [axis for axis, n in enumerate(value.shape) if n > 1]
-    if len(long) > 1:
-        # One-hot rows stay one-hot, and every one of them changes.
-        axis = min(long, key=lambda axis: value.shape[axis])
-        rolled = _exchanged(np.roll(value, 1, axis=axis), value, axis)
-        return rolled if not np.array_equal(rolled, value) else value[::-1].copy()
-    classes, places = np.unique(value, return_inverse=True)
-    others = np.random.default_rng(7).integers(1, max(2, len(classes)), places.shape)
-    changed = (places + others) % len(classes)
-    counts = np.bincount(places.ravel())
-    if np.array_equal(np.bincount(changed.ravel(), minlength=len(counts)), counts) and value.size > 1:
-        changed.flat[-1] = places.flat[-1]
-    return classes[changed].reshape(value.shape)
-
-
-def _with_noise(value: Array, share: float, size_of_zeros: float) -> Any:
-    """An array with noise that is a share of its own size; zeros have the size that is given."""
-    noise = np.random.default_rng(7).standard_normal(value.shape)
-    size = float(np.sqrt(np.mean(np.square(value, dtype=np.float64)))) or size_of_zeros
-    return value + share * size * noise
-
-
-def _far(value: Any) -> Any:
-    """A value of the same size, but quite another one."""
-    array = np.asarray(value)
-    if array.dtype.kind != "f":
-        return disturbed(value)
-    moved = _with_noise(array, 1.0, 1.0)
-    return moved if isinstance(value, np.ndarray) else float(moved)
-
-
-def _exchanged(rolled: Array, value: Array, axis: int) -> Array:
-    """Rolled one-hot rows, but as many of each class as before would leave the gradient of a bias the same."""
-    others = tuple(other for other in range(value.ndim) if other != axis)
-    if np.array_equal(rolled.sum(axis=others), value.sum(axis=others)):
-        last = tuple(slice(None) if other == axis else slice(-1, None) for other in range(value.ndim))
-        rolled[last] = value[last]
-    return rolled
-
-
-def reach(
-    program: Program,
-    trace: Trace,
-    probe: Probe,
-    sources: list[list[Event]],
-    last: int,
-    zeros: list[Event],
-    alive: Sequence[Event],
-    known: dict[object, Any],
-    held: Event | None = None,
-    *,
-    far: bool = False,
-) -> tuple[dict[int, Mask], Trace]:
-    """For each source, which events of a trace change when it is disturbed.
-
-    A source is one object, at the event given, or several that play one part (the samples of a batch, taken
-    one by one); it goes by its first.  Weights that start at zero hide what passes through them: ``zeros``
-    are moved off zero first; so are dead units: ``alive`` are made positive.  The run with that alone comes
-    second.  ``known`` keeps the answers for other questions about the same trace.  An event that is ``held``
-    keeps its value.  What passes thresholds or is rounded is only seen when sources are moved ``far``.
-    """
-    moved = {event.key: disturbed for event in zeros} | {event.key: _positive for event in alive}
-    start = (last, *moved)
-    if start not in known:
-        known[start] = program.run(replace(probe, actions=moved, last=last)) if moved else trace
-    base = known[start]
-    masks: dict[int, Mask] = {}
-    for source in sources:
-        question = (*start, far, held and held.key, *(e.key for e in source))
-        if question in known:
-            masks[source[0].object] = known[question]
-            continue
-        actions = {e.key: _Then(moved.get(e.key), _far if far else disturbed) for e in source}
-        if held is not None:
-            actions[held.key] = _Then(None, _Kept(base.value(held.key)))
-        same, broke = program.compared(replace(probe, actions={**moved, **actions}, last=last), base)
-        mask = masks[source[0].object] = known[question] = np.zeros(len(trace.events), bool)
-        if broke:
-            continue  # a length or an axis that breaks the program when it is changed is no data
-        for event in trace.events[: last + 1]:
-            mask[event.index] = event.object != -1 and event.key not in same
-    return masks, base
+        actions = dict.fromkeys(keys, Once(move) if once else move)
+        probe = self.dependence.probe
+        asked = replace(probe, actions=actions, keep=frozenset({update.key}), last=update.index)
+        after = self.program.run(asked).value(update.key)
+        return (np.asarray(after, float) - update.value) / shift if np.shape(after) == shift.shape else None
 
 
 @dataclass(frozen=True)
-class _Then:
-    """One change after another."""
+class _Data:
+    """Two sources that may be inputs and labels, the parameters they meet, and how likely that is."""
 
-    first: Callable[[Any], Any] | None
-    second: Callable[[Any], Any]
-
-    def __call__(self, value: Any) -> Any:
-        return self.second(self.first(value) if self.first else value)
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """The value of another run."""
-
-    value: Any
-
-    def __call__(self, value: Any) -> Any:
-        return np.array(self.value) if isinstance(self.value, np.ndarray) else self.value
+    rank: tuple[bool, int, bool, bool, int]
+    inputs: int
+    labels: int
+    parameters: list[int]
+    on_inputs: Mask
 
 
-def _made_in(
-    program: Program, trace: Trace, first_seen: dict[int, Event], loop: Iteration, on_carried: Mask
-) -> list[Event]:
+def _made_in(program: Program, trace: Trace, loop: Iteration, on_carried: Mask) -> list[Event]:
     """Values that a turn makes without any parameter and gives a name: batches, samples drawn at random.
 
     The name may be that of an argument.
@@ -523,12 +499,12 @@ def _made_in(
         for e in trace.events[loop.start : loop.middle]
         if e.object != -1
         and isinstance(program.sites[e.site].node, ast.Name)
-        and program.sites[e.site].scope != program.sites[first_seen[e.object].site].scope
+        and program.sites[e.site].scope != program.sites[trace.first_seen[e.object].site].scope
     }
     # A product with 0 hides what it depends on: what is made from such values counts as made from parameters.
     tainted: set[int] = set()
     for event in trace.events[loop.start : loop.middle]:
-        if event.object == -1 or first_seen[event.object] is not event:
+        if event.object == -1 or trace.first_seen[event.object] is not event:
             continue
         site = program.sites[event.site]
         operands = trace.operands(event, site.children)
@@ -540,12 +516,6 @@ def _made_in(
             # Zeros and ones are made to be filled: they are no data.
             found.append(event)
     return found[:FRESH_LIMIT]
-
-
-def _positive(value: Any) -> Any:
-    """Positive numbers, small enough to saturate nothing."""
-    noise = np.random.default_rng(13).random(np.shape(value))
-    return (0.5 + noise) / max(np.shape(value), default=1)
 
 
 def _is_whole(value: Array) -> bool:
@@ -594,229 +564,6 @@ def _is_variable(node: ast.AST) -> bool:
     )
 
 
-def _roles_in(
-    program: Program,
-    trace: Trace,
-    probe: Probe,
-    loop: Iteration,
-    training: Iteration,
-    first_seen: dict[int, Event],
-    known: dict[object, Any],
-    mode: _Mode,
-) -> Roles | None:
-    carried = _carried(program, trace, loop, first_seen)
-    sources: list[Event] = []
-    entries: dict[int, Event] = {}
-    read = list(_loads(program, trace, loop.start, loop.middle, numbers=mode.numbers))
-    elements = {e.object for _, e in read if not _is_variable(program.sites[e.site].node)}
-    for _, event in read:
-        birth = first_seen[event.object]
-        wanted = mode.numbers or is_array(event.value) or (mode.scalars and type(event.value) is float)
-        external = birth is event and _existed(program, trace, event, loop) and wanted
-        # Of real numbers only those count that training changes; of the others there are too many.
-        variable = event.object not in elements and (event.object in carried or mode.scalars)
-        plain = type(event.value) is float and not variable
-        if (birth.index < loop.start or external) and event.object not in entries and not plain:
-            entries[event.object] = event
-            sources.append(birth)
-    if len(sources) < 2:
-        return None
-    if not carried:
-        return None
-    last = max(event.index for event in carried.values())
-    groups = _alike(program, sources, carried)[:SOURCES_LIMIT]
-    zeros = [e for e in sources if is_real(e.value) and hides(e.value)]
-    alive: list[Event] = []
-    if mode.positive:
-        alive = [e for e in sources if is_real(e.value) and (e.object in carried or not _is_whole(e.value))]
-    asked = partial(reach, far=mode.far)
-    masks, base = asked(program, trace, probe, groups, last, zeros, alive, known)
-    # Labels that the program makes from the inputs hang on them before training only: disturb later.
-    births = np.array([o.index for o in sources])
-    makers = [g for g in groups if masks[g[0].object][np.setdiff1d(births, [e.index for e in g])].any()]
-    late = [[entries[e.object] for e in group] for group in makers]
-    masks |= asked(program, trace, probe, late, last, zeros, alive, known)[0] if late else {}
-    if mode.fresh:
-        nothing = np.zeros(len(trace.events), bool)
-        on_carried = np.logical_or.reduce([nothing, *(mask for o, mask in masks.items() if o in carried)])
-        made = _made_in(program, trace, first_seen, loop, on_carried)
-        groups += [group for group in _alike(program, made, carried) if group[0].object not in masks]
-        masks |= asked(program, trace, probe, groups[len(masks) :], last, zeros, alive, known)[0]
-    # Counts and class numbers change by jumps, if at all: only real arrays tell who depends on whom.
-    turn = np.zeros(len(trace.events), bool)
-    for event in trace.events[loop.start : loop.middle]:
-        turn[event.index] = is_real(event.value) or (mode.scalars and type(event.value) is float)
-    arrays = np.array([is_array(event.value) for event in trace.events])
-    arrays[: loop.start] = arrays[loop.middle :] = False
-
-    by_number = {group[0].object: group for group in groups}
-
-    def on_x(x: int, y: int) -> Mask:
-        """What depends on the inputs when the labels that are made from them stay as they are."""
-        at = first_seen[y]
-        if not masks[x][at.index] or at.index < loop.start:
-            return masks[x]
-        return asked(program, trace, probe, [by_number[x]], last, zeros, alive, known, held=at)[0][x]
-
-    def params_of(x: int, y: int, xs: Mask) -> list[int]:
-        return [
-            p
-            for p in masks
-            if p in carried
-            and p not in (x, y)
-            and masks[y][carried[p].index]
-            and not masks[y][first_seen[p].index]
-            and not masks[x][first_seen[p].index]
-            and (masks[p] & xs & ~masks[y] & turn).any()
-        ]
-
-    # A number that stays the same turn after turn is a rate, a flag, or a bias that is never trained, and hardly
-    # a label.
-    later_reads = {e.object for _, e in _loads(program, trace, loop.middle, loop.end)}
-
-    def stays(y: int) -> bool:
-        event = first_seen[y]
-        again = [e.value for e in trace.at(event.site) if e.index > event.index]
-        return y in later_reads or (bool(again) and all(value == event.value for value in again))
-
-    fixed = {y for y in masks if np.ndim(first_seen[y].value) == 0 and stays(y)}
-    best: tuple[tuple[bool, int, bool, bool, int], int, int, list[int], Mask] | None = None
-    for y in masks:
-        if y in carried or not any(masks[y][later.index] for later in carried.values()):
-            continue
-        for x in masks:
-            if x == y:
-                continue
-            xs = on_x(x, y)
-            params = params_of(x, y, xs)
-            if not params:
-                continue
-            meet = [masks[p] for p in params]
-            met = _closed(program, trace, np.logical_or.reduce(meet), loop)
-            together = met & turn
-            only_x, only_y = int((together & xs).sum()), int((together & masks[y]).sum())
-            # A permutation or an index moves inputs and labels alike; inputs leave the labels alone.
-            apart = (xs & masks[y] & arrays & ~met)[: int(np.argmax(together & masks[y])) or None]
-            # What labels move the inputs move too, but for comparisons that a small change leaves as they are.
-            labels_alone, inputs_alone = int((together & masks[y] & ~xs).sum()), int((together & xs & ~masks[y]).sum())
-            if 2 * labels_alone > inputs_alone or only_y >= only_x or apart.any():
-                continue
-            # Of a bias that is never trained there are not as many as samples, nor another one for each sample; a
-            # learning rate joins late and reaches less than the labels do.
-            data = y not in later_reads or _have_an_axis_in_common(first_seen[x].value, first_seen[y].value)
-            rank = (y not in fixed, len(params), x not in carried, data, only_y)
-            if best is None or rank > best[0]:
-                best = (rank, x, y, params, xs)
-    if (best is None or best[1] in carried) and not mode.positive:
-        positive = replace(mode, positive=True)
-        found = _roles_in(program, trace, probe, loop, training, first_seen, known, positive)
-        if found is not None or best is None:
-            return found
-    if best is None:
-        return None
-    _, x, y, params, xs = best
-    masks[x] = xs
-    params = [*params, *_adrift(program, trace, probe, loop, first_seen, carried, masks, turn, x, y)]
-    names = object_names(program, trace)
-    parameters = [_parameter(program, trace, first_seen, p, carried[p], loop, names) for p in params]
-    parameters.sort(key=lambda p: next(e.index for e in trace.events[loop.start :] if e.object == p.object))
-    on_parameters = np.logical_or.reduce([masks[p] for p in params])
-    constants = [
-        _quantity(program, first_seen[o], names)
-        for o, mask in masks.items()
-        if o not in params
-        and o not in (x, y)
-        and o not in carried
-        and _existed(program, trace, first_seen[o], loop)
-        and np.asarray(first_seen[o].value).dtype.kind == "f"
-        and not masks[x][first_seen[o].index]
-        and (mask & masks[x] & ~masks[y] & turn).any()
-        and (mask & masks[y] & turn).any()
-    ]
-    for constant in constants:
-        on_parameters = on_parameters | masks[constant.object]
-    roles = Roles(
-        trace=trace,
-        step=loop,
-        training=training,
-        parameters=parameters,
-        constants=constants,
-        inputs=[_quantity(program, first_seen[x], names)],
-        labels=[_quantity(program, first_seen[y], names)],
-        batch=_batch(program, trace, first_seen, names, masks[x], on_parameters, loop),
-        on_parameters=on_parameters,
-        on_inputs=masks[x],
-        on_labels=masks[y],
-        names=names,
-        reach=masks,
-        apart=base,
-        scalars=mode.scalars,
-    )
-    roles.meetings = _meetings(program, roles, first_seen)
-    roles.unfinished = _unfinished(program, trace.events[loop.start : loop.middle])
-    return roles
-
-
-def _adrift(
-    program: Program,
-    trace: Trace,
-    probe: Probe,
-    loop: Iteration,
-    first_seen: dict[int, Event],
-    carried: dict[int, Event],
-    masks: dict[int, Mask],
-    turn: Mask,
-    x: int,
-    y: int,
-) -> Iterator[int]:
-    """Parameters whose steps know nothing of the labels: the output and the loss hang on them as on any other.
-
-    Something is added to them, where the state of a recurrent network is made anew; and if one is moved, it does not
-    come back by the same share in each element, as a running average does.
-    """
-    for o, mask in masks.items():
-        if (
-            o in carried
-            and o not in (x, y)
-            and is_real(first_seen[o].value)
-            and not masks[y][carried[o].index]
-            and not masks[y][first_seen[o].index]
-            and not masks[x][first_seen[o].index]
-            and (mask & masks[x] & ~masks[y] & turn).any()
-            and (mask & masks[x] & masks[y] & turn).any()
-        ):
-            update = first_seen[carried[o].object]
-            if loop.start <= update.index < loop.middle and _is_added_to(program, trace, probe, loop, o, update):
-                shares = _shares(program, probe, [first_seen[o].key], update)
-                if shares is None or np.ptp(shares) > 1e-6 or not 0 <= np.mean(shares) < 1 - 1e-6:
-                    yield o
-
-
-def _is_added_to(program: Program, trace: Trace, probe: Probe, loop: Iteration, o: int, update: Event) -> bool:
-    """Whether an update adds something to what it reads of an array."""
-    statement = program.sites[update.site].statement
-    turn = trace.events[loop.start : update.index]
-    reads = [e for e in turn if e.object == o and program.sites[e.site].statement is statement]
-    if isinstance(statement, ast.AugAssign) and program.sites[update.site].kind == "store":
-        return isinstance(statement.op, (ast.Add, ast.Sub)) and not reads
-    loads = [e.key for e in reads if program.sites[e.site].kind == "load"]
-    shares = _shares(program, probe, loads, update, once=True) if loads else None
-    return shares is not None and bool(np.allclose(shares, 1))
-
-
-def _shares(program: Program, probe: Probe, keys: list[Key], update: Event, *, once: bool = False) -> Any:
-    """By which share of what is added to an array each element of its update moves; ``once`` to these readings only."""
-    shift = np.random.default_rng(23).uniform(1, 2, np.shape(update.value))
-
-    def move(value: Any) -> Any:
-        return np.asarray(value, np.float64) + shift
-
-    actions = dict.fromkeys(keys, Once(move) if once else move)
-    asked = replace(probe, actions=actions, keep=frozenset({update.key}), last=update.index)
-    after = program.run(asked).value(update.key)
-    return (np.asarray(after, float) - update.value) / shift if np.shape(after) == shift.shape else None
-
-
 def _unfinished(program: Program, events: list[Event]) -> frozenset[int]:
     """Objects that are but stages of an array filled or summed up in a loop inside the step: nothing reads them.
 
@@ -851,15 +598,14 @@ def _closed(program: Program, trace: Trace, mask: Mask, loop: Iteration) -> Mask
 def _parameter(
     program: Program,
     trace: Trace,
-    first_seen: dict[int, Event],
     number: int,
     later: Event,
     loop: Iteration,
     names: dict[int, str],
 ) -> Parameter:
-    quantity = _quantity(program, first_seen[number], names)
-    updates: tuple[Key, ...] = (first_seen[later.object].key,)
-    if later.storage == first_seen[number].storage:
+    quantity = _quantity(program, trace.first_seen[number], names)
+    updates: tuple[Key, ...] = (trace.first_seen[later.object].key,)
+    if later.storage == trace.first_seen[number].storage:
         # Changed in place, perhaps piece by piece: every store counts.
         stores = [
             e.key
@@ -882,7 +628,6 @@ def _parameter(
 def _batch(
     program: Program,
     trace: Trace,
-    first_seen: dict[int, Event],
     names: dict[int, str],
     on_inputs: Mask,
     on_parameters: Mask,
@@ -900,7 +645,7 @@ def _batch(
     if last is None:
         data = [e for e in trace.events if e.object != -1 and on_inputs[e.index]]
         last = next((e for e in data if is_array(e.value)), data[0])
-    return _quantity(program, first_seen[last.object], names)
+    return _quantity(program, trace.first_seen[last.object], names)
 
 
 def _quantity(program: Program, birth: Event, names: dict[int, str]) -> Quantity:
@@ -932,7 +677,7 @@ def object_names(program: Program, trace: Trace) -> dict[int, str]:
     return {**read, **bound}
 
 
-def _meetings(program: Program, roles: Roles, first_seen: dict[int, Event]) -> list[Meeting]:
+def _meetings(program: Program, roles: Roles) -> list[Meeting]:
     """Where the last forward objects meet the labels, in one expression or one store, in order.
 
     Samples or moments taken one by one have an output each, made at one place.
@@ -968,25 +713,25 @@ def _meetings(program: Program, roles: Roles, first_seen: dict[int, Event]) -> l
     met = [m for m in met if m[2] < first_update] or met
     if not met:
         return []
-    last = first_seen[max((o for o, _, _ in met), key=lambda o: first_seen[o].index)]
+    last = trace.first_seen[max((o for o, _, _ in met), key=lambda o: trace.first_seen[o].index)]
     found: dict[int, Meeting] = {}
     for number, with_label, _ in met:
-        birth = first_seen[number]
+        birth = trace.first_seen[number]
         if birth.site == last.site and np.shape(birth.value) == np.shape(last.value) and number not in found:
             # A copy of the output (to subtract the labels from) is the output.
-            original = _original(program, roles, birth, first_seen)
+            original = _original(program, roles, birth)
             found[number] = Meeting(_quantity(program, original, roles.names), with_label)
     return sorted(found.values(), key=lambda m: m.output.index)
 
 
-def _original(program: Program, roles: Roles, event: Event, first_seen: dict[int, Event]) -> Event:
+def _original(program: Program, roles: Roles, event: Event) -> Event:
     """What an array is a copy of: the operand that it was made from without a change."""
     operands = roles.trace.operands(event, program.sites[event.site].children)
     for operand in operands if event.index >= roles.step.start else ():
-        birth = first_seen[operand.object]
+        birth = roles.trace.first_seen[operand.object]
         same = is_same(roles.apart.value(birth.key), roles.apart.value(event.key))
         if same and birth.index < event.index and is_array(event.value) and roles.on_inputs[birth.index]:
-            return _original(program, roles, birth, first_seen)
+            return _original(program, roles, birth)
     return event
 
 

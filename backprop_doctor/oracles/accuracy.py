@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_doctor.adjoints import as_target
-from backprop_doctor.case import SHORT_TURNS, Case
+from backprop_doctor.case import Case
 from backprop_doctor.program import Event, Key, Trace
-from backprop_doctor.roles import Quantity, is_same
+from backprop_doctor.roles import Quantity
+from backprop_doctor.values import is_same
 
 __all__ = ["Accuracy", "ArgMax", "argmaxes", "counter_names", "examine_accuracy", "loops_over"]
 
@@ -155,10 +156,19 @@ def _by_outputs(case: Case) -> Accuracy | None:
     only_training = outcome(_all, frozenset({found.event.key}), [output.birth]).value(found.event.key)
     return replace(
         found,
-        recomputed=_accuracy(short.value(output.birth), target, axis) if found.samples == target.shape[axis] else None,
+        recomputed=_accuracy(_scored(short, output, found), target, axis)
+        if found.samples == target.shape[axis]
+        else None,
         trained_on=_number(only_training) == found.perfect[0] and len(targets) == 1,
         predict=predict_labels,
     )
+
+
+def _scored(short: Trace, output: Quantity, found: Accuracy) -> Any:
+    """The output that the first figure shown was made from."""
+    shown = short.by_key.get(found.event.key)
+    made = [e for e in short.at(output.birth[0]) if shown is None or e.index < shown.index]
+    return made[-1].value if made else None
 
 
 def _by_hits(case: Case) -> Accuracy | None:
@@ -204,7 +214,7 @@ def _shortly(case: Case, actions: dict[Key, Callable[[Any], Any]], wanted: froze
     """A run of some turns of training and what follows them, or until all that is wanted has passed."""
     return case.run(
         actions,
-        turns={case.roles.training.loop: SHORT_TURNS},
+        turns=case.cut,
         limit=case.short_limit,
         keep=wanted,
         brief=wanted is not None,
@@ -322,7 +332,7 @@ def _alike(case: Case, short: Trace) -> set[Key]:
     probe = replace(
         case.probe,
         actions=births | _held(case, short, other),
-        turns={case.roles.training.loop: SHORT_TURNS},
+        turns=case.cut,
         limit=case.short_limit,
     )
     return case.program.unchanged(probe, short)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from backprop_doctor.adjoints import as_target
 from backprop_doctor.case import Case
 from backprop_doctor.program import Event, Key, Trace
-from backprop_doctor.roles import is_same
+from backprop_doctor.values import is_same
 
 __all__ = ["Pairing", "arrivals", "follow", "labels_of_step", "reaches", "shuffles"]
 

@@ -10,7 +10,8 @@ import numpy as np
 from backprop_doctor.case import Case, Reduction
 from backprop_doctor.gradients import fit
 from backprop_doctor.program import Event
-from backprop_doctor.roles import Parameter, Quantity, is_array
+from backprop_doctor.roles import Parameter, Quantity
+from backprop_doctor.values import is_array
 
 
 @dataclass(frozen=True)

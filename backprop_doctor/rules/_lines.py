@@ -20,8 +20,9 @@ from backprop_doctor.case import Case
 from backprop_doctor.gradients import Fit, aligned, fit
 from backprop_doctor.program import Event
 from backprop_doctor.records import Edit, Evidence
-from backprop_doctor.roles import Parameter, Quantity, is_array
+from backprop_doctor.roles import Parameter, Quantity
 from backprop_doctor.rules._activation import upstream_derivatives
+from backprop_doctor.values import is_array
 
 Array = NDArray[np.float64]
 TRIALS = 40

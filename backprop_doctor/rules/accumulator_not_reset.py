@@ -189,7 +189,8 @@ from backprop_doctor.gradients import aligned, fit
 from backprop_doctor.program import Event, Trace
 from backprop_doctor.rearrangements import loops, reset
 from backprop_doctor.records import Edit, Evidence
-from backprop_doctor.roles import Parameter, is_array
+from backprop_doctor.roles import Parameter
+from backprop_doctor.values import is_array
 
 SEVERITY = "error"
 Array = NDArray[np.float64]

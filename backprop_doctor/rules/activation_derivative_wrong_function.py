@@ -180,10 +180,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_doctor.case import Case, Sighting
+from backprop_doctor.dependence import disturbed
 from backprop_doctor.gradients import aligned
 from backprop_doctor.program import Event
 from backprop_doctor.records import Evidence
-from backprop_doctor.roles import disturbed
 from backprop_doctor.rules._activation import Activation, activations_after, derivative_text
 from backprop_doctor.rules._lines import Line, wrong_lines
 

@@ -101,9 +101,11 @@ from typing import Any
 import numpy as np
 
 from backprop_doctor.case import Case, Sighting
+from backprop_doctor.dependence import disturbed
 from backprop_doctor.program import Event
 from backprop_doctor.records import Evidence
-from backprop_doctor.roles import Parameter, disturbed, is_real
+from backprop_doctor.roles import Parameter
+from backprop_doctor.values import is_real
 
 SEVERITY = "error"
 SAME = 1e-6

@@ -101,7 +101,7 @@ import numpy as np
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.program import Event
 from backprop_doctor.records import Evidence
-from backprop_doctor.roles import is_same
+from backprop_doctor.values import is_same
 
 SEVERITY = "warning"
 

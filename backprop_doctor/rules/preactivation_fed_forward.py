@@ -182,10 +182,12 @@ from typing import Any
 import numpy as np
 
 from backprop_doctor.case import Case, Sighting
+from backprop_doctor.dependence import disturbed
 from backprop_doctor.records import Evidence
-from backprop_doctor.roles import Quantity, disturbed, is_array
+from backprop_doctor.roles import Quantity
 from backprop_doctor.rules._activation import Activation, activations_of
 from backprop_doctor.rules._lines import wrong_lines
+from backprop_doctor.values import is_array
 
 SEVERITY = "error"
 LINEAR_BELOW = 1e-9

@@ -1,0 +1,160 @@
+"""Who depends on whom in a recorded run: a source is disturbed, and what changes hangs on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_doctor.program import Action, Event, Key, Probe, Program, Trace
+
+__all__ = ["Dependence", "Mask", "disturbed"]
+
+Mask = NDArray[np.bool_]
+Array = NDArray[np.float64]
+
+
+class Dependence:
+    """Tells, for one recorded run, which of its events change when a source is disturbed.
+
+    Parameters
+    ----------
+    program : Program
+        What to run.
+    trace : Trace
+        The run that was recorded.
+    probe : Probe
+        The set-up it ran in.
+    """
+
+    def __init__(self, program: Program, trace: Trace, probe: Probe) -> None:
+        self.program = program
+        self.trace = trace
+        self.probe = probe
+        self.known: dict[object, Any] = {}
+
+    def at(self, last: int, zeros: Sequence[Event], alive: Sequence[Event], *, far: bool = False) -> Point:
+        """Where to ask: ``zeros`` are moved off zero, ``alive`` are made positive, events after ``last`` do not count.
+
+        Weights that start at zero hide what passes through them, and so do dead units.  Sources are disturbed a
+        little, or ``far``: what passes thresholds or is rounded is only seen then.
+        """
+        return Point(self, {e.key: disturbed for e in zeros} | {e.key: _positive for e in alive}, last, far=far)
+
+
+class Point:
+    """A point at which one asks who depends on whom; ``base`` is the run there with no source disturbed."""
+
+    def __init__(self, of: Dependence, moved: dict[Key, Action], last: int, *, far: bool) -> None:
+        self._of = of
+        self._moved = moved
+        self._last = last
+        self._far = far
+        start = (last, *moved)
+        if start not in of.known:
+            of.known[start] = of.program.run(replace(of.probe, actions=moved, last=last)) if moved else of.trace
+        self.base: Trace = of.known[start]
+
+    def reach(self, sources: Sequence[list[Event]], held: Event | None = None) -> dict[int, Mask]:
+        """For each source, which events change when it is disturbed.
+
+        A source is one object, at the event given, or several that play one part (the samples of a batch, taken
+        one by one); it goes by its first.  An event that is ``held`` keeps its value.
+        """
+        known, masks = self._of.known, {}
+        for source in sources:
+            question = (self._last, *self._moved, self._far, held and held.key, *(e.key for e in source))
+            if question not in known:
+                known[question] = self._mask(source, held)
+            masks[source[0].object] = known[question]
+        return masks
+
+    def _mask(self, source: list[Event], held: Event | None) -> Mask:
+        actions = {e.key: _Then(self._moved.get(e.key), _far if self._far else disturbed) for e in source}
+        if held is not None:
+            actions[held.key] = _Then(None, _Kept(self.base.value(held.key)))
+        probe = replace(self._of.probe, actions={**self._moved, **actions}, last=self._last)
+        same, broke = self._of.program.compared(probe, self.base)
+        mask = np.zeros(len(self._of.trace.events), bool)
+        # A length or an axis that breaks the program when it is changed is no data.
+        for event in () if broke else self._of.trace.events[: self._last + 1]:
+            mask[event.index] = event.object != -1 and event.key not in same
+        return mask
+
+
+def disturbed(value: Any) -> Any:
+    """A slightly different value: noise for real numbers, exchanged samples for integers, a neighbouring class."""
+    if isinstance(value, (int, np.integer, np.bool_)):
+        return value - 1 if value > 0 else value + 1
+    if not isinstance(value, np.ndarray):
+        return value + 1e-3 * (abs(value) or 0.1)
+    if value.dtype.kind == "f":
+        return _with_noise(value, 1e-3, 0.1)
+    long = [axis for axis, n in enumerate(value.shape) if n > 1]
+    if len(long) > 1:
+        # One-hot rows stay one-hot, and every one of them changes.
+        axis = min(long, key=lambda axis: value.shape[axis])
+        rolled = _exchanged(np.roll(value, 1, axis=axis), value, axis)
+        return rolled if not np.array_equal(rolled, value) else value[::-1].copy()
+    classes, places = np.unique(value, return_inverse=True)
+    others = np.random.default_rng(7).integers(1, max(2, len(classes)), places.shape)
+    changed = (places + others) % len(classes)
+    counts = np.bincount(places.ravel())
+    if np.array_equal(np.bincount(changed.ravel(), minlength=len(counts)), counts) and value.size > 1:
+        changed.flat[-1] = places.flat[-1]
+    return classes[changed].reshape(value.shape)
+
+
+def _with_noise(value: Array, share: float, size_of_zeros: float) -> Any:
+    """An array with noise that is a share of its own size; zeros have the size that is given."""
+    noise = np.random.default_rng(7).standard_normal(value.shape)
+    size = float(np.sqrt(np.mean(np.square(value, dtype=np.float64)))) or size_of_zeros
+    return value + share * size * noise
+
+
+def _far(value: Any) -> Any:
+    """A value of the same size, but quite another one."""
+    array = np.asarray(value)
+    if array.dtype.kind != "f":
+        return disturbed(value)
+    moved = _with_noise(array, 1.0, 1.0)
+    return moved if isinstance(value, np.ndarray) else float(moved)
+
+
+def _exchanged(rolled: Array, value: Array, axis: int) -> Array:
+    """Rolled one-hot rows, but as many of each class as before would leave the gradient of a bias the same."""
+    others = tuple(other for other in range(value.ndim) if other != axis)
+    if np.array_equal(rolled.sum(axis=others), value.sum(axis=others)):
+        last = tuple(slice(None) if other == axis else slice(-1, None) for other in range(value.ndim))
+        rolled[last] = value[last]
+    return rolled
+
+
+@dataclass(frozen=True)
+class _Then:
+    """One change after another."""
+
+    first: Callable[[Any], Any] | None
+    second: Callable[[Any], Any]
+
+    def __call__(self, value: Any) -> Any:
+        return self.second(self.first(value) if self.first else value)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The value of another run."""
+
+    value: Any
+
+    def __call__(self, value: Any) -> Any:
+        return np.array(self.value) if isinstance(self.value, np.ndarray) else self.value
+
+
+def _positive(value: Any) -> Any:
+    """Positive numbers, small enough to saturate nothing."""
+    noise = np.random.default_rng(13).random(np.shape(value))
+    return (0.5 + noise) / max(np.shape(value), default=1)
