@@ -14,8 +14,6 @@ NOT_YET = {
     "lstm_sum_wrong_gate",
     "neuron_dicts_wrong_index",
     "parameter_objects_bias_mean",
-    "parameter_objects_no_mask",
-    "shared_arrays_rebound",
 }
 TOO_SLOW = {"floats_in_lists", "floats_in_lists_update_first"}
 
