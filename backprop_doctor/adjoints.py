@@ -441,27 +441,28 @@ class _Judge:
 
     def _operands(self, parameter: Parameter) -> list[Quantity]:
         """Backward arrays read or computed in the statement that updates a parameter, reads first."""
-        events = self.roles.trace.events
         update = self.roles.trace.by_key[parameter.updates[-1]]
         statement = self.program.sites[update.site].statement
         own = self.program.sites[update.site].node
         found: dict[int, Quantity] = {}
+        reads: set[int] = set()
         known = {q.object: q for q in [*self.backward, *self.numbers]}
-        for event in reversed(events[self.roles.step.start : update.index + 1]):
+        for event in reversed(self.roles.trace.events[self.roles.step.start : update.index + 1]):
             site = self.program.sites[event.site]
-            if site.kind == "loop" and event.object == -1:
+            # Earlier the same statement served another parameter, in a loop or a function called for each layer.
+            served = event.site == update.site and event.index < update.index and event.object != parameter.object
+            if served or (site.kind == "loop" and event.object == -1):
                 break
-            if site.statement is not statement or event.object in (parameter.object, parameter.successor):
+            if site.statement is not statement:
+                continue
+            if site.kind == "load":
+                reads.add(event.object)
+            if event.object in (parameter.object, parameter.successor):
                 continue
             if event.object in known and site.node is not own:
                 found[event.object] = known[event.object]
             if len(found) > 12:
                 break
-        reads = {
-            e.object
-            for e in events[self.roles.step.start : update.index + 1]
-            if self.program.sites[e.site].statement is statement and self.program.sites[e.site].kind == "load"
-        }
         return sorted(found.values(), key=lambda q: (q.object not in reads, q.index))
 
     # -- adjoints ------------------------------------------------------------------------------------
