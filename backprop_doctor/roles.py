@@ -62,10 +62,11 @@ class Use(Quantity):
 
 @dataclass(frozen=True)
 class Meeting:
-    """An output of the network, and the labels it is compared with."""
+    """An output of the network, and the labels it is compared with; ``single`` where that is one element of it."""
 
     output: Quantity
     label: Event | None
+    single: bool = False
 
 
 @dataclass
@@ -686,6 +687,7 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
     latest: dict[int, Event] = {}
     stored: dict[int, Event] = {}
     met: list[tuple[int, Event | None, int]] = []
+    singles: set[int] = set()
     label: Event | None = None
 
     def is_output(event: Event) -> bool:
@@ -703,6 +705,8 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
             if labels:
                 named = [n for o in operands if is_output(o) for n in _named_inside(program, o, latest)]
                 met += [(n.object, _leaf(program, labels[0], latest), event.index) for n in named if is_output(n)]
+                read = [o for o in operands if isinstance(program.sites[o.site].node, ast.Subscript)]
+                singles |= {n.object for n in named if any(np.size(o.value) == 1 < np.size(n.value) for o in read)}
             before = stored.get(event.storage)
             if site.kind == "store" and before is not None and is_output(before):
                 met.append((before.object, label, event.index))
@@ -720,7 +724,7 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
         if birth.site == last.site and np.shape(birth.value) == np.shape(last.value) and number not in found:
             # A copy of the output (to subtract the labels from) is the output.
             original = _original(program, roles, birth)
-            found[number] = Meeting(_quantity(program, original, roles.names), with_label)
+            found[number] = Meeting(_quantity(program, original, roles.names), with_label, number in singles)
     return sorted(found.values(), key=lambda m: m.output.index)
 
 
