@@ -30,9 +30,6 @@ __all__ = ["Guards", "Interrupted", "Note", "replaced", "watch"]
 
 OUTPUT_CHARACTERS = 64 * 1024
 RING_SECONDS = 0.05
-# What says how to read a table, where two readings are alike; and how large a table is kept.
-PLAIN = (str, int, float, type, type(None))
-TABLE_BYTES = 64 * 2**20
 # How long code may go on after it has been interrupted: it may swallow that, or not come to hear of it.
 GRACE_SECONDS = 1.0
 
@@ -159,7 +156,6 @@ class Overlay:
         self._redirect = redirect
         self._gone: set[str] = set()
         self._looking = False
-        self._tables: dict[tuple[object, ...], Any] = {}
 
     @property
     def _written(self) -> str:
@@ -232,9 +228,8 @@ class Overlay:
         yield shutil, "move", self._transfer
         yield shutil, "rmtree", self._changing(_remove_tree, removes=True)
         # Numpy's text functions open files by themselves.
-        for name in ("loadtxt", "genfromtxt"):
-            yield np, name, self._parsing(self._reading(getattr(np, name)), name)
-        yield np, "load", self._reading(np.load)
+        for name in ("loadtxt", "genfromtxt", "load"):
+            yield np, name, self._reading(getattr(np, name))
         yield np, "savetxt", self._savetxt(np.savetxt)
 
     def _open(self, file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
@@ -254,27 +249,6 @@ class Overlay:
                 found = self.seen(path)
                 path = path if found == os.fsdecode(path) else found
             return function(path, *args, **kwargs)
-
-        return read
-
-    def _parsing(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
-        """A reader of tables of numbers that parses each of them once, for all runs."""
-
-        def read(path: Any, *args: Any, **kwargs: Any) -> Any:
-            told = (*args, *kwargs.values())
-            if not isinstance(path, (str, os.PathLike)) or not all(isinstance(value, PLAIN) for value in told):
-                return function(path, *args, **kwargs)
-            found = self.seen(path)
-            if found == self.place(path) or not os.path.isfile(found):  # the program's own, or for numpy to fetch
-                return function(path, *args, **kwargs)
-            state = _OWN.stat(found)
-            key = (name, found, state.st_size, state.st_mtime_ns, repr(args), repr(kwargs))
-            if key not in self._tables:
-                table = function(path, *args, **kwargs)
-                if not isinstance(table, np.ndarray) or table.nbytes > TABLE_BYTES:
-                    return table
-                self._tables[key] = table
-            return self._tables[key].copy()
 
         return read
 
