@@ -146,10 +146,11 @@ def told(way: Way, verdict: GradientVerdict) -> Told:
         return Told(verdict.verdict, verdict.reason)
     if _is_right(way, verdict):
         return Told("right", verdict.reason, note=True)
-    if verdict.kind == "shape" and not verdict.shape:
+    given = verdict.gradient_shape or ()
+    if verdict.kind == "shape" and given and not verdict.shape:
         # Which argument a returned array belongs to was guessed, and to a number it does not.
-        return Told("unknown", f"an array of shape {verdict.gradient_shape} is no gradient of a single number")
-    alike = _without_units(verdict.shape) == _without_units(verdict.gradient_shape)
+        return Told("unknown", f"an array of shape {given} is no gradient of a single number")
+    alike = _without_units(verdict.shape) == _without_units(given)
     if verdict.kind == "shape" and alike and verdict.reason.endswith(RESHAPED):
         return Told("right", verdict.reason)  # the shape of what was given is ours, not the program's
     if not way.sure and not way.rights and verdict.kind != "stale":
