@@ -370,6 +370,7 @@ class _Turn:
             and masks[y][self.carried[p].index]
             and not masks[y][self.first_seen[p].index]
             and not masks[x][self.first_seen[p].index]
+            and not _is_appended_to(self.first_seen[p].value, self.carried[p].value)
             and (masks[p] & xs & ~masks[y] & self.turn).any()
         ]
 
@@ -554,6 +555,13 @@ def hides(value: Array) -> bool:
 def _have_an_axis_in_common(one: Any, other: Any) -> bool:
     """Whether two arrays may hold as many samples as each other."""
     return bool((set(np.shape(one)) & set(np.shape(other))) - {1})
+
+
+def _is_appended_to(before: Any, after: Any) -> bool:
+    """Whether a collection has grown, and still begins with what was in it."""
+    old, new = np.shape(before), np.shape(after)
+    longer = len(old) == len(new) > 0 and new[0] > old[0] > 0 and new[1:] == old[1:]
+    return longer and is_same(np.asarray(after)[: old[0]], np.asarray(before))
 
 
 def _is_variable(node: ast.AST) -> bool:
