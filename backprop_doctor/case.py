@@ -516,7 +516,7 @@ def _is_axis(node: ast.expr) -> bool:
         return False
 
 
-def axis_edits(case: Case, node: ast.Call, axis: int, *, keepdims: bool) -> tuple[Edit, ...]:
+def axis_edits(case: Case, node: ast.Call, axis: int | tuple[int, ...], *, keepdims: bool) -> tuple[Edit, ...]:
     """Edits that make a reduction run over ``axis``, in the author's spacing.
 
     ``keepdims=True`` is appended when it is wanted and not there already.

@@ -52,7 +52,7 @@ SCALE_OF_CONFIRMATION = 0.6
 # Of the time for one program: when the search has to end, and what is kept back for the report.
 SHARE_OF_SEARCH = 0.5
 MARGIN_SECONDS = 3.0
-EVENTS = (2_000, 5_000, 16_000, 130_000)
+EVENTS = (2_000, 5_000, 16_000, 45_000, 130_000)
 # Ends of a run that more images do not change.
 SAME_AT_ANY_SIZE = ("stopped", "Interrupted", "AttributeError", "FileNotFoundError", "ImportError", "KeyError",
                     "ModuleNotFoundError", "NameError", "PermissionError", "RecursionError")  # fmt: skip
