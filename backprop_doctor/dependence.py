@@ -73,7 +73,11 @@ class Point:
         return masks
 
     def _mask(self, source: list[Event], held: Event | None) -> Mask:
-        actions = {e.key: _Then(self._moved.get(e.key), _far if self._far else disturbed) for e in source}
+        actions: dict[Key, Action] = {
+            e.key: _Then(self._moved.get(e.key), _far if self._far else disturbed) for e in source
+        }
+        # A whole number that is bound and then read is disturbed once, not there and back again.
+        actions |= {e.key: _Kept(disturbed(e.value)) for e in source if type(e.value) in (int, bool)}
         if held is not None:
             actions[held.key] = _Then(None, _Kept(self.base.value(held.key)))
         probe = replace(self._of.probe, actions={**self._moved, **actions}, last=self._last)
