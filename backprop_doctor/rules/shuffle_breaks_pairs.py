@@ -109,6 +109,7 @@ from backprop_doctor.case import Case, Sighting
 from backprop_doctor.oracles.pairing import Shuffle, follow, shuffles
 from backprop_doctor.program import Event
 from backprop_doctor.records import Edit, Evidence
+from backprop_doctor.source import Source
 
 SEVERITY = "error"
 
@@ -139,7 +140,7 @@ def examine(case: Case) -> Iterator[Sighting]:
             Evidence("samples that arrive with another sample's label", f"{pairing.apart} of {pairing.followed}", "0"),
         ),
         fix="draw one permutation and index both arrays with it",
-        edits=_one_order(case, call, calls),
+        edits=_one_order(case, call, calls) or _same_order(case, call),
     )
 
 
@@ -159,6 +160,96 @@ def _one_order(case: Case, call: ast.Call, calls: list[Shuffle]) -> tuple[Edit, 
             text = f"{whole[: len(whole) - len(whole.lstrip())]}{name} = {case.text(one)}\n"
             return case.insertion(line, 1, text, first), case.edit(one, name), case.edit(other, name)
     return ()
+
+
+def _same_order(case: Case, call: ast.Call) -> tuple[Edit, ...]:
+    """The order of one array, drawn once, for the array that belongs to it too; no edits where that is not clear."""
+    home = case.source_of(call)
+    names = {node.id for node in ast.walk(home.tree) if isinstance(node, ast.Name)}
+    order = next((name for name in ("order", "permutation", "shuffled") if name not in names), "")
+    event = next((e for e in case.trace.events if case.program.sites[e.site].node is call), None)
+    statement = next((s for s in ast.walk(home.tree) if isinstance(s, (ast.Assign, ast.Expr)) and call in ast.walk(s)), None)
+    if event is None or statement is None or not order or not _is_alone(home, statement):
+        return ()
+    line, last = home.position(statement).line, home.position(statement).end_line
+    indent = home.line(line)[: statement.col_offset]
+    ending = "\r\n" if home.whole_line(line).endswith("\r\n") else "\n"
+    shuffled = _shuffled(statement, call)
+    if shuffled is None or not home.whole_line(last).endswith(("\n", "\r")):
+        return ()
+    own, axis = shuffled
+    before = next((e for e in reversed(case.trace.events[: event.index + 1]) if _reads(case, e, own)), None)
+    other = None if before is None or np.ndim(before.value) <= axis else _companion(case, event, before, axis)
+    if other is None:
+        return ()
+    text, across = other
+    if isinstance(statement, ast.Assign):
+        drawn = f"{indent}{order} = {case.text(call)}{ending}"
+        same = f"{indent}{text} = {_taken(text, order, across)}{ending}"
+        return (
+            case.insertion(line, 1, drawn, statement),
+            case.edit(call, order),
+            case.insertion(last + 1, 1, same, statement),
+        )
+    name = case.text(own)
+    assert isinstance(call.func, ast.Attribute)
+    drawn = f"{order} = {case.text(call.func.value)}.permutation(len({name}))"
+    both = f"{indent}{name}, {text} = {_taken(name, order, 0)}, {_taken(text, order, across)}{ending}"
+    return case.edit(statement, drawn), case.insertion(last + 1, 1, both, statement)
+
+
+def _is_alone(home: Source, statement: ast.stmt) -> bool:
+    at = home.position(statement)
+    after = home.line(at.end_line)[at.end_column - 1 :].strip()
+    return home.line(at.line)[: at.column - 1].strip() == "" and after[:1] in ("", "#")
+
+
+def _shuffled(statement: ast.Assign | ast.Expr, call: ast.Call) -> tuple[ast.expr, int] | None:
+    """What a statement brings into another order, and along which axis: ``x = x[call]``, or ``shuffle(x)``."""
+    if isinstance(statement, ast.Expr):
+        in_place = statement.value is call and isinstance(call.func, ast.Attribute) and call.func.attr == "shuffle"
+        own = isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) != "random"
+        return (call.args[0], 0) if in_place and own and len(call.args) == 1 and not call.keywords else None
+    value = statement.value
+    if len(statement.targets) != 1 or not isinstance(value, ast.Subscript):
+        return None
+    if ast.unparse(value.value) != ast.unparse(statement.targets[0]):
+        return None
+    parts = value.slice.elts if isinstance(value.slice, ast.Tuple) else [value.slice]
+    whole = all(p is call or (isinstance(p, ast.Slice) and not (p.lower or p.upper or p.step)) for p in parts)
+    return (value.value, parts.index(call)) if whole and call in parts else None
+
+
+def _reads(case: Case, event: Event, node: ast.AST) -> bool:
+    site = case.program.sites[event.site]
+    return event.object != -1 and site.kind == "load" and site.node is node
+
+
+def _companion(case: Case, at: Event, shuffled: Event, axis: int) -> tuple[str, int] | None:
+    """The one array in sight that has as many samples, is read later on and holds the labels, or the inputs of labels."""
+    roles, sites = case.roles, case.program.sites
+    scope, samples = sites[at.site].scope, np.shape(shuffled.value)[axis]
+    is_label = bool(roles.on_labels[shuffled.index])
+    latest: dict[str, Event] = {}
+    for event in case.trace.events[: at.index]:
+        site = sites[event.site]
+        texts = [site.target or "", case.text(site.node) if site.kind == "load" else ""]
+        if event.object != -1 and site.scope == scope:
+            latest |= {text: event for text in texts if text.replace(".", "").isidentifier()}
+    later = {e.object for e in case.trace.events[at.index : roles.step.middle]}
+    views = {e.storage for e in case.trace.events[at.index : roles.step.middle] if e.object != -1}
+    found: dict[int, tuple[str, int]] = {}
+    for text, event in latest.items():
+        mask = roles.on_inputs if is_label else roles.on_labels
+        known = bool(mask[event.index]) and bool(roles.on_labels[event.index]) != is_label
+        is_read = event.object in later or event.storage in views
+        if event.storage != shuffled.storage and known and is_read and samples in np.shape(event.value):
+            found.setdefault(event.object, (text, np.shape(event.value).index(samples)))
+    return next(iter(found.values())) if len(found) == 1 else None
+
+
+def _taken(text: str, order: str, axis: int) -> str:
+    return f"{text}[{':, ' * axis}{order}]"
 
 
 def _is_index(statement: ast.Assign, call: ast.Call) -> bool:
