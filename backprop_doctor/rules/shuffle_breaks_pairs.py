@@ -167,8 +167,9 @@ def _same_order(case: Case, call: ast.Call) -> tuple[Edit, ...]:
     home = case.source_of(call)
     names = {node.id for node in ast.walk(home.tree) if isinstance(node, ast.Name)}
     order = next((name for name in ("order", "permutation", "shuffled") if name not in names), "")
-    event = next((e for e in case.trace.events if case.program.sites[e.site].node is call), None)
-    statement = next((s for s in ast.walk(home.tree) if isinstance(s, (ast.Assign, ast.Expr)) and call in ast.walk(s)), None)
+    statements = (s for s in ast.walk(home.tree) if isinstance(s, (ast.Assign, ast.Expr)))
+    statement = next((s for s in statements if call in ast.walk(s)), None)
+    event = next((e for e in case.trace.events if case.program.sites[e.site].statement is statement), None)
     if event is None or statement is None or not order or not _is_alone(home, statement):
         return ()
     line, last = home.position(statement).line, home.position(statement).end_line
@@ -178,7 +179,7 @@ def _same_order(case: Case, call: ast.Call) -> tuple[Edit, ...]:
     if shuffled is None or not home.whole_line(last).endswith(("\n", "\r")):
         return ()
     own, axis = shuffled
-    before = next((e for e in reversed(case.trace.events[: event.index + 1]) if _reads(case, e, own)), None)
+    before = next((e for e in case.trace.events[event.index :] if _reads(case, e, own)), None)
     other = None if before is None or np.ndim(before.value) <= axis else _companion(case, event, before, axis)
     if other is None:
         return ()
