@@ -133,6 +133,9 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("db1 = dZ1.sum(axis=1, keepdims=True)", "db1 = dZ1.sum(axis=0, keepdims=True)"),
     ),
     "bias_gradient_wrong_reduction/bad_features_first": (('"b2": dZ2,', '"b2": np.sum(dZ2, axis=1, keepdims=True),'),),
+    "bias_gradient_wrong_reduction/bad_in_the_step": (
+        ("self.b1 = self.b1 - rate * delta1", "self.b1 = self.b1 - rate * delta1.sum(axis=0)"),
+    ),
     "bias_gradient_wrong_reduction/bad_last_sample": (
         ("self.bias_grad = grad[-1]", "self.bias_grad = grad.sum(axis=0)"),
     ),
@@ -166,7 +169,9 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "dropout_mask_not_reused/bad_samples_first": (
         ("dZ1 = (dZ2 @ W2.T) * (1 - A1**2)", "dZ1 = (dZ2 @ W2.T * mask) * (1 - A1**2)"),
     ),
+    "gradient_is_one_number/bad_class": (("step = np.sum(self.h * delta2)", "step = self.h.T @ delta2"),),
     "gradient_is_one_number/bad_samples_first": (("np.mean(np.dot(A1.T, dZ2))", "np.dot(A1.T, dZ2) / m"),),
+    "gradient_is_one_number/bad_vectors": (("np.vdot(delta, a)", "np.outer(delta, activations[1])"),),
     "gradient_transposed/bad_features_first": (('"W2": A1 @ dZ2.T', '"W2": dZ2 @ A1.T'),),
     "gradient_transposed/bad_layers": (("grad.T @ self.x if square else self.x.T @ grad", "self.x.T @ grad"),),
     "gradient_transposed/bad_samples_first": (("np.dot(dZ2, W2) *", "np.dot(dZ2, W2.T) *"),),
@@ -177,6 +182,10 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "gradient_uses_wrong_layer/bad_one_by_one": (("V -= eta * np.outer(e, x)", "V -= eta * np.outer(e, h)"),),
     "gradient_uses_wrong_layer/bad_samples_first": (("dW2 = Z1.T @ dZ2", "dW2 = A1.T @ dZ2"),),
     "gradient_without_labels/bad_bias_from_preactivation": (("db1 = Z1.sum(", "db1 = dZ1.sum("),),
+    "gradient_without_labels/bad_class": (("first = X.T @ self.A1", "first = X.T @ hidden"),),
+    "gradient_without_labels/bad_features_first": (("dW2 = A2 @ A1.T / m", "dW2 = dZ2 @ A1.T / m"),),
+    "gradient_wrong/bad_class": (("np.sign(back) * np.abs(back) ** 1.5 * self.h", "back * self.h"),),
+    "gradient_wrong/bad_features_first": (("(dZ2 * (1 + A2)) @ A1.T", "dZ2 @ A1.T"),),
     "gradient_wrong/bad_samples_first": (("np.dot(A1.T**2, dZ2)", "np.dot(A1.T, dZ2)"),),
     "labels_of_another_set/bad_features_first": (
         ("if np.argmax(scores[:, j]) == np.argmax(Y[:, j]):", "if np.argmax(scores[:, j]) == np.argmax(test_Y[:, j]):"),
@@ -345,7 +354,9 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "weight_instead_of_input/bad_features_first": (("dW2 = dZ2 @ W2.T", "dW2 = dZ2 @ A1.T"),),
     "weight_instead_of_input/bad_samples_first": (("dW2 = W2.T @ dZ2", "dW2 = A1.T @ dZ2"),),
     "weight_instead_of_input/bad_values_for_weight": (("dA1 = dZ2 @ A1.T", "dA1 = dZ2 @ W2.T"),),
+    "weight_instead_of_input/bad_wider_than_the_batch": (('dZ1 @ params["W1"].T', "dZ1 @ X.T"),),
     "wrong_variable_in_delta/bad_features_first": (("dZ1 = (dW2.T @ dZ2)", "dZ1 = (W2.T @ dZ2)"),),
     "wrong_variable_in_delta/bad_labels_for_error": (("dW2 = A1.T @ Y", "dW2 = A1.T @ dZ2"),),
+    "wrong_variable_in_delta/bad_output_for_error": (("self.a1.T @ self.a2 * d2.mean()", "self.a1.T @ d2"),),
     "wrong_variable_in_delta/bad_samples_first": (("dZ1 = (dZ2 @ dW2.T)", "dZ1 = (dZ2 @ W2.T)"),),
 }

@@ -26,14 +26,7 @@ DESCRIBED = {
     "activation_derivative_wrong_argument/bad_layers",
     "activation_derivative_wrong_argument/bad_vectors",
     "batch_averaging_missing_or_twice/bad_class",
-    "gradient_is_one_number/bad_class",
-    "gradient_is_one_number/bad_vectors",
-    "gradient_without_labels/bad_class",
-    "gradient_without_labels/bad_features_first",
-    "gradient_wrong/bad_class",
-    "gradient_wrong/bad_features_first",
     "parameter_shape_drift/bad_flat_and_column",
-    "weight_instead_of_input/bad_wider_than_the_batch",
     "recurrent_path_dropped/bad_batch",
     "recurrent_path_dropped/bad_shared_layer",
     "recurrent_path_dropped/bad_vectors",
@@ -46,7 +39,6 @@ DESCRIBED = {
     "shuffle_breaks_pairs/bad_features_first",
     "shuffle_breaks_pairs/bad_inputs_alone",
     "symmetric_initialisation/bad_one_sample_at_a_time",
-    "wrong_variable_in_delta/bad_output_for_error",
 }
 # New weights are random numbers, and as good as any others.
 RANDOM = "symmetric_initialisation"

@@ -15,9 +15,10 @@ derivative by each. Gradient descent needs both steps:
     b = b - lr * db    (1, C)
 
 Common ways to lose one: the new value is stored under the name of the
-gradient (db = b - lr * db), under a name that is spelled differently, or the
-line is not there. Training still lowers the loss with what is left, and no
-error shows.
+gradient (db = b - lr * db), under a name that is spelled differently, in a
+dictionary whose arrays the layers have taken over at the start and never look
+up again, or the line is not there. Training still lowers the loss with what
+is left, or stands still, and no error shows.
 
 Example (samples first)
 -----------------------
@@ -73,13 +74,17 @@ compared with those that change. If a statement of the backward pass computes
 the next value and stores it under another name, that statement is blamed;
 otherwise the line that created the array. It is an error if the gradient is
 computed or the new value is stored elsewhere, and a warning if neither is in
-sight: some arrays are left fixed on purpose.
+sight: some arrays are left fixed on purpose. An array that is given a new
+value, while all readings of the next forward pass still find the old one, is
+confirmed by a run in which the new value is another: the next output must
+stay what it is.
 
 Fix safety
 ----------
 Where the new value is stored under another name, it is stored under the
 parameter's; where no statement computes it, that of another parameter is
-written once more for this one.
+written once more for this one. Where the forward pass keeps the old array,
+that array is changed in place (P = P - step becomes P -= step).
 
 Known limits
 ------------
@@ -101,13 +106,15 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.gradients import aligned
 from backprop_doctor.records import Edit, Evidence
-from backprop_doctor.roles import Quantity
+from backprop_doctor.roles import Parameter, Quantity
+from backprop_doctor.values import is_same
 
 SEVERITY = "error"
 
@@ -117,6 +124,7 @@ def examine(case: Case) -> Iterator[Sighting]:
     output = case.roles.output
     if output is None:
         return
+    yield from _stored_apart(case, output)
     for constant in case.roles.constants:
         tangents = case.measurement.tangents(constant.birth)
         moves = max(float(np.abs(t.derivatives.get(output.birth, np.zeros(1))).max()) for t in tangents)
@@ -160,6 +168,71 @@ def examine(case: Case) -> Iterator[Sighting]:
             severity=None if gradient or lost is not None else "warning",
             objects=(constant.object,),
         )
+
+
+def _stored_apart(case: Case, output: Quantity) -> Iterator[Sighting]:
+    """Updates after which the forward pass goes on with the arrays that were there before."""
+    apart: dict[ast.stmt, list[Parameter]] = {}
+    for parameter in case.roles.parameters:
+        if _is_read_no_more(case, parameter, output):
+            apart.setdefault(case.site(parameter.updates[0]).statement, []).append(parameter)
+    for statement, parameters in apart.items():
+        names = " and ".join(dict.fromkeys(parameter.name for parameter in parameters))
+        summary, edits = _in_place(case, statement)
+        yield Sighting(
+            node=statement,
+            message=f"the forward pass does not read the new {names}: it goes on with the array that was there before",
+            label="never read again",
+            why="what is stored under another name, or in another place, leaves the array in use as it is",
+            evidence=(
+                Evidence(f"change of {output.name} in the next step when what is stored here is another", "0", "not 0"),
+            ),
+            fix=summary,
+            edits=edits,
+            objects=tuple(number for p in parameters for number in (p.object, p.successor)),
+        )
+
+
+def _is_read_no_more(case: Case, parameter: Parameter, output: Quantity) -> bool:
+    """Whether all that the forward pass reads of a parameter is still there in the next turn, whatever was stored."""
+    update = case.site(parameter.updates[0]).statement
+    reads = [
+        e
+        for e in case.step_events
+        if e.object == parameter.object
+        and e.index <= output.index
+        and case.program.sites[e.site].kind == "load"
+        and case.program.sites[e.site].statement is not update
+    ]
+    again = [case.trace.by_key.get((e.site, e.occurrence + case.per_turn(e.key))) for e in reads]
+    if not again or any(e is None or e.object != parameter.object for e in again):
+        return False
+    following = (output.birth[0], output.birth[1] + case.per_turn(output.birth))
+    known = case.trace.by_key.get(following)
+    if known is None:
+        return False
+    moved = case.run(dict.fromkeys(parameter.updates, _other), keep=frozenset({following}), last=known.index)
+    return is_same(moved.value(following), known.value)
+
+
+def _other(value: Any) -> Any:
+    """A value of the same size that is another one at every element."""
+    array = np.asarray(value, np.float64)
+    return array + (np.abs(array).mean() or 1.0) * np.random.default_rng(31).uniform(1, 2, array.shape)
+
+
+def _in_place(case: Case, statement: ast.stmt) -> tuple[str, tuple[Edit, ...]]:
+    """The same step, taken by the array that is there."""
+    if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
+        return "", ()
+    target, value = case.text(statement.targets[0]), statement.value
+    if not isinstance(value, ast.BinOp) or case.text(value.left) != target:
+        return "", ()
+    sign = {ast.Sub: "-", ast.Add: "+"}.get(type(value.op))
+    if sign is None:
+        return "", ()
+    text = f"{target} {sign}= {case.text(value.right)}"
+    return text, (case.edit(statement, text),)
 
 
 def _is_updated(case: Case, constant: Quantity) -> bool:
