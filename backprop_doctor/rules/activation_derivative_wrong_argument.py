@@ -90,9 +90,10 @@ error below 1e-5), that wrong slope was used. Three are tried: 1 - z**2, z *
 Fix safety
 ----------
 The wrong value is replaced by the right one wherever it stands in that
-statement, if both have names. The changed program is examined again from
-another seed, and the fix is called verified only if the finding is gone and
-no error is new.
+statement, if that has a name there; else by what makes the output of the
+input, or the call of the derivative by the derivative in terms of the output.
+The changed program is examined again from another seed, and the fix is called
+verified only if the finding is gone and no error is new.
 
 Known limits
 ------------
@@ -102,7 +103,7 @@ Known limits
   BD300.
 - Where the wrong slope is zero, as with ReLU, dividing by it says nothing.
 - If the derivative is a function of its own, the edit changes the argument of
-  the call, not the function.
+  the call or writes the derivative there, and leaves the function.
 
 References
 ----------
@@ -213,7 +214,7 @@ def _swap(
 
 
 def _made_of(case: Case, activation: Activation, text: str) -> str:
-    """The expression that makes the output, of an input that is called otherwise; empty where it reads more than that."""
+    """The expression that makes the output, of an input called otherwise; empty where it reads more than that."""
     home = case.home(activation.output)
     reads = {case.program.sites[e.site].node for e in case.step_events if e.object == activation.input.object}
     own = {node for node in ast.walk(home) if node in reads}

@@ -98,9 +98,10 @@ rests; that line is blamed, or the one from which two such lines have it.
 
 Fix safety
 ----------
-A factor that stands in the line as a part of its own is taken out. Otherwise
-it is shown as a formula (N, 1/N, 2); whether it goes here or into the lines
-that lack it is for the author to say.
+A factor that stands in the line as a part of its own is taken out, and what
+other lines of the function divide by divides the value if that is what it
+lacks. Otherwise the factor is shown as a formula (N, 1/N, 2); whether it goes
+here or into the lines that lack it is for the author to say.
 
 Known limits
 ------------

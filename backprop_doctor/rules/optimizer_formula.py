@@ -122,8 +122,10 @@ in every entry, the root of the mean of squares is missing.
 
 Fix safety
 ----------
-Where the memory is subtracted, + is written for - and the changed program is
-examined again; for the other faults no edit is proposed.
+Where the memory is subtracted, + is written for -. Where Adam's correction
+lacks its power, the memories are divided by 1 - beta ** t, if the loop of the
+training counts the steps: a count that starts anew in each epoch is none. For
+the other faults no edit is proposed. The changed program is examined again.
 
 Known limits
 ------------
@@ -217,8 +219,9 @@ def _added(case: Case, statement: ast.stmt, kept: list[Event]) -> tuple[Edit, ..
 
 
 def _raised(case: Case) -> tuple[Edit, ...]:
-    """The power of the step in each ``1 - beta`` that something made in the step is divided by."""
+    """The power of the step in each ``1 - beta`` that a memory is divided by."""
     edits = []
+    kept = {e.object for p in case.roles.parameters for e in memories(case, p)}
     divisors = {case.program.sites[e.site].node: e for e in case.step_events if isinstance(e.value, float)}
     for event in case.step_events:
         site = case.program.sites[event.site]
@@ -230,7 +233,9 @@ def _raised(case: Case) -> tuple[Edit, ...]:
             continue
         beta, step = case.number(inner.right), _counter(case, site.scope)
         plain = isinstance(inner.right, (ast.Name, ast.Attribute, ast.Constant))
-        if beta is None or not 0.5 <= beta < 1 or not plain or not step or not case.roles.backward(event):
+        # Dropout divides by 1 - p too, but not its memories.
+        is_mean = any(o.object in kept for o in case.children(event))
+        if beta is None or not 0.5 <= beta < 1 or not plain or not step or not is_mean:
             continue
         edits.append(case.edit(inner.right, f"{case.text(inner.right)} ** {step}"))
     return tuple(dict.fromkeys(edits))

@@ -85,7 +85,9 @@ that value is held and the state is moved.
 
 Fix safety
 ----------
-No edit is proposed: the missing term may have to be computed first.
+An array that is there before the line is reached first and is made anew in
+each turn is added, if the run shows that all steps are along the slope of the
+loss then. A term that is not computed yet is for the author to write.
 
 Known limits
 ------------

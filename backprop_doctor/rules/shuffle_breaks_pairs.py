@@ -79,9 +79,12 @@ after are compared.
 
 Fix safety
 ----------
-random.shuffle of an array becomes np.random.shuffle. For pairs no edit is
-made. The changed program is examined again from another seed, and the fix is
-called verified only if the finding is gone and no error is new.
+random.shuffle of an array becomes np.random.shuffle. One order is drawn and
+given to every array that the samples of the step are made from, is as long
+and is read later on; if another array is as long, which may belong to the
+samples or not, no edit is made. The changed program is examined again from
+another seed, and the fix is called verified only if the finding is gone and
+no error is new.
 
 Known limits
 ------------
@@ -106,7 +109,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from backprop_doctor.case import Case, Sighting
-from backprop_doctor.oracles.pairing import Shuffle, follow, shuffles
+from backprop_doctor.dependence import disturbed
+from backprop_doctor.oracles.pairing import Shuffle, follow, reaches, shuffles
 from backprop_doctor.program import Event
 from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.source import Source
@@ -140,7 +144,7 @@ def examine(case: Case) -> Iterator[Sighting]:
             Evidence("samples that arrive with another sample's label", f"{pairing.apart} of {pairing.followed}", "0"),
         ),
         fix="draw one permutation and index both arrays with it",
-        edits=_one_order(case, call, calls) or _same_order(case, call),
+        edits=_one_order(case, call, calls) or _same_order(case, call, calls),
     )
 
 
@@ -162,47 +166,65 @@ def _one_order(case: Case, call: ast.Call, calls: list[Shuffle]) -> tuple[Edit, 
     return ()
 
 
-def _same_order(case: Case, call: ast.Call) -> tuple[Edit, ...]:
-    """The order of one array, drawn once, for the array that belongs to it too; no edits where that is not clear."""
+def _same_order(case: Case, call: ast.Call, calls: list[Shuffle]) -> tuple[Edit, ...]:
+    """The order of one array, drawn once, for all that belongs to it; no edits where that is not clear."""
     home = case.source_of(call)
     names = {node.id for node in ast.walk(home.tree) if isinstance(node, ast.Name)}
     order = next((name for name in ("order", "permutation", "shuffled") if name not in names), "")
-    statements = (s for s in ast.walk(home.tree) if isinstance(s, (ast.Assign, ast.Expr)))
-    statement = next((s for s in statements if call in ast.walk(s)), None)
+    statement = _around(home, call)
     event = next((e for e in case.trace.events if case.program.sites[e.site].statement is statement), None)
     if event is None or statement is None or not order or not _is_alone(home, statement):
         return ()
-    line, last = home.position(statement).line, home.position(statement).end_line
-    indent = home.line(line)[: statement.col_offset]
-    ending = "\r\n" if home.whole_line(line).endswith("\r\n") else "\n"
     shuffled = _shuffled(statement, call)
-    if shuffled is None or not home.whole_line(last).endswith(("\n", "\r")):
+    if shuffled is None:
         return ()
     own, axis = shuffled
     before = next((e for e in case.trace.events[event.index :] if _reads(case, e, own)), None)
-    other = None if before is None or np.ndim(before.value) <= axis else _companion(case, event, before, axis)
-    if other is None:
+    others = {} if before is None or np.ndim(before.value) <= axis else _companions(case, statement, before, axis)
+    if not others:
         return ()
-    text, across = other
+    line = home.position(statement)
+    indent = home.line(line.line)[: statement.col_offset]
+    ending = "\r\n" if home.whole_line(line.line).endswith("\r\n") else "\n"
+    again = f"{', '.join(others)} = {', '.join(_taken(text, order, across) for text, across in others.items())}"
     if isinstance(statement, ast.Assign):
         drawn = f"{indent}{order} = {case.text(call)}{ending}"
-        same = f"{indent}{text} = {_taken(text, order, across)}{ending}"
         return (
-            case.insertion(line, 1, drawn, statement),
+            case.insertion(line.line, 1, drawn, statement),
             case.edit(call, order),
-            case.insertion(last + 1, 1, same, statement),
+            case.insertion(line.end_line + 1, 1, f"{indent}{again}{ending}", statement),
         )
     name = case.text(own)
     assert isinstance(call.func, ast.Attribute)
     drawn = f"{order} = {case.text(call.func.value)}.permutation(len({name}))"
-    both = f"{indent}{name}, {text} = {_taken(name, order, 0)}, {_taken(text, order, across)}{ending}"
-    return case.edit(statement, drawn), case.insertion(last + 1, 1, both, statement)
+    left, right = again.split(" = ", 1)
+    both = f"{name}, {left} = {_taken(name, order, 0)}, {right}"
+    for other in calls:
+        # The labels have an order of their own.
+        second = _around(home, other.node)
+        apart = second is not None and second is not statement and isinstance(second, ast.Expr)
+        if (
+            apart
+            and second is not None
+            and _is_alone(home, second)
+            and [case.text(a) for a in other.node.args] == [left]
+        ):
+            one, two = sorted((statement, second), key=lambda s: s.lineno)
+            return case.edit(one, drawn), case.edit(two, both)
+    return case.edit(statement, drawn), case.insertion(line.end_line + 1, 1, f"{indent}{both}{ending}", statement)
+
+
+def _around(home: Source, call: ast.Call) -> ast.Assign | ast.Expr | None:
+    """The statement that a call stands in."""
+    statements = (s for s in ast.walk(home.tree) if isinstance(s, (ast.Assign, ast.Expr)))
+    return next((s for s in statements if call in ast.walk(s)), None)
 
 
 def _is_alone(home: Source, statement: ast.stmt) -> bool:
     at = home.position(statement)
     after = home.line(at.end_line)[at.end_column - 1 :].strip()
-    return home.line(at.line)[: at.column - 1].strip() == "" and after[:1] in ("", "#")
+    is_ended = home.whole_line(at.end_line).endswith(("\n", "\r"))
+    return is_ended and home.line(at.line)[: at.column - 1].strip() == "" and after[:1] in ("", "#")
 
 
 def _shuffled(statement: ast.Assign | ast.Expr, call: ast.Call) -> tuple[ast.expr, int] | None:
@@ -226,27 +248,44 @@ def _reads(case: Case, event: Event, node: ast.AST) -> bool:
     return event.object != -1 and site.kind == "load" and site.node is node
 
 
-def _companion(case: Case, at: Event, shuffled: Event, axis: int) -> tuple[str, int] | None:
-    """The one array in sight that has as many samples, is read later on and holds the labels, or the inputs of labels."""
+def _companions(case: Case, statement: ast.stmt, shuffled: Event, axis: int) -> dict[str, int]:
+    """Names of the arrays with one entry for each of these samples that are read later on, with the axis of those.
+
+    They are what the inputs and the labels of the first step are made from.  None if there is another array as
+    long: it may belong to the samples, or be of that length by chance.
+    """
     roles, sites = case.roles, case.program.sites
-    scope, samples = sites[at.site].scope, np.shape(shuffled.value)[axis]
-    is_label = bool(roles.on_labels[shuffled.index])
+    scope, samples = sites[shuffled.site].scope, np.shape(shuffled.value)[axis]
     latest: dict[str, Event] = {}
-    for event in case.trace.events[: at.index]:
+    for event in case.trace.events[: shuffled.index]:
         site = sites[event.site]
         texts = [site.target or "", case.text(site.node) if site.kind == "load" else ""]
-        if event.object != -1 and site.scope == scope:
+        if event.object != -1 and site.scope == scope and samples in np.shape(event.value):
             latest |= {text: event for text in texts if text.replace(".", "").isidentifier()}
-    later = {e.object for e in case.trace.events[at.index : roles.step.middle]}
-    views = {e.storage for e in case.trace.events[at.index : roles.step.middle] if e.object != -1}
-    found: dict[int, tuple[str, int]] = {}
+    parameters = {p.object for p in roles.parameters}
+    found: dict[str, int] = {}
     for text, event in latest.items():
-        mask = roles.on_inputs if is_label else roles.on_labels
-        known = bool(mask[event.index]) and bool(roles.on_labels[event.index]) != is_label
-        is_read = event.object in later or event.storage in views
-        if event.storage != shuffled.storage and known and is_read and samples in np.shape(event.value):
-            found.setdefault(event.object, (text, np.shape(event.value).index(samples)))
-    return next(iter(found.values())) if len(found) == 1 else None
+        if event.storage == shuffled.storage or event.object in parameters or not _is_read_later(case, statement, text):
+            continue
+        if not reaches(case, {event.key: disturbed}):
+            return {}
+        found[text] = np.shape(event.value).index(samples)
+    return found
+
+
+def _is_read_later(case: Case, statement: ast.stmt, text: str) -> bool:
+    """Whether a name is read below a statement, or in a loop around it."""
+    tree = case.source_of(statement).tree
+    around = [n for n in ast.walk(tree) if isinstance(n, (ast.For, ast.While)) and statement in ast.walk(n)]
+    own = set(ast.walk(statement))
+    return any(
+        isinstance(node, (ast.Name, ast.Attribute))
+        and isinstance(node.ctx, ast.Load)
+        and node not in own
+        and (node.lineno > statement.lineno or any(node in ast.walk(loop) for loop in around))
+        and case.text(node) == text
+        for node in ast.walk(tree)
+    )
 
 
 def _taken(text: str, order: str, axis: int) -> str:
