@@ -73,11 +73,7 @@ class Point:
         return masks
 
     def _mask(self, source: list[Event], held: Event | None) -> Mask:
-        actions: dict[Key, Action] = {
-            e.key: _Then(self._moved.get(e.key), _far if self._far else disturbed) for e in source
-        }
-        # A whole number that is bound and then read is disturbed once, not there and back again.
-        actions |= {e.key: _Kept(disturbed(e.value)) for e in source if type(e.value) in (int, bool)}
+        actions: dict[Key, Action] = {e.key: self._change(e) for e in source}
         if held is not None:
             actions[held.key] = _Then(None, _Kept(self.base.value(held.key)))
         probe = replace(self._of.probe, actions={**self._moved, **actions}, last=self._last)
@@ -87,6 +83,13 @@ class Point:
         for event in () if broke else self._of.trace.events[: self._last + 1]:
             mask[event.index] = event.object != -1 and event.key not in same
         return mask
+
+    def _change(self, source: Event) -> Action:
+        """What is done to a source at one of its events."""
+        if type(source.value) in (int, bool):
+            # A number has no identity: where it is bound and read again, one change must not undo the other.
+            return _Kept(disturbed(source.value))
+        return _Then(self._moved.get(source.key), _far if self._far else disturbed)
 
 
 def disturbed(value: Any) -> Any:
@@ -154,7 +157,7 @@ class _Kept:
 
     value: Any
 
-    def __call__(self, value: Any) -> Any:
+    def __call__(self, _: Any) -> Any:
         return np.array(self.value) if isinstance(self.value, np.ndarray) else self.value
 
 

@@ -54,6 +54,7 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("accuracy = correct // len(X_test) * 100", "accuracy = correct / len(X_test) * 100"),
     ),
     "accuracy_loop_bounds/bad_features_first": (("for k in range(len(A2)):", "for k in range(A2.shape[1]):"),),
+    "accuracy_loop_bounds/bad_half": (("range(len(X_test) // 2)", "range(len(X_test))"),),
     "accuracy_loop_bounds/bad_samples_first": (("for i in range(Y_test.shape[1]):", "for i in range(len(Y_test)):"),),
     "accuracy_overwritten_or_elementwise/bad_elementwise": (
         (
@@ -80,7 +81,11 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "activation_derivative_missing/bad_features_first": (("dZ1 = W2.T @ dZ2", "dZ1 = W2.T @ dZ2 * (1 - A1**2)"),),
     "activation_derivative_missing/bad_samples_first": (("dZ1 = dZ2 @ W2.T", "dZ1 = dZ2 @ W2.T * (1 - A1**2)"),),
+    "activation_derivative_wrong_argument/bad_layers": (("1 - self.x**2", "1 - np.tanh(self.x) ** 2"),),
     "activation_derivative_wrong_argument/bad_samples_first": (("(1 - Z1**2)", "(1 - A1**2)"),),
+    "activation_derivative_wrong_argument/bad_vectors": (
+        ("* slope(activations[1])", "* activations[1] * (1 - activations[1])"),
+    ),
     "activation_derivative_wrong_function/bad_always_true": (
         ("d1 = (d2 @ W2.T) * (h1 >= 0)", "d1 = (d2 @ W2.T) * ((z1 > 0))"),
     ),
@@ -111,6 +116,7 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "argmax_axis/bad_without_axis": (
         ("hit = np.argmax(P) == np.argmax(Y_test)", "hit = np.argmax(P, axis=1) == np.argmax(Y_test, axis=1)"),
     ),
+    "batch_averaging_missing_or_twice/bad_class": (("rate * delta2.sum(axis=0)", "rate * delta2.sum(axis=0) / n"),),
     "batch_averaging_missing_or_twice/bad_features_first": (("dZ1.mean(axis=1", "dZ1.sum(axis=1"),),
     "batch_averaging_missing_or_twice/bad_layers": (("self.x.T @ grad / len(self.x)", "self.x.T @ grad"),),
     "batch_averaging_missing_or_twice/bad_samples_first": (("(1 - A1**2) / m", "(1 - A1**2)"),),
@@ -187,6 +193,9 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "gradient_wrong/bad_class": (("np.sign(back) * np.abs(back) ** 1.5 * self.h", "back * self.h"),),
     "gradient_wrong/bad_features_first": (("(dZ2 * (1 + A2)) @ A1.T", "dZ2 @ A1.T"),),
     "gradient_wrong/bad_samples_first": (("np.dot(A1.T**2, dZ2)", "np.dot(A1.T, dZ2)"),),
+    "label_encoding/bad_class_numbers": (("dZ2 = (A2 - Y_train) / m", "dZ2 = (A2 - np.eye(3)[Y_train.ravel()]) / m"),),
+    "label_encoding/bad_class_numbers_features_first": (("dZ2 = A2 - Y", "dZ2 = A2 - np.eye(4)[Y.ravel()].T"),),
+    "label_encoding/bad_shifted_one_hot": (("np.eye(4)[digits][:, 1:]", "np.eye(3)[digits]"),),
     "labels_of_another_set/bad_features_first": (
         ("if np.argmax(scores[:, j]) == np.argmax(Y[:, j]):", "if np.argmax(scores[:, j]) == np.argmax(test_Y[:, j]):"),
     ),
@@ -233,6 +242,16 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "only_last_sample_counts/bad_one_gradient": (("dU = np.outer(d, x)", "dU += np.outer(d, x)"),),
     "only_last_sample_counts/bad_set_to_zero_inside": (
         ("dV = 0 * V + np.outer(e, h)", "dV += 0 * V + np.outer(e, h)"),
+    ),
+    "optimizer_formula/bad_adam": (
+        ("first = m / (1 - beta1)", "first = m / (1 - beta1 ** (step + 1))"),
+        ("second = v / (1 - beta2)", "second = v / (1 - beta2 ** (step + 1))"),
+    ),
+    "optimizer_formula/bad_adam_with_dropout": (
+        (
+            "(m / (1 - beta1)) / (np.sqrt(v / (1 - beta2))",
+            "(m / (1 - beta1 ** (step + 1))) / (np.sqrt(v / (1 - beta2 ** (step + 1)))",
+        ),
     ),
     "optimizer_formula/bad_features_first": (("vW = -0.9 * vW + gW", "vW = 0.9 * vW + gW"),),
     "optimizer_formula/bad_samples_first": (("vW = gW - 0.9 * vW", "vW = 0.9 * vW + gW"),),
@@ -283,6 +302,9 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "product_kind_confusion/bad_samples_first": (
         ("dZ1 = (1 - A1**2) * dZ2 @ W2.T", "dZ1 = (1 - A1**2) * (dZ2 @ W2.T)"),
     ),
+    "recurrent_path_dropped/bad_batch": (("(dZ @ self.V.T) *", "(dZ @ self.V.T + back) *"),),
+    "recurrent_path_dropped/bad_shared_layer": (("dS = inner @ W.T", "dS = dS + inner @ W.T"),),
+    "recurrent_path_dropped/bad_vectors": (("dh = Wy.T @ dy", "dh = Wy.T @ dy + dnext"),),
     "regulariser_mismatch/bad_bias": (("b1 = b1 - 0.5 * db1", "b1 = b1 - 0.5 * (db1 + 0.01 * b1)"),),
     "regulariser_mismatch/bad_features_first": (
         ("W1 = W1 - 0.5 * dW1", "W1 = W1 - 0.5 * (dW1 + 0.01 * W1)"),
@@ -292,6 +314,13 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "reported_loss_is_not_the_optimised_loss/bad_features_first": (
         ("        loss_sum = 0\n", ""),
         ("    batches = 0\n", "    batches = 0\n    loss_sum = 0\n"),
+    ),
+    "reported_loss_is_not_the_optimised_loss/bad_reset_for_each_sample": (
+        ("        total = 0.0\n", ""),
+        (
+            "    for x, kind in zip(samples[:40], kinds[:40]):\n",
+            "    total = 0.0\n    for x, kind in zip(samples[:40], kinds[:40]):\n",
+        ),
     ),
     "reported_loss_is_not_the_optimised_loss/bad_reset_in_the_batch_loop": (
         ("        total = 0\n", ""),
@@ -307,10 +336,29 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("Y = np.eye(4)[digits].reshape(4, 130)", "Y = np.eye(4)[digits].reshape(130, 4).T"),
     ),
     "reshape_instead_of_transpose/bad_table": (("X = np.reshape(rows, (6, 130))", "X = rows.reshape(130, 6).T"),),
+    "shuffle_breaks_pairs/bad_features_first": (
+        (
+            "train_X = train_X[:, np.random.permutation(90)]",
+            "both = np.random.permutation(90)\ntrain_X, train_Y = train_X[:, both], train_Y[:, both]",
+        ),
+    ),
+    "shuffle_breaks_pairs/bad_inputs_alone": (
+        ("rng.shuffle(X_train)", "both = rng.permutation(70)\nX_train, Y_train = X_train[both], Y_train[both]"),
+    ),
+    "shuffle_breaks_pairs/bad_labels_in_two_forms": (
+        (
+            "X = X[rng.permutation(len(X))]",
+            "both = rng.permutation(len(X))\nX, Y, digits = X[both], Y[both], digits[both]",
+        ),
+    ),
     "shuffle_breaks_pairs/bad_random_shuffle": (("random.shuffle(table)", "np.random.shuffle(table)"),),
     "shuffle_breaks_pairs/bad_two_permutations": (
         ("x = x[np.random.permutation(len(x))]", "both = np.random.permutation(len(x))\nx = x[both]"),
         ("y = y[np.random.permutation(len(y))]", "y = y[both]"),
+    ),
+    "shuffle_breaks_pairs/bad_two_shuffles": (
+        ("np.random.shuffle(X_train)", "both = np.random.permutation(70)"),
+        ("np.random.shuffle(Y_train)", "X_train, Y_train = X_train[both], Y_train[both]"),
     ),
     "softmax_jacobian_wrong/bad_cross_entropy": (
         ("dZ2 = (A2 - Y) * (A2 * (1 - A2)) / len(X)", "dZ2 = (A2 - Y) / len(X)"),

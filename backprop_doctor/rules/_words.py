@@ -8,7 +8,7 @@ from functools import cache
 from backprop_doctor.case import Case
 from backprop_doctor.program import Event
 
-__all__ = ["word_for"]
+__all__ = ["numpy_name", "word_for"]
 
 
 def word_for(case: Case, number: int, at: Event) -> str:
@@ -36,6 +36,12 @@ def word_for(case: Case, number: int, at: Event) -> str:
         fixed = (text for text in elements if not _is_turning(_expression(text)))
         found = {text for text in fixed if (root := _root(text)) and case.is_read_in(scope, root)}
     return min(found, key=lambda text: (_plainness(text), len(text), text), default="")
+
+
+def numpy_name(tree: ast.AST) -> str:
+    """What numpy is called in a file; empty where it is not imported as a whole."""
+    names = (a for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names if a.name == "numpy")
+    return next((alias.asname or "numpy" for alias in names), "")
 
 
 def _texts(case: Case, event: Event, at: Event) -> list[str]:
