@@ -260,6 +260,10 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "parameter_added_to_itself/bad_features_first": (("W2 += W2 - 0.1 * gW2", "W2 = W2 - 0.1 * gW2"),),
     "parameter_added_to_itself/bad_samples_first": (("b1 += b1 - 0.1 * db1", "b1 = b1 - 0.1 * db1"),),
+    "parameter_carries_sample_axis/bad_factor": (
+        ("rng.normal(size=(200, 1))", "rng.normal(size=(1, 1))"),
+        ("G = G - 0.5 * dG", "G = G - 0.5 * np.sum(dG, axis=0, keepdims=True)"),
+    ),
     "parameter_carries_sample_axis/bad_features_first": (
         (
             "W1, b1 = 0.3 * rng.normal(size=(16, 20)), np.zeros((16, X.shape[1]))",
@@ -286,6 +290,7 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("        params[key] = params[key] - step\n", ""),
         ("        if key ==", "        params[key] = params[key] - step\n        if key =="),
     ),
+    "parameter_shape_drift/bad_flat_and_column": (("b1 = b1 - 0.5 * db1.T", "b1 = b1 - 0.5 * db1"),),
     "parameter_shape_drift/bad_samples_first": ((" * np.ones((m, 1))", ""),),
     "preactivation_fed_forward/bad_class": (
         ("self.z2 = self.z1 @ self.w2 + self.b2", "self.z2 = self.a1 @ self.w2 + self.b2"),

@@ -22,9 +22,7 @@ BAD = sorted(
 )
 # What these need is a choice, or more than a rule can know; what is needed is described.
 DESCRIBED = {
-    "parameter_shape_drift/bad_flat_and_column",
     "optimizer_formula/bad_adam_in_batches",
-    "parameter_carries_sample_axis/bad_factor",
 }
 # New weights are random numbers, and as good as any others.
 RANDOM = "symmetric_initialisation"
