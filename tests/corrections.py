@@ -136,6 +136,10 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "bias_column_not_dropped/bad_samples_first": (("dZ1 = dH[:, :-1] * (1 - A1**2)", "dZ1 = dH[:, 1:] * (1 - A1**2)"),),
     "bias_gradient_no_axis/bad_class": (("grad = np.sum(d1)", "grad = np.sum(d1, axis=0, keepdims=True)"),),
     "bias_gradient_no_axis/bad_features_first": (("db1 = np.sum(dZ1)", "db1 = np.sum(dZ1, axis=1, keepdims=True)"),),
+    "bias_gradient_no_axis/bad_in_the_update": (("b1 -= 0.4 * np.sum(delta1)", "b1 -= 0.4 * delta1.sum(axis=0)"),),
+    "bias_gradient_no_axis/bad_one_map_for_each_filter": (
+        ("bias -= 0.01 * d_maps.sum()", "bias -= 0.01 * d_maps.sum(axis=0)"),
+    ),
     "bias_gradient_no_axis/bad_samples_first": (("db1 = dZ1.sum()", "db1 = dZ1.sum(axis=0, keepdims=True)"),),
     "bias_gradient_wrong_axis/bad_class": (
         ("grad = np.sum(d1, axis=1, keepdims=True)", "grad = np.sum(d1, axis=0, keepdims=True)"),
@@ -298,7 +302,10 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "parameter_never_updated/bad_features_first": (("db2 = b2 - 0.5 * db2", "b2 = b2 - 0.5 * db2"),),
     "parameter_never_updated/bad_held_by_layers": (
         ("weights[n] = weights[n] - 0.5 * inputs.T @ d", "weights[n] -= 0.5 * inputs.T @ d"),
-        ("biases[n] = biases[n] - 0.5", "biases[n] -= 0.5"),
+        (
+            "biases[n] = biases[n] - 0.5 * d.sum(axis=0, keepdims=True)",
+            "biases[n] -= 0.5 * d.sum(axis=0, keepdims=True)",
+        ),
     ),
     "parameter_never_updated/bad_samples_first": (("db1 = b1 - 0.5 * db1", "b1 = b1 - 0.5 * db1"),),
     "parameter_shape_drift/bad_features_first": (
