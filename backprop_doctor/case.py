@@ -111,8 +111,9 @@ class Case:
         return self.source.segment(node)
 
     def edit(self, node: ast.AST, replacement: str) -> Edit:
-        """Replace one node's text."""
-        return Edit(self.source.position(node), replacement)
+        """Replace one node's text; parentheses around it go with it where the new text needs none."""
+        position = self.source.position(node)
+        return Edit(self.source_of(node).unwrapped(position) if _is_atom(replacement) else position, replacement)
 
     def insertion(self, line: int, column: int, text: str, near: ast.AST | None = None) -> Edit:
         """Insert text before a 1-based line and column of the source that ``near`` stands in."""
@@ -458,6 +459,15 @@ class Case:
         """Whether a name is bound or read in a function (or in the module, for the empty scope)."""
         sites = (s for s in self.program.sites if s.scope == scope and s.kind != "loop")
         return any(s.target == text or (s.kind == "load" and self.text(s.node) == text) for s in sites)
+
+
+def _is_atom(text: str) -> bool:
+    """Whether a text stands in any place of an expression without parentheses."""
+    try:
+        node = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        return False
+    return isinstance(node, (ast.Name, ast.Attribute, ast.Subscript, ast.Call))
 
 
 def _kept(old: Any, _: Any) -> Any:

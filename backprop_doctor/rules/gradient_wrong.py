@@ -124,6 +124,7 @@ from collections.abc import Iterator
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.records import Evidence
 from backprop_doctor.rules._lines import wrong_lines
+from backprop_doctor.rules._rewrites import rewritten
 
 SEVERITY = "error"
 LAST_RESORT = 2
@@ -138,6 +139,7 @@ def examine(case: Case) -> Iterator[Sighting]:
         if not link.paired:
             # What comes closest by its numbers is not what the line was made from.
             basis = ""
+        better = rewritten(line)
         yield Sighting(
             node=case.home(b),
             message=f"{b.name} is not the gradient of {of.name}{basis}",
@@ -149,6 +151,9 @@ def examine(case: Case) -> Iterator[Sighting]:
                     f"error {link.fit.residual:.2g}",
                     "below 1e-5",
                 ),
+                *([better.evidence] if better else ()),
             ),
+            fix=better.text if better else "",
+            edits=better.edits if better else (),
             objects=(b.object,),
         )
