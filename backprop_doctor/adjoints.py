@@ -391,16 +391,19 @@ class _Judge:
         points = [_Point(self.m, self.values), *(self._others if size < FEW else ())]
         whole = np.concatenate([np.ravel(p.values[candidate.object]) for p in points])
         total = np.sum([np.concatenate([np.ravel(p.values[q.object]) for p in points]) for q in parts], axis=0)
-        own = np.concatenate([np.ravel(np.asarray(p.measurement.value(parameter.birth), np.float64)) for p in points])
-        columns = np.stack([total, own], axis=1)
-        if whole.shape != total.shape or whole.shape != own.shape or not np.isfinite(columns).all():
-            return None
-        factors = np.linalg.lstsq(columns, whole, rcond=None)[0]
-        rest, fitted = float(np.linalg.norm(whole - columns @ factors)), float(np.linalg.norm(factors[0] * total))
-        share = float(np.linalg.norm(factors[1] * own))
-        if rest >= RIGHT_BELOW * fitted:
-            return None
-        return share / fitted if share > RIGHT_BELOW * fitted else 0.0
+        own = [np.asarray(p.measurement.value(parameter.birth), np.float64) for p in points]
+        best: float | None = None
+        least = RIGHT_BELOW
+        for decaying in zip(*(_decaying(array) for array in own), strict=True):
+            columns = np.stack([total, np.concatenate([np.ravel(array) for array in decaying])], axis=1)
+            if whole.shape != total.shape or len(columns) != len(whole) or not np.isfinite(columns).all():
+                return None
+            factors = np.linalg.lstsq(columns, whole, rcond=None)[0]
+            fitted, share = (float(np.linalg.norm(part)) for part in (columns * factors).T)
+            rest = float(np.linalg.norm(whole - columns @ factors))
+            if rest < least * fitted:
+                best, least = share / fitted if share > RIGHT_BELOW * fitted else 0.0, rest / fitted
+        return best
 
     def _claims_of(self, parts: list[Quantity], parameter: Parameter) -> list[Adjoint]:
         """The parts of a gradient as gradients; the first stands for all, unless they come from one another."""
@@ -884,6 +887,17 @@ class _Judge:
         site = self.program.sites[event.site]
         name = self.roles.names.get(event.object) or self.program.source.segment(site.node)
         return Quantity(event.object, event.key, event.index, name, site.line, np.shape(event.value))
+
+
+def _decaying(array: Array) -> list[Array]:
+    """A parameter, and what is left of it when the biases in its first or last row or column are left out."""
+    found = [array]
+    for axis in range(array.ndim if array.ndim == 2 else 0):
+        for end in (0, -1):
+            rest = array.copy()
+            rest[(slice(None),) * axis + (end,)] = 0.0
+            found.append(rest)
+    return found
 
 
 def _is_as_good_as(one: Any, other: Any) -> bool:
