@@ -339,12 +339,23 @@ class _Judge:
             value = max(same, key=lambda q: q.index)
 
     def _step(self, parameter: Parameter) -> Adjoint | None:
-        """What the update adds to a parameter, where no gradient of it is stored."""
+        """What the update adds to a parameter, where no gradient of it is stored.
+
+        If that is wrong, it may be right as long as the other parameters are held back: they are changed too early.
+        """
+        step = self._step_holding(parameter, ())
+        if step is None or step.right or step.scattered:
+            return step
+        others = tuple(p for p in self.roles.parameters if p is not parameter)
+        held = self._step_holding(parameter, others) if others else None
+        return held if held is not None and held.right else step
+
+    def _step_holding(self, parameter: Parameter, others: tuple[Parameter, ...]) -> Adjoint | None:
         number = -2 - self.roles.parameters.index(parameter)
         value = Quantity(number, parameter.updates[-1], parameter.index, f"step of {parameter.name}", parameter.line,
                          parameter.shape)  # fmt: skip
         for point in [_Point(self.m, self.values), *self._others]:
-            live = point.measurement.moved(frozen=False)
+            live = point.measurement.moved(frozen=False, hold=others)
             before, after = live.value(parameter.birth), live.value(parameter.updates[-1])
             if after is None or np.shape(after) != np.shape(before):
                 return None

@@ -420,6 +420,13 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("    W2 = W2 - 0.5 * dW2\n", ""),
         ("    W1 = W1 - 0.5 * dW1\n", "    W1 = W1 - 0.5 * dW1\n    W2 = W2 - 0.5 * dW2\n"),
     ),
+    "update_before_backprop/bad_rows_of_a_table": (
+        ("        output -= 0.1 * np.outer(vector, error)\n", ""),
+        (
+            "        table[given] -= 0.1 * (output @ error)\n",
+            "        table[given] -= 0.1 * (output @ error)\n        output -= 0.1 * np.outer(vector, error)\n",
+        ),
+    ),
     "update_before_backprop/bad_samples_first": (
         ("    W2 = W2 - 0.5 * dW2\n", ""),
         ("    W1 = W1 - 0.5 * dW1\n", "    W1 = W1 - 0.5 * dW1\n    W2 = W2 - 0.5 * dW2\n"),
