@@ -110,6 +110,9 @@ def disturbed(value: Any) -> Any:
         rolled = _exchanged(np.roll(value, 1, axis=axis), value, axis)
         return rolled if not np.array_equal(rolled, value) else value[::-1].copy()
     classes, places = np.unique(value, return_inverse=True)
+    if len(classes) == 1 and value.dtype.kind in "biu":
+        # A sample of its own: with nothing to exchange it for, the neighbouring class.
+        return np.where(value > 0, value.astype(int) - 1, value.astype(int) + 1).astype(value.dtype)
     others = np.random.default_rng(7).integers(1, max(2, len(classes)), places.shape)
     changed = (places + others) % len(classes)
     counts = np.bincount(places.ravel())
