@@ -709,7 +709,7 @@ class _Judge:
         return all(links[q.object].right for q in fed)
 
     def _is_summed_in_elements(self, value: Quantity) -> bool:
-        """Whether element by element is added to a value, turn after turn: no line makes all of it, nor of its parts."""
+        """Whether element by element is added to a value, turn after turn: no line makes all of it, or of a part."""
         birth = self.roles.trace.by_key[value.birth]
         statement = self.program.sites[birth.site].statement
         if not isinstance(statement, ast.AugAssign) or not isinstance(statement.target, ast.Subscript):
@@ -719,11 +719,9 @@ class _Judge:
             for e in self.roles.trace.events[self.roles.step.start : value.index + 1]
             if e.site == birth.site and e.storage == birth.storage
         ]
-        added = [e for e in self.roles.trace.events[turns[0].index : value.index] if e.site in self._elements(statement)]
+        elements = {site.id for site in self.program.sites if site.node is statement.target}
+        added = [e for e in self.roles.trace.events[turns[0].index : value.index] if e.site in elements]
         return len(turns) > 1 and any(np.size(e.value) < np.size(birth.value) for e in added)
-
-    def _elements(self, statement: ast.AugAssign) -> set[int]:
-        return {site.id for site in self.program.sites if site.node is statement.target}
 
     def _moves(self, of: Quantity, loss: Quantity) -> bool:
         tangents = self.m.tangents(of.birth, once=isinstance(of, Use))
@@ -991,16 +989,17 @@ def as_target(labels: object, shape: tuple[int, ...], *, classes: bool = True) -
     if array.ndim == 2 and array.T.shape == shape:
         return array.T.astype(np.float64)
     flat = array.reshape(-1)
-    if classes and flat.size == 1 and array.dtype.kind in "iu" and len(_squeezed(shape)) == 1 and 0 <= flat[0] < max(shape):
+    single = classes and flat.size == 1 and array.dtype.kind in "iu" and len(_squeezed(shape)) == 1
+    if single and 0 <= flat[0] < max(shape):
         one_hot: Array = np.eye(int(np.prod(shape)))[flat[0]].reshape(shape)
         return one_hot
     if len(shape) != 2 or (flat.dtype.kind == "f" and not np.array_equal(flat, np.round(flat))):
         return None
     flat = flat.astype(np.int64)
     for axis in (0, 1):
-        classes = shape[1 - axis]
-        if flat.size == shape[axis] and flat.min(initial=0) >= 0 and flat.max(initial=0) < classes and classes > 1:
-            rows: Array = np.eye(classes)[flat]
+        number = shape[1 - axis]
+        if flat.size == shape[axis] and flat.min(initial=0) >= 0 and flat.max(initial=0) < number and number > 1:
+            rows: Array = np.eye(number)[flat]
             return rows if axis == 0 else rows.T
     return None
 

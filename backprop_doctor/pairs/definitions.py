@@ -8,7 +8,7 @@ import contextlib
 import inspect
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import CodeType
 from typing import Any
 
@@ -18,6 +18,7 @@ from backprop_doctor.guards import Interrupted
 from backprop_doctor.layer_passes import required
 from backprop_doctor.modules import Modules, package_of
 from backprop_doctor.pairs.anchors import Function, definition
+from backprop_doctor.pairs.examples import Example, recorded
 from backprop_doctor.program import Surroundings
 from backprop_doctor.randomness import frozen_randomness
 from backprop_doctor.source import Project, Source
@@ -31,11 +32,17 @@ PROBLEMS = (Exception, SystemExit)
 
 @dataclass(frozen=True)
 class Definitions:
-    """The functions and classes of a program, without those that it imports."""
+    """The functions and classes of a program, without those that it imports, and ``examples`` of calling them."""
 
     source: Project
     functions: dict[str, Any]
     classes: list[type]
+    examples: dict[CodeType, Example] = field(default_factory=dict)
+
+    def example(self, function: Any) -> Example | None:
+        """What the program itself gives to a function, if it calls it with arrays."""
+        code = code_of(function)
+        return self.examples.get(code) if code else None
 
     def syntax(self, function: Any) -> Function | None:
         """The definition of a function in the text of the program."""
@@ -69,11 +76,12 @@ def executed(source: Project, surroundings: Surroundings | None, seed: int) -> I
         with modules, frozen_randomness(seed), np.errstate(all="ignore"):
             parts, until = list(source.main), time.monotonic() + SECONDS_TO_RUN
             # A part that waits for input or does not end has defined what stands above that, and others follow it.
-            while parts and time.monotonic() < until:
-                with contextlib.suppress(Interrupted), around(min(SECONDS_OF_A_PART, until - time.monotonic())):
-                    _execute(parts, namespace)
+            with recorded({part.name for part in parts}) as examples:
+                while parts and time.monotonic() < until:
+                    with contextlib.suppress(Interrupted), around(min(SECONDS_OF_A_PART, until - time.monotonic())):
+                        _execute(parts, namespace)
             with around(SECONDS_TO_RUN):
-                yield _taken_out(source, namespace)
+                yield replace(_taken_out(source, namespace), examples=examples)
     finally:
         modules.forget()
 

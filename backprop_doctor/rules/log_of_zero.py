@@ -101,7 +101,6 @@ import ast
 from collections.abc import Iterator
 
 import numpy as np
-
 from numpy.typing import NDArray
 
 from backprop_doctor.case import Case, Sighting, always
