@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from backprop_doctor.errors import ProgramError
 from backprop_doctor.program import Event, Key, Program, Trace
-from backprop_doctor.values import is_array, is_same
+from backprop_doctor.values import is_array
 
 __all__ = ["Iteration", "Turns", "carried_by", "existed", "loads", "loops_of"]
 
@@ -125,8 +125,6 @@ def carried_by(program: Program, trace: Trace, loop: Iteration) -> dict[int, Eve
             continue
         # What is changed through a view of it (a row of a matrix, say) shows at the next reading.
         made = loop.start <= seen[later.object].index < loop.middle
-        # A step of 0, of weights whose input is 0, leaves an array as it is, be it another one or the same.
-        moved = later.object != event.object and not is_same(later.value, event.value)
-        if moved and (made or later.storage == event.storage != -1):
+        if later.object != event.object and (made or later.storage == event.storage != -1):
             carried[event.object] = later
     return carried

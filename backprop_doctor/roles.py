@@ -206,7 +206,12 @@ class _Search:
     def _fullest(self, turns: Turns) -> Iteration:
         """The first of some turns, unless the second changes more: inputs of 0 leave the weights they meet alone."""
         program, trace = self._dependence.program, self._dependence.trace
-        return max(turns.iterations, key=lambda turn: len(carried_by(program, trace, turn)))
+
+        def changed(turn: Iteration) -> int:
+            carried = carried_by(program, trace, turn)
+            return sum(not is_same(trace.first_seen[o].value, later.value) for o, later in carried.items())
+
+        return max(turns.iterations, key=changed)
 
 
 def _is_whole_picture(roles: Roles, carried: set[int]) -> bool:
