@@ -112,7 +112,7 @@ def diagnose(
         if found is None:
             # What a notebook defines can be checked although a cell of it needs what is not there.
             apart = not call and (idle or source.is_notebook)
-            layers = _pairs(source, surroundings, seed=seed) if apart else None
+            layers = _pairs(source, surroundings, seed=seed, whole=idle) if apart else None
             if layers is None or (layers.verdict == "unknown" and not idle):
                 crashed = (
                     _crashed(error, source, surroundings, seed, fix=fix) if isinstance(error, CrashError) else None
@@ -132,7 +132,7 @@ def diagnose(
     told = report.network is not None and any(p.verdict != "unknown" for p in report.network.parameters)
     if report.verdict == "unknown" and not told and not call and source is given:
         # A loop that only looks like training, such as a gradient check of its own, is no more than that.
-        layers = _pairs(source, surroundings, seed=seed)
+        layers = _pairs(source, surroundings, seed=seed, whole=False)
         if layers is not None and layers.verdict != "unknown":
             site = case.program.sites[case.roles.training.loop]
             remarks = (f"the loop at line {site.line} of {os.path.basename(site.source.name)} seems to train nothing",)
@@ -178,12 +178,17 @@ def _apart(
 
 
 def _pairs(
-    source: Project, surroundings: Surroundings | None, *, seed: int, judged: Sequence[LineVerdict] = ()
+    source: Project,
+    surroundings: Surroundings | None,
+    *,
+    seed: int,
+    judged: Sequence[LineVerdict] = (),
+    whole: bool = True,
 ) -> FileReport | None:
     """What a file defines, checked pair by pair; most programs need none of that."""
     from backprop_doctor import pairs
 
-    return pairs.check_pairs(source, surroundings, seed=seed, judged=judged)
+    return pairs.check_pairs(source, surroundings, seed=seed, judged=judged, whole=whole)
 
 
 def _joined(report: FileReport, further: Sequence[tuple[Case, FileReport]]) -> FileReport:
