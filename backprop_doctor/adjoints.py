@@ -54,7 +54,8 @@ class Adjoint:
     loss the program declares, one it implies (``loss`` names it), or the canonical output - target.
     ``paired`` is false where a claim fails and ``through`` is a mere guess at what ``upstream`` belongs to;
     ``others`` are values that would do as well (a mask applied twice is a mask).  ``partial`` is true where
-    the value is right as far as it goes, and leaves out another way in which ``of`` reaches the outputs.
+    the value is right as far as it goes, and leaves out another way in which ``of`` reaches the outputs;
+    ``scattered`` where it is a multiple of the adjoint at each point, but another one at each.
     """
 
     value: Quantity
@@ -67,6 +68,7 @@ class Adjoint:
     paired: bool = True
     others: tuple[Quantity, ...] = ()
     partial: bool = False
+    scattered: bool = False
 
     @property
     def right(self) -> bool:
@@ -308,7 +310,7 @@ class _Judge:
                 return part
             wrong.append(candidate)
         step = self._step(parameter)
-        if step is not None and step.right:
+        if step is not None and (step.right or step.scattered):
             return step
         # What is wrong about a velocity or a step is the gradient that it is made from.
         origins = [self._origin(q) for q in direct]
@@ -341,7 +343,7 @@ class _Judge:
         number = -2 - self.roles.parameters.index(parameter)
         value = Quantity(number, parameter.updates[-1], parameter.index, f"step of {parameter.name}", parameter.line,
                          parameter.shape)  # fmt: skip
-        for point in [_Point(self.m, self.values), *(self._others if int(np.prod(parameter.shape)) <= FEW else ())]:
+        for point in [_Point(self.m, self.values), *self._others]:
             live = point.measurement.moved(frozen=False)
             before, after = live.value(parameter.birth), live.value(parameter.updates[-1])
             if after is None or np.shape(after) != np.shape(before):
@@ -622,6 +624,8 @@ class _Judge:
             right: list[Adjoint] = []
             for given, name, numeric in self._loss_derivatives(points):
                 found = Adjoint(value, of, fit(analytic, numeric), given, loss=name)
+                if found.right and not self._is_plain(found.fit.factor):
+                    found = self._elsewhere(found, step)
                 if found.right:
                     right.append(found)
                 if best is None or found.fit.residual < best.fit.residual:
@@ -634,6 +638,24 @@ class _Judge:
                 break
         canonical = self._canonical(value, of)
         return canonical if canonical is not None else best
+
+    def _elsewhere(self, claim: Adjoint, step: float) -> Adjoint:
+        """A claim with an odd factor, judged at other points too: there a wrong number has another factor.
+
+        The gradient of one neuron is one number times what it reads, whatever that number is.
+        """
+        if any(point.values.get(claim.value.object) is None for point in self._others):
+            return claim
+        points = [(p, _tangents(p, claim.of, step)) for p in [_Point(self.m, self.values), *self._others]]
+        analytic = _projections(claim.value, claim.of.shape, points)
+        numeric = next((n for _, name, n in self._loss_derivatives(points) if name == claim.loss), None)
+        if analytic is None or numeric is None:
+            return claim
+        # Smaller numbers at another point count as much.
+        number = len(points[0][1])
+        sizes = np.repeat([np.linalg.norm(part) or 1.0 for part in numeric.reshape(-1, number)], number)
+        there = fit(analytic / sizes, numeric / sizes)
+        return replace(claim, fit=there, scattered=not there.right)
 
     def _loss_derivatives(self, points: Points) -> Iterator[tuple[Given, str, Array]]:
         for loss in self.losses:
@@ -692,8 +714,8 @@ class _Judge:
         Either all that follows from the value goes through the one later value whose adjoint the line was given;
         or the loss is known and all backward values that the line reads are right.
         """
-        if claim.right or claim.partial:
-            return claim.partial
+        if claim.right or claim.partial or claim.scattered:
+            return not claim.right
         if self._is_summed_in_elements(claim.value):
             return False
         upstream, through = claim.upstream, claim.through
@@ -748,7 +770,11 @@ class _Judge:
     def _unused(self) -> None:
         """Say what named backward values are that no gradient was traced through."""
         seen = {claim.value.birth[0] for claim in self.result.adjoints.values()}
+        scattered = any(gradient and gradient.scattered for gradient in self.result.gradients.values())
         for value in self.backward:
+            # One of the numbers that the same lines make is wrong: that others are right says nothing of the line.
+            if scattered and np.size(self.values[value.object]) == 1:
+                continue
             # One sample's worth is enough: what is made at the same place again is the same line.
             if value.birth[0] in seen or not _is_named(value):
                 continue

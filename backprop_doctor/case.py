@@ -34,6 +34,7 @@ Array = NDArray[np.float64]
 Answer = TypeVar("Answer")
 
 SHORT_TURNS = 2
+SHORT_STEPS = 20
 SHORT_UPDATES = 1_000
 SHORT_EVENTS = 40_000
 
@@ -110,8 +111,9 @@ class Case:
         return self.source.segment(node)
 
     def edit(self, node: ast.AST, replacement: str) -> Edit:
-        """Replace one node's text."""
-        return Edit(self.source.position(node), replacement)
+        """Replace one node's text; parentheses around it go with it where the new text needs none."""
+        position = self.source.position(node)
+        return Edit(self.source_of(node).unwrapped(position) if _is_atom(replacement) else position, replacement)
 
     def insertion(self, line: int, column: int, text: str, near: ast.AST | None = None) -> Edit:
         """Insert text before a 1-based line and column of the source that ``near`` stands in."""
@@ -390,14 +392,22 @@ class Case:
         return {**self.probe.turns, self.roles.training.loop: SHORT_TURNS}
 
     @property
+    def skipped(self) -> dict[int, int]:
+        """How many turns loops get in a run that has to come to what follows the training."""
+        return {self.roles.step.loop: SHORT_STEPS, **self.cut}
+
+    @property
     def short_limit(self) -> int:
         """Events to allow a run that is cut to two turns, whatever comes before training."""
         return self.roles.training.start + SHORT_EVENTS if self._end is None else self._end
 
-    def end_at(self, index: int) -> None:
-        """Let what comes after an event of the run that is cut to two turns be the business of another case."""
-        self._end = index - 1
-        self.short = Trace(self.short.events[:index], "stopped")
+    def end_before(self, loop: int) -> None:
+        """Let another loop, and what comes after it, be the business of another case."""
+        start = self.roles.training.start
+        begins = next((e.index for e in self.short.at(loop) if e.object == -1 and e.index > start), None)
+        if begins is not None:
+            self._end = begins - 1
+            self.short = Trace(self.short.events[:begins], "stopped")
 
     @cached_property
     def short(self) -> Trace:
@@ -451,6 +461,15 @@ class Case:
         """Whether a name is bound or read in a function (or in the module, for the empty scope)."""
         sites = (s for s in self.program.sites if s.scope == scope and s.kind != "loop")
         return any(s.target == text or (s.kind == "load" and self.text(s.node) == text) for s in sites)
+
+
+def _is_atom(text: str) -> bool:
+    """Whether a text stands in any place of an expression without parentheses."""
+    try:
+        node = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        return False
+    return isinstance(node, (ast.Name, ast.Attribute, ast.Subscript, ast.Call))
 
 
 def _kept(old: Any, _: Any) -> Any:

@@ -91,7 +91,7 @@ class Point:
         return masks
 
     def _mask(self, source: list[Event], held: Event | None) -> Mask:
-        actions = {e.key: _Then(self._moved.get(e.key), _far if self._far else disturbed) for e in source}
+        actions: dict[Key, Action] = {e.key: self._change(e) for e in source}
         if held is not None:
             actions[held.key] = _Then(None, _Kept(self.base.value(held.key)))
         probe = replace(self._of.probe, actions={**self._moved, **actions}, last=self._last)
@@ -101,6 +101,13 @@ class Point:
         for event in () if broke else self._of.trace.events[: self._last + 1]:
             mask[event.index] = event.object != -1 and event.key not in same
         return mask
+
+    def _change(self, source: Event) -> Action:
+        """What is done to a source at one of its events."""
+        if type(source.value) in (int, bool):
+            # A number has no identity: where it is bound and read again, one change must not undo the other.
+            return _Kept(disturbed(source.value))
+        return _Then(self._moved.get(source.key), _far if self._far else disturbed)
 
 
 def disturbed(value: Any) -> Any:
@@ -176,7 +183,7 @@ class _Kept:
 
     value: Any
 
-    def __call__(self, value: Any) -> Any:
+    def __call__(self, _: Any) -> Any:
         return np.array(self.value) if isinstance(self.value, np.ndarray) else self.value
 
 

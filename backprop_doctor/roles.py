@@ -182,13 +182,11 @@ class _Search:
         """The roles in one turn of a loop that carries these objects, or in a shorter turn inside it."""
         program, trace = self._dependence.program, self._dependence.trace
         # The shorter the turn, the cheaper the runs: the innermost loop that carries the same comes first.
-        inside = [n for n in self.loops if outer.start < n.starts[0] and n.end <= outer.middle]
-        turns = [(n.iterations[0], self._fullest(n)) for n in reversed(inside)]
-        for first, loop in [*turns, (outer, outer)]:
+        inside = [n.iterations[0] for n in self.loops if outer.start < n.starts[0] and n.end <= outer.middle]
+        for loop in [*reversed(inside), outer]:
             own = set(carried_by(program, trace, loop))
-            shared = len(carried & set(carried_by(program, trace, first)))
             pair = replace(loop, finish=-1), replace(outer, finish=-1)
-            if shared * 2 < len(carried) or pair in self._barren:
+            if len(carried & own) * 2 < len(carried) or pair in self._barren:
                 continue
             fruitless = True
             for mode in MODES:
@@ -202,16 +200,6 @@ class _Search:
             if fruitless and loop.end < len(trace.events):
                 self._barren.add(pair)
         return None
-
-    def _fullest(self, turns: Turns) -> Iteration:
-        """The first of some turns, unless the second changes more: inputs of 0 leave the weights they meet alone."""
-        program, trace = self._dependence.program, self._dependence.trace
-
-        def changed(turn: Iteration) -> int:
-            carried = carried_by(program, trace, turn)
-            return sum(not is_same(trace.first_seen[o].value, later.value) for o, later in carried.items())
-
-        return max(turns.iterations, key=changed)
 
 
 def _is_whole_picture(roles: Roles, carried: set[int]) -> bool:

@@ -157,6 +157,18 @@ class Source:
         start = self.offset(position.line, position.column)
         return self.text[start : self.offset(position.end_line, position.end_column)]
 
+    def unwrapped(self, position: Position) -> Position:
+        """The place with a pair of parentheses around it on the same line, if they only group and call nothing."""
+        line = self.line(position.line)
+        before, after = line[: position.column - 1], line[position.end_column - 1 :]
+        if position.line != position.end_line or not before.endswith("(") or not after.startswith(")"):
+            return position
+        word = re.search(r"[\w\])}'\"]\s*$", before[:-1])
+        is_called = word is not None and not re.search(r"\b(return|in|not|and|or|if|else|is)\s*$", before[:-1])
+        if is_called:
+            return position
+        return replace(position, column=position.column - 1, end_column=position.end_column + 1)
+
     def offset(self, line: int, column: int) -> int:
         """Offset in ``text`` of a 1-based line and column."""
         return self._starts[line - 1] + column - 1

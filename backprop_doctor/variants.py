@@ -231,6 +231,7 @@ def _other_operation(node: cst.BinaryOperation) -> Iterator[cst.CSTNode]:
     sides = {
         cst.Multiply: (node.left, node.right),
         cst.Divide: (node.left,),
+        cst.FloorDivide: (node.left,),
         cst.Power: (node.left,),
         cst.Add: (node.left, node.right),
         cst.Subtract: (node.left,),

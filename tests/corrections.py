@@ -37,6 +37,10 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("correct = 0\n", ""),
         ("for epoch in range(25):\n", "for epoch in range(25):\n    correct = 0\n"),
     ),
+    "accuracy_counter_not_reset/bad_one_output": (
+        ("\nright = 0", ""),
+        ("    right += np.sum((p_test", "    right = 0\n    right += np.sum((p_test"),
+    ),
     "accuracy_counter_not_reset/bad_samples_first": (
         ("hits = 0\n", ""),
         ("for epoch in range(30):\n", "for epoch in range(30):\n    hits = 0\n"),
@@ -49,11 +53,15 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "accuracy_denominator/bad_constant_features_first": (
         ("accuracy = 100 * correct / 1000", "accuracy = 100 * correct / test_Y.shape[1]"),
     ),
+    "accuracy_denominator/bad_one_by_one": (("right / len(training)", "right / len(held_out)"),),
+    "accuracy_denominator/bad_one_output": (("== y_test) / len(X)", "== y_test) / len(X_test)"),),
     "accuracy_denominator/bad_other_set": (("accuracy = correct / len(X_train)", "accuracy = correct / len(Y_test)"),),
+    "accuracy_denominator/bad_shares_of_batches": (("shares / 40", "shares / 4"),),
     "accuracy_denominator/bad_whole_division": (
         ("accuracy = correct // len(X_test) * 100", "accuracy = correct / len(X_test) * 100"),
     ),
     "accuracy_loop_bounds/bad_features_first": (("for k in range(len(A2)):", "for k in range(A2.shape[1]):"),),
+    "accuracy_loop_bounds/bad_half": (("range(len(X_test) // 2)", "range(len(X_test))"),),
     "accuracy_loop_bounds/bad_samples_first": (("for i in range(Y_test.shape[1]):", "for i in range(len(Y_test)):"),),
     "accuracy_overwritten_or_elementwise/bad_elementwise": (
         (
@@ -61,6 +69,7 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
             "accuracy = (np.argmax(P, axis=1) == np.argmax(Y_test, axis=1)).mean()",
         ),
     ),
+    "accuracy_overwritten_or_elementwise/bad_one_by_one": (("right = int(", "right += int("),),
     "accuracy_overwritten_or_elementwise/bad_overwritten": (
         (
             "correct = int(np.argmax(P[i]) == np.argmax(Y_test[i]))",
@@ -80,7 +89,11 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "activation_derivative_missing/bad_features_first": (("dZ1 = W2.T @ dZ2", "dZ1 = W2.T @ dZ2 * (1 - A1**2)"),),
     "activation_derivative_missing/bad_samples_first": (("dZ1 = dZ2 @ W2.T", "dZ1 = dZ2 @ W2.T * (1 - A1**2)"),),
+    "activation_derivative_wrong_argument/bad_layers": (("1 - self.x**2", "1 - np.tanh(self.x) ** 2"),),
     "activation_derivative_wrong_argument/bad_samples_first": (("(1 - Z1**2)", "(1 - A1**2)"),),
+    "activation_derivative_wrong_argument/bad_vectors": (
+        ("* slope(activations[1])", "* activations[1] * (1 - activations[1])"),
+    ),
     "activation_derivative_wrong_function/bad_always_true": (
         ("d1 = (d2 @ W2.T) * (h1 >= 0)", "d1 = (d2 @ W2.T) * ((z1 > 0))"),
     ),
@@ -111,6 +124,7 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "argmax_axis/bad_without_axis": (
         ("hit = np.argmax(P) == np.argmax(Y_test)", "hit = np.argmax(P, axis=1) == np.argmax(Y_test, axis=1)"),
     ),
+    "batch_averaging_missing_or_twice/bad_class": (("rate * delta2.sum(axis=0)", "rate * delta2.sum(axis=0) / n"),),
     "batch_averaging_missing_or_twice/bad_features_first": (("dZ1.mean(axis=1", "dZ1.sum(axis=1"),),
     "batch_averaging_missing_or_twice/bad_layers": (("self.x.T @ grad / len(self.x)", "self.x.T @ grad"),),
     "batch_averaging_missing_or_twice/bad_samples_first": (("(1 - A1**2) / m", "(1 - A1**2)"),),
@@ -137,6 +151,9 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("db1 = dZ1.sum(axis=1, keepdims=True)", "db1 = dZ1.sum(axis=0, keepdims=True)"),
     ),
     "bias_gradient_wrong_reduction/bad_features_first": (('"b2": dZ2,', '"b2": np.sum(dZ2, axis=1, keepdims=True),'),),
+    "bias_gradient_wrong_reduction/bad_in_the_step": (
+        ("self.b1 = self.b1 - rate * delta1", "self.b1 = self.b1 - rate * delta1.sum(axis=0)"),
+    ),
     "bias_gradient_wrong_reduction/bad_last_sample": (
         ("self.bias_grad = grad[-1]", "self.bias_grad = grad.sum(axis=0)"),
     ),
@@ -170,7 +187,9 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "dropout_mask_not_reused/bad_samples_first": (
         ("dZ1 = (dZ2 @ W2.T) * (1 - A1**2)", "dZ1 = (dZ2 @ W2.T * mask) * (1 - A1**2)"),
     ),
+    "gradient_is_one_number/bad_class": (("step = np.sum(self.h * delta2)", "step = self.h.T @ delta2"),),
     "gradient_is_one_number/bad_samples_first": (("np.mean(np.dot(A1.T, dZ2))", "np.dot(A1.T, dZ2) / m"),),
+    "gradient_is_one_number/bad_vectors": (("np.vdot(delta, a)", "np.outer(delta, activations[1])"),),
     "gradient_transposed/bad_features_first": (('"W2": A1 @ dZ2.T', '"W2": dZ2 @ A1.T'),),
     "gradient_transposed/bad_layers": (("grad.T @ self.x if square else self.x.T @ grad", "self.x.T @ grad"),),
     "gradient_transposed/bad_samples_first": (("np.dot(dZ2, W2) *", "np.dot(dZ2, W2.T) *"),),
@@ -181,7 +200,14 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "gradient_uses_wrong_layer/bad_one_by_one": (("V -= eta * np.outer(e, x)", "V -= eta * np.outer(e, h)"),),
     "gradient_uses_wrong_layer/bad_samples_first": (("dW2 = Z1.T @ dZ2", "dW2 = A1.T @ dZ2"),),
     "gradient_without_labels/bad_bias_from_preactivation": (("db1 = Z1.sum(", "db1 = dZ1.sum("),),
+    "gradient_without_labels/bad_class": (("first = X.T @ self.A1", "first = X.T @ hidden"),),
+    "gradient_without_labels/bad_features_first": (("dW2 = A2 @ A1.T / m", "dW2 = dZ2 @ A1.T / m"),),
+    "gradient_wrong/bad_class": (("np.sign(back) * np.abs(back) ** 1.5 * self.h", "back * self.h"),),
+    "gradient_wrong/bad_features_first": (("(dZ2 * (1 + A2)) @ A1.T", "dZ2 @ A1.T"),),
     "gradient_wrong/bad_samples_first": (("np.dot(A1.T**2, dZ2)", "np.dot(A1.T, dZ2)"),),
+    "label_encoding/bad_class_numbers": (("dZ2 = (A2 - Y_train) / m", "dZ2 = (A2 - np.eye(3)[Y_train.ravel()]) / m"),),
+    "label_encoding/bad_class_numbers_features_first": (("dZ2 = A2 - Y", "dZ2 = A2 - np.eye(4)[Y.ravel()].T"),),
+    "label_encoding/bad_shifted_one_hot": (("np.eye(4)[digits][:, 1:]", "np.eye(3)[digits]"),),
     "labels_of_another_set/bad_features_first": (
         ("if np.argmax(scores[:, j]) == np.argmax(Y[:, j]):", "if np.argmax(scores[:, j]) == np.argmax(test_Y[:, j]):"),
     ),
@@ -202,6 +228,9 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
             "cost = np.mean((y[:, None] - p.ravel()) ** 2)",
             "cost = np.mean((y[:, None].reshape(p.ravel().shape) - p.ravel()) ** 2)",
         ),
+    ),
+    "loss_broadcast_pair/bad_predictions": (
+        ("np.mean((p_test > 0.5) == y_test)", "np.mean((p_test > 0.5).ravel() == y_test)"),
     ),
     "loss_broadcast_pair/bad_samples_first": (
         ("cost = np.mean((p - y) ** 2)", "cost = np.mean((p - y.reshape(p.shape)) ** 2)"),
@@ -229,6 +258,16 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "only_last_sample_counts/bad_set_to_zero_inside": (
         ("dV = 0 * V + np.outer(e, h)", "dV += 0 * V + np.outer(e, h)"),
     ),
+    "optimizer_formula/bad_adam": (
+        ("first = m / (1 - beta1)", "first = m / (1 - beta1 ** (step + 1))"),
+        ("second = v / (1 - beta2)", "second = v / (1 - beta2 ** (step + 1))"),
+    ),
+    "optimizer_formula/bad_adam_with_dropout": (
+        (
+            "(m / (1 - beta1)) / (np.sqrt(v / (1 - beta2))",
+            "(m / (1 - beta1 ** (step + 1))) / (np.sqrt(v / (1 - beta2 ** (step + 1)))",
+        ),
+    ),
     "optimizer_formula/bad_features_first": (("vW = -0.9 * vW + gW", "vW = 0.9 * vW + gW"),),
     "optimizer_formula/bad_samples_first": (("vW = gW - 0.9 * vW", "vW = 0.9 * vW + gW"),),
     "parameter_added_to_itself/bad_class": (
@@ -236,6 +275,10 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "parameter_added_to_itself/bad_features_first": (("W2 += W2 - 0.1 * gW2", "W2 = W2 - 0.1 * gW2"),),
     "parameter_added_to_itself/bad_samples_first": (("b1 += b1 - 0.1 * db1", "b1 = b1 - 0.1 * db1"),),
+    "parameter_carries_sample_axis/bad_factor": (
+        ("rng.normal(size=(200, 1))", "rng.normal(size=(1, 1))"),
+        ("G = G - 0.5 * dG", "G = G - 0.5 * np.sum(dG, axis=0, keepdims=True)"),
+    ),
     "parameter_carries_sample_axis/bad_features_first": (
         (
             "W1, b1 = 0.3 * rng.normal(size=(16, 20)), np.zeros((16, X.shape[1]))",
@@ -269,6 +312,8 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("        params[key] = params[key] - step\n", ""),
         ("        if key ==", "        params[key] = params[key] - step\n        if key =="),
     ),
+    "parameter_shape_drift/bad_flat_and_column": (("b1 = b1 - 0.5 * db1.T", "b1 = b1 - 0.5 * db1"),),
+    "parameter_shape_drift/bad_lost_axis": (("dZ2.sum(axis=1),", "dZ2.sum(axis=1, keepdims=True),"),),
     "parameter_shape_drift/bad_samples_first": ((" * np.ones((m, 1))", ""),),
     "preactivation_fed_forward/bad_class": (
         ("self.z2 = self.z1 @ self.w2 + self.b2", "self.z2 = self.a1 @ self.w2 + self.b2"),
@@ -285,6 +330,9 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "product_kind_confusion/bad_samples_first": (
         ("dZ1 = (1 - A1**2) * dZ2 @ W2.T", "dZ1 = (1 - A1**2) * (dZ2 @ W2.T)"),
     ),
+    "recurrent_path_dropped/bad_batch": (("(dZ @ self.V.T) *", "(dZ @ self.V.T + back) *"),),
+    "recurrent_path_dropped/bad_shared_layer": (("dS = inner @ W.T", "dS = dS + inner @ W.T"),),
+    "recurrent_path_dropped/bad_vectors": (("dh = Wy.T @ dy", "dh = Wy.T @ dy + dnext"),),
     "regulariser_mismatch/bad_bias": (("b1 = b1 - 0.5 * db1", "b1 = b1 - 0.5 * (db1 + 0.01 * b1)"),),
     "regulariser_mismatch/bad_features_first": (
         ("W1 = W1 - 0.5 * dW1", "W1 = W1 - 0.5 * (dW1 + 0.01 * W1)"),
@@ -294,6 +342,13 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "reported_loss_is_not_the_optimised_loss/bad_features_first": (
         ("        loss_sum = 0\n", ""),
         ("    batches = 0\n", "    batches = 0\n    loss_sum = 0\n"),
+    ),
+    "reported_loss_is_not_the_optimised_loss/bad_reset_for_each_sample": (
+        ("        total = 0.0\n", ""),
+        (
+            "    for x, kind in zip(samples[:40], kinds[:40]):\n",
+            "    total = 0.0\n    for x, kind in zip(samples[:40], kinds[:40]):\n",
+        ),
     ),
     "reported_loss_is_not_the_optimised_loss/bad_reset_in_the_batch_loop": (
         ("        total = 0\n", ""),
@@ -309,10 +364,29 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("Y = np.eye(4)[digits].reshape(4, 130)", "Y = np.eye(4)[digits].reshape(130, 4).T"),
     ),
     "reshape_instead_of_transpose/bad_table": (("X = np.reshape(rows, (6, 130))", "X = rows.reshape(130, 6).T"),),
+    "shuffle_breaks_pairs/bad_features_first": (
+        (
+            "train_X = train_X[:, np.random.permutation(90)]",
+            "both = np.random.permutation(90)\ntrain_X, train_Y = train_X[:, both], train_Y[:, both]",
+        ),
+    ),
+    "shuffle_breaks_pairs/bad_inputs_alone": (
+        ("rng.shuffle(X_train)", "both = rng.permutation(70)\nX_train, Y_train = X_train[both], Y_train[both]"),
+    ),
+    "shuffle_breaks_pairs/bad_labels_in_two_forms": (
+        (
+            "X = X[rng.permutation(len(X))]",
+            "both = rng.permutation(len(X))\nX, Y, digits = X[both], Y[both], digits[both]",
+        ),
+    ),
     "shuffle_breaks_pairs/bad_random_shuffle": (("random.shuffle(table)", "np.random.shuffle(table)"),),
     "shuffle_breaks_pairs/bad_two_permutations": (
         ("x = x[np.random.permutation(len(x))]", "both = np.random.permutation(len(x))\nx = x[both]"),
         ("y = y[np.random.permutation(len(y))]", "y = y[both]"),
+    ),
+    "shuffle_breaks_pairs/bad_two_shuffles": (
+        ("np.random.shuffle(X_train)", "both = np.random.permutation(70)"),
+        ("np.random.shuffle(Y_train)", "X_train, Y_train = X_train[both], Y_train[both]"),
     ),
     "softmax_jacobian_wrong/bad_cross_entropy": (
         ("dZ2 = (A2 - Y) * (A2 * (1 - A2)) / len(X)", "dZ2 = (A2 - Y) / len(X)"),
@@ -352,11 +426,14 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "update_sign/bad_class": (("self.W1 += rate", "self.W1 -= rate"),),
     "update_sign/bad_features_first": (("W2 = W2 + 0.5 * dW2", "W2 = W2 - 0.5 * dW2"),),
+    "update_sign/bad_likelihood": (("w -= 0.5 * X.T @ d", "w += 0.5 * X.T @ d"),),
     "update_sign/bad_samples_first": (("W1 = W1 + 0.5 * dW1", "W1 = W1 - 0.5 * dW1"),),
     "weight_instead_of_input/bad_features_first": (("dW2 = dZ2 @ W2.T", "dW2 = dZ2 @ A1.T"),),
     "weight_instead_of_input/bad_samples_first": (("dW2 = W2.T @ dZ2", "dW2 = A1.T @ dZ2"),),
     "weight_instead_of_input/bad_values_for_weight": (("dA1 = dZ2 @ A1.T", "dA1 = dZ2 @ W2.T"),),
+    "weight_instead_of_input/bad_wider_than_the_batch": (('dZ1 @ params["W1"].T', "dZ1 @ X.T"),),
     "wrong_variable_in_delta/bad_features_first": (("dZ1 = (dW2.T @ dZ2)", "dZ1 = (W2.T @ dZ2)"),),
     "wrong_variable_in_delta/bad_labels_for_error": (("dW2 = A1.T @ Y", "dW2 = A1.T @ dZ2"),),
+    "wrong_variable_in_delta/bad_output_for_error": (("self.a1.T @ self.a2 * d2.mean()", "self.a1.T @ d2"),),
     "wrong_variable_in_delta/bad_samples_first": (("dZ1 = (dZ2 @ dW2.T)", "dZ1 = (dZ2 @ W2.T)"),),
 }

@@ -22,31 +22,7 @@ BAD = sorted(
 )
 # What these need is a choice, or more than a rule can know; what is needed is described.
 DESCRIBED = {
-    "accuracy_loop_bounds/bad_half",
-    "activation_derivative_wrong_argument/bad_layers",
-    "activation_derivative_wrong_argument/bad_vectors",
-    "batch_averaging_missing_or_twice/bad_class",
-    "gradient_is_one_number/bad_class",
-    "gradient_is_one_number/bad_vectors",
-    "gradient_without_labels/bad_class",
-    "gradient_without_labels/bad_features_first",
-    "gradient_wrong/bad_class",
-    "gradient_wrong/bad_features_first",
-    "parameter_shape_drift/bad_flat_and_column",
-    "weight_instead_of_input/bad_wider_than_the_batch",
-    "recurrent_path_dropped/bad_batch",
-    "recurrent_path_dropped/bad_shared_layer",
-    "recurrent_path_dropped/bad_vectors",
-    "label_encoding/bad_class_numbers",
-    "label_encoding/bad_class_numbers_features_first",
-    "label_encoding/bad_shifted_one_hot",
-    "optimizer_formula/bad_adam",
-    "parameter_carries_sample_axis/bad_factor",
-    "reported_loss_is_not_the_optimised_loss/bad_reset_for_each_sample",
-    "shuffle_breaks_pairs/bad_features_first",
-    "shuffle_breaks_pairs/bad_inputs_alone",
-    "symmetric_initialisation/bad_one_sample_at_a_time",
-    "wrong_variable_in_delta/bad_output_for_error",
+    "optimizer_formula/bad_adam_in_batches",
 }
 # New weights are random numbers, and as good as any others.
 RANDOM = "symmetric_initialisation"
@@ -60,7 +36,12 @@ def name_of(path: Path) -> str:
 def test_what_a_program_was_meant_to_be_is_another_program(path: Path) -> None:
     text = corrected(path)
     assert text is not None
-    assert not is_same_outcome(outcome(text), outcome(path.read_text(encoding="utf-8")))
+    meant = outcome(text)
+    try:
+        found = outcome(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return  # what has grown in the first step stops the second
+    assert not is_same_outcome(meant, found)
 
 
 @pytest.mark.parametrize("path", [path for path in BAD if name_of(path) not in DESCRIBED], ids=name_of)

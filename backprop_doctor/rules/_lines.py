@@ -22,6 +22,7 @@ from backprop_doctor.program import Event
 from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Parameter, Quantity
 from backprop_doctor.rules._activation import upstream_derivatives
+from backprop_doctor.rules._words import word_for
 from backprop_doctor.values import is_array
 
 Array = NDArray[np.float64]
@@ -34,6 +35,14 @@ class Line:
 
     case: Case
     link: Adjoint
+
+    @classmethod
+    def of_event(cls, case: Case, event: Event, parameter: Parameter) -> Line:
+        """The line that makes what a parameter moves by, of which nothing can be said as a gradient."""
+        site = case.program.sites[event.site]
+        name = case.roles.names.get(event.object, case.text(site.node))
+        value = Quantity(event.object, event.key, event.index, name, site.line, np.shape(event.value))
+        return cls(case, Adjoint(value, parameter, Fit(0.0, float("inf")), "none"))
 
     @property
     def value(self) -> Quantity:
@@ -110,9 +119,15 @@ class Exchange:
     @property
     def edits(self) -> tuple[Edit, ...]:
         """Write the one name for the other, where the name means the same in that place."""
-        case = self.line.case
+        return (self.line.case.edit(self.node, self.word),) if self.word else ()
+
+    @cached_property
+    def word(self) -> str:
+        """What the wanted array is called in this place; empty where it has no name there."""
+        case, name = self.line.case, self.wanted.name
+        found = word_for(case, self.wanted.object, self.event)
         scope = case.program.sites[self.event.site].scope
-        return (case.edit(self.node, self.wanted.name),) if case.is_read_in(scope, self.wanted.name) else ()
+        return found or (name if case.is_read_in(scope, name) else "")
 
 
 def wrong_lines(case: Case) -> list[Line]:
@@ -139,10 +154,11 @@ def _is_new_value(case: Case, parameter: Parameter, value: Quantity) -> bool:
 
 def exchanges(case: Case) -> list[Exchange]:
     """For each wrong line the first exchange of one array it reads that makes it right."""
-    return [found for line in case.once(wrong_lines) if (found := next(_exchanges(line), None)) is not None]
+    return [found for line in case.once(wrong_lines) if (found := next(exchanges_in(line), None)) is not None]
 
 
-def _exchanges(line: Line) -> Iterator[Exchange]:
+def exchanges_in(line: Line) -> Iterator[Exchange]:
+    """Exchanges of one array that a line reads for another of the same shape, that make it right."""
     case, trials = line.case, 0
     known = _known(case, line.value.index)
     for event in line.reads:

@@ -89,7 +89,8 @@ has as many turns as another axis has entries, that loop is blamed.
 
 Fix safety
 ----------
-Where the bound is read off a shape, the index is changed to the sample axis.
+Where the bound is read off a shape, the index is changed to the sample axis;
+where it is a part of a number of samples, small edits of it are tried.
 The changed program is examined again from another seed, and the fix is called
 verified only if the finding is gone and no error is new.
 

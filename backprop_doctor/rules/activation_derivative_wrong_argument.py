@@ -90,9 +90,10 @@ error below 1e-5), that wrong slope was used. Three are tried: 1 - z**2, z *
 Fix safety
 ----------
 The wrong value is replaced by the right one wherever it stands in that
-statement, if both have names. The changed program is examined again from
-another seed, and the fix is called verified only if the finding is gone and
-no error is new.
+statement, if that has a name there; else by what makes the output of the
+input, or the call of the derivative by the derivative in terms of the output.
+The changed program is examined again from another seed, and the fix is called
+verified only if the finding is gone and no error is new.
 
 Known limits
 ------------
@@ -102,7 +103,7 @@ Known limits
   BD300.
 - Where the wrong slope is zero, as with ReLU, dividing by it says nothing.
 - If the derivative is a function of its own, the edit changes the argument of
-  the call, not the function.
+  the call or writes the derivative there, and leaves the function.
 
 References
 ----------
@@ -124,6 +125,7 @@ import numpy as np
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.gradients import fit
 from backprop_doctor.records import Edit, Evidence
+from backprop_doctor.roles import Quantity
 from backprop_doctor.rules._activation import Activation, activations_after, upstream_derivatives
 
 SEVERITY = "error"
@@ -139,7 +141,9 @@ def examine(case: Case) -> Iterator[Sighting]:
             used = _slope_used(case, activation, b)
             if used is None:
                 continue
-            text, swap_from, swap_to = used
+            text, given, wanted = used
+            swap_from, swap_to = given.name, wanted.name
+            fix, edits = _swap(case, activation, b, given, wanted)
             yield Sighting(
                 node=case.home(b),
                 message=f"{b.name} uses the derivative of {activation.name} at the wrong value: {text}",
@@ -150,26 +154,27 @@ def examine(case: Case) -> Iterator[Sighting]:
                     Evidence(f"{b.name} as gradient of {z.name}", f"error {wrong.fit.residual:.2g}", "below 1e-5"),
                     Evidence(f"the same with the derivative at {swap_to}", "error below 1e-5", "below 1e-5"),
                 ),
-                fix=f"{swap_to} in place of {swap_from}",
-                edits=_swap(case, b, swap_from, swap_to),
+                fix=fix,
+                edits=edits,
                 objects=(b.object,),
             )
             break
 
 
-def _slope_used(case: Case, activation: Activation, value: object) -> tuple[str, str, str] | None:
+def _slope_used(case: Case, activation: Activation, value: Quantity) -> tuple[str, Quantity, Quantity] | None:
     """Which wrong slope explains the delta: its description, the operand used and the one that belongs."""
+    source, result = activation.input, activation.output
     z = np.asarray(case.value(activation.input), np.float64)
     a = np.asarray(case.value(activation.output), np.float64)
     zn, an = activation.input.name, activation.output.name
     candidates = [
-        (1 - z**2, f"1 - x**2 is the derivative in terms of the output, and gets {zn}", zn, an),
-        (z * (1 - z), f"x * (1 - x) is the derivative in terms of the output, and gets {zn}", zn, an),
+        (1 - z**2, f"1 - x**2 is the derivative in terms of the output, and gets {zn}", source, result),
+        (z * (1 - z), f"x * (1 - x) is the derivative in terms of the output, and gets {zn}", source, result),
     ]
     again = activation.slope_at(a)
     if again is not None:
-        candidates.insert(0, (again, f"the derivative is a function of {zn}, and gets {an}", an, zn))
-    array = np.asarray(case.value(value), np.float64)  # type: ignore[arg-type]
+        candidates.insert(0, (again, f"the derivative is a function of {zn}, and gets {an}", result, source))
+    array = np.asarray(case.value(value), np.float64)
     tangents = case.measurement.tangents(activation.input.birth)
     for slope, text, swap_from, swap_to in candidates:
         if np.any(np.abs(slope) < 1e-12):
@@ -178,21 +183,61 @@ def _slope_used(case: Case, activation: Activation, value: object) -> tuple[str,
             safe = slope
         mended = np.nan_to_num(array / safe * activation.slope)
         analytic = np.array([float(np.sum(mended * t.direction)) for t in tangents])
-        for numeric in upstream_derivatives(case, value, activation.input):  # type: ignore[arg-type]
+        for numeric in upstream_derivatives(case, value, activation.input):
             if fit(analytic, numeric).right:
                 return text, swap_from, swap_to
     return None
 
 
-def _swap(case: Case, value: object, swap_from: str, swap_to: str) -> tuple[Edit, ...]:
-    """Replace the one read of the wrong operand in the statement; nothing when there are several."""
-    statement = case.statement(value)  # type: ignore[arg-type]
-    reads = [
-        n
-        for n in ast.walk(statement)
-        if isinstance(n, ast.expr)
-        and not isinstance(n, ast.Constant)
-        and isinstance(getattr(n, "ctx", ast.Load()), ast.Load)
-        and case.text(n) == swap_from
-    ]
-    return tuple(case.edit(n, swap_to) for n in reads) if reads else ()
+def _swap(
+    case: Case, activation: Activation, value: Quantity, given: Quantity, wanted: Quantity
+) -> tuple[str, tuple[Edit, ...]]:
+    """The right operand by its name, or what makes it of the wrong one, or the derivative in terms of that."""
+    statement = case.statement(value)
+    events = [e for e in case.events_in(statement) if e.object == given.object and e.index <= value.index]
+    sites = [case.program.sites[e.site] for e in events]
+    reads = list(dict.fromkeys(site.node for site in sites if site.kind == "load"))
+    text = f"{wanted.name} in place of {given.name}"
+    if not reads:
+        return text, ()
+    if wanted.name != given.name and case.is_read_in(sites[0].scope, wanted.name):
+        return text, tuple(case.edit(node, wanted.name) for node in reads)
+    if wanted is activation.output:
+        made = [_made_of(case, activation, case.text(node)) for node in reads]
+        return (made[0], tuple(map(case.edit, reads, made))) if all(made) else (text, ())
+    calls = [_sole_call(case, statement, node) for node in reads]
+    slopes = [_in_terms_of_output(activation.name, case.text(node)) for node in reads]
+    if not all(slopes):
+        return text, ()
+    known = [call for call in calls if call is not None]
+    return slopes[0], tuple(map(case.edit, known, slopes)) if len(known) == len(calls) else ()
+
+
+def _made_of(case: Case, activation: Activation, text: str) -> str:
+    """The expression that makes the output, of an input called otherwise; empty where it reads more than that."""
+    home = case.home(activation.output)
+    reads = {case.program.sites[e.site].node for e in case.step_events if e.object == activation.input.object}
+    own = {node for node in ast.walk(home) if node in reads}
+    calls = [node.func for node in ast.walk(home) if isinstance(node, ast.Call)]
+    inside = {part for node in [*own, *calls] for part in ast.walk(node)}
+    free = [n for n in ast.walk(home) if isinstance(n, (ast.Name, ast.Attribute)) and n not in inside]
+    if not own or free or not isinstance(home, ast.expr):
+        return ""
+    whole, start = case.text(home), case.source.position(home)
+    for node in sorted(own, key=lambda node: -node.col_offset):  # type: ignore[attr-defined]
+        at = case.source.position(node)
+        if at.line != start.line or at.end_line != start.line:
+            return ""
+        first, last = at.column - start.column, at.end_column - start.column
+        whole = whole[:first] + text + whole[last:]
+    return whole if isinstance(home, ast.Call) else f"({whole})"
+
+
+def _sole_call(case: Case, statement: ast.stmt, argument: ast.AST) -> ast.Call | None:
+    """The call that is given one argument and nothing else."""
+    calls = (n for n in ast.walk(statement) if isinstance(n, ast.Call) and n.args == [argument] and not n.keywords)
+    return next(calls, None)
+
+
+def _in_terms_of_output(name: str, text: str) -> str:
+    return {"tanh": f"(1 - {text} ** 2)", "sigmoid": f"({text} * (1 - {text}))", "relu": f"({text} > 0)"}.get(name, "")

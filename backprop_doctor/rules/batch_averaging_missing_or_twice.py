@@ -98,9 +98,10 @@ rests; that line is blamed, or the one from which two such lines have it.
 
 Fix safety
 ----------
-A factor that stands in the line as a part of its own is taken out. Otherwise
-it is shown as a formula (N, 1/N, 2); whether it goes here or into the lines
-that lack it is for the author to say.
+A factor that stands in the line as a part of its own is taken out, and what
+other lines of the function divide by divides the value if that is what it
+lacks. Otherwise the factor is shown as a formula (N, 1/N, 2); whether it goes
+here or into the lines that lack it is for the author to say.
 
 Known limits
 ------------
@@ -406,7 +407,21 @@ def _without(case: Case, place: Quantity, ratio: float) -> tuple[str, tuple[Edit
             number = 1 / number if number and isinstance(node.op, ast.Div) else number
             if number and abs(number / ratio - 1) < SAME_WITHIN:
                 return f"without {case.text(factor)}", (case.edit(node, case.text(rest)),)
-    return "", ()
+    return _divided(case, place, ratio)
+
+
+def _divided(case: Case, place: Quantity, ratio: float) -> tuple[str, tuple[Edit, ...]]:
+    """Divide by what other lines of the same function divide by, where that is the factor."""
+    home, scope = case.home(place), case.site(place.birth).scope
+    sites = [case.program.sites[e.site] for e in case.step_events]
+    quotients = [s.node for s in sites if s.scope == scope and isinstance(s.node, ast.BinOp)]
+    divisors = [node.right for node in quotients if isinstance(node.op, ast.Div) and node not in ast.walk(home)]
+    text = next((case.text(d) for d in divisors if _alike(float(case.number(d) or 0), abs(ratio))), "")
+    if not text or not isinstance(home, (ast.Call, ast.Name, ast.BinOp)):
+        return "", ()
+    is_sum = isinstance(home, ast.BinOp) and isinstance(home.op, (ast.Add, ast.Sub))
+    own = case.text(home)
+    return f"/ {text}", (case.edit(home, f"{f'({own})' if is_sum else own} / {text}"),)
 
 
 # -- the line to blame -----------------------------------------------------------------------------------

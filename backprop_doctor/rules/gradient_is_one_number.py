@@ -97,6 +97,8 @@ from backprop_doctor.case import Case, Sighting
 from backprop_doctor.program import Event
 from backprop_doctor.records import Evidence
 from backprop_doctor.roles import Parameter
+from backprop_doctor.rules._lines import Line
+from backprop_doctor.rules._rewrites import mended
 
 SEVERITY = "error"
 LAST_RESORT = 1
@@ -124,6 +126,7 @@ def examine(case: Case) -> Iterator[Sighting]:
         if number is None or not _matters(case, parameter):
             continue
         name = case.program.sites[number.site].target or case.text(case.program.sites[number.site].node)
+        better = mended(Line.of_event(case, number, parameter))
         yield Sighting(
             node=case.program.sites[number.site].node,
             message=f"the gradient of {parameter.name} is one number, {name}, for all its {size} elements",
@@ -137,7 +140,10 @@ def examine(case: Case) -> Iterator[Sighting]:
                     f"{size} numbers",
                 ),
             ),
-            fix="the product that has the shape of the parameter, such as np.outer of delta and input",
+            fix=better.text
+            if better
+            else "the product that has the shape of the parameter, such as np.outer of delta and input",
+            edits=better.edits if better else (),
             objects=(number.object, parameter.successor),
         )
 

@@ -105,6 +105,8 @@ from backprop_doctor.dependence import disturbed
 from backprop_doctor.program import Event
 from backprop_doctor.records import Evidence
 from backprop_doctor.roles import Parameter
+from backprop_doctor.rules._lines import Line
+from backprop_doctor.rules._rewrites import mended
 from backprop_doctor.values import is_real
 
 SEVERITY = "error"
@@ -123,6 +125,7 @@ def examine(case: Case) -> Iterator[Sighting]:
         source = _source(case, parameter, update)
         node = case.program.sites[source.site].node
         name = case.program.sites[source.site].target or case.text(node)
+        better = mended(Line.of_event(case, source, parameter))
         yield Sighting(
             node=node,
             message=f"the labels have no part in {name}, by which {parameter.name} moves: it is no gradient",
@@ -135,7 +138,8 @@ def examine(case: Case) -> Iterator[Sighting]:
                     f"not 0: the slope of the loss goes from {slopes[0]:.3g} to {slopes[1]:.3g}",
                 ),
             ),
-            fix="the error of the layer in place of a value of the forward pass",
+            fix=better.text if better else "the error of the layer in place of a value of the forward pass",
+            edits=better.edits if better else (),
             objects=(source.object, parameter.successor),
         )
 

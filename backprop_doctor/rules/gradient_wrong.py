@@ -124,6 +124,7 @@ from collections.abc import Iterator
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.records import Evidence
 from backprop_doctor.rules._lines import wrong_lines
+from backprop_doctor.rules._rewrites import rewritten
 
 SEVERITY = "error"
 LAST_RESORT = 2
@@ -138,9 +139,11 @@ def examine(case: Case) -> Iterator[Sighting]:
         if not link.paired:
             # What comes closest by its numbers is not what the line was made from.
             basis = ""
+        better = rewritten(line)
+        scattered = f"{b.name} is another multiple of the gradient at each point: a number that it is made of is wrong"
         yield Sighting(
             node=case.home(b),
-            message=f"{b.name} is not the gradient of {of.name}{basis}",
+            message=scattered if link.scattered else f"{b.name} is not the gradient of {of.name}{basis}",
             label=f"not the gradient of {of.name}",
             why=f"along random directions the loss changes by <gradient, direction>; {b.name} gives other numbers",
             evidence=(
@@ -149,6 +152,9 @@ def examine(case: Case) -> Iterator[Sighting]:
                     f"error {link.fit.residual:.2g}",
                     "below 1e-5",
                 ),
+                *([better.evidence] if better else ()),
             ),
+            fix=better.text if better else "",
+            edits=better.edits if better else (),
             objects=(b.object,),
         )

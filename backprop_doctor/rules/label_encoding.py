@@ -74,7 +74,10 @@ are rows of 0 and 1 that do not sum to 1, if the output of each sample does.
 
 Fix safety
 ----------
-No edit is made: where the labels come from is known to the author.
+Class numbers become rows of np.eye where they meet the output, and nowhere
+else: where they are an index they are right. Columns that were taken of a
+one-hot table from a later one on are taken from the first on. Other labels
+are left to the author. The changed program is examined again on other images.
 
 Known limits
 ------------
@@ -101,8 +104,9 @@ from backprop_doctor.case import Case, Sighting
 from backprop_doctor.oracles.normalisation import normalised_over
 from backprop_doctor.oracles.order import scrambled
 from backprop_doctor.program import Event
-from backprop_doctor.records import Evidence
+from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Quantity
+from backprop_doctor.rules._words import numpy_name
 
 SEVERITY = "error"
 
@@ -136,6 +140,7 @@ def examine(case: Case) -> Iterator[Sighting]:
                 Evidence(f"entries a sample in {name}", "1", str(classes)),
             ),
             fix=f"one-hot labels: np.eye({classes})[...]",
+            edits=_one_hot(case, event, classes, axis),
             objects=spoiled,
         )
     elif value.shape == output.shape and normalised_over(case) == "classes" and set(np.unique(value)) <= {0.0, 1.0}:
@@ -153,8 +158,42 @@ def examine(case: Case) -> Iterator[Sighting]:
                 Evidence(f"sum of the label of a sample in {name}", f"{sums.min():.0f} to {sums.max():.0f}", "1"),
             ),
             fix=f"one-hot labels: np.eye({classes})[...], with classes from 0 to {classes - 1}",
+            edits=_other_end(case, event, axis),
             objects=spoiled,
         )
+
+
+def _one_hot(case: Case, labels: Event, classes: int, axis: int) -> tuple[Edit, ...]:
+    """A row or column with a single one for each class number, where the numbers meet the output."""
+    node, value = case.program.sites[labels.site].node, np.asarray(labels.value)
+    numpy = numpy_name(case.source_of(node).tree)
+    if not numpy or value.min() < 0 or value.max() >= classes or value.ndim > 2:
+        return ()
+    text = case.text(node) if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)) else f"({case.text(node)})"
+    if value.ndim == 2:
+        text += "[0]" if value.shape[0] == 1 else "[:, 0]"
+    text += "" if value.dtype.kind in "iu" else ".astype(int)"
+    return (case.edit(node, f"{numpy}.eye({classes})[{text}]{'.T' if axis else ''}"),)
+
+
+def _other_end(case: Case, labels: Event, axis: int) -> tuple[Edit, ...]:
+    """The columns from the first on, wherever those from a later one on were taken of rows that name one class."""
+    edits: list[Edit] = []
+    for event in case.trace.events[: labels.index]:
+        site = case.program.sites[event.site]
+        if not isinstance(site.node, ast.Subscript) or np.ndim(event.value) != 2 or event.object == -1:
+            continue
+        parts = site.node.slice.elts if isinstance(site.node.slice, ast.Tuple) else [site.node.slice]
+        part = parts[1 - axis] if len(parts) > 1 - axis else None
+        whole = next((o.value for o in case.children(event) if np.ndim(o.value) == 2), None)
+        if whole is None or not isinstance(part, ast.Slice) or part.lower is None or part.upper or part.step:
+            continue
+        left = np.take(whole, range(np.shape(event.value)[1 - axis]), axis=1 - axis)
+        if np.shape(left) == np.shape(event.value) and all(
+            np.all(np.sum(t, axis=1 - axis) == 1) for t in (whole, left)
+        ):
+            edits.append(case.edit(part, f":-{case.text(part.lower)}"))
+    return tuple(dict.fromkeys(edits))
 
 
 def _met(case: Case, output: Quantity) -> tuple[Event, Event] | None:

@@ -122,8 +122,10 @@ in every entry, the root of the mean of squares is missing.
 
 Fix safety
 ----------
-Where the memory is subtracted, + is written for - and the changed program is
-examined again; for the other faults no edit is proposed.
+Where the memory is subtracted, + is written for -. Where Adam's correction
+lacks its power, the memories are divided by 1 - beta ** t, if the loop of the
+training counts the steps: a count that starts anew in each epoch is none. For
+the other faults no edit is proposed. The changed program is examined again.
 
 Known limits
 ------------
@@ -172,7 +174,8 @@ def examine(case: Case) -> Iterator[Sighting]:
         if response is None or not np.any(response.impulse[0]):
             continue
         backwards = _backwards(parameter, response)
-        found = backwards or _without_power(case, parameter, response)
+        powerless = None if backwards else _without_power(case, parameter, response)
+        found = backwards or powerless
         statement = case.program.sites[kept[0].site].statement
         unrooted = None if found else _without_root(parameter, response)
         if unrooted is not None:
@@ -188,8 +191,8 @@ def examine(case: Case) -> Iterator[Sighting]:
             label="the steps do not add up",
             why=why,
             evidence=evidence,
-            fix="+ instead of -" if backwards else "",
-            edits=_added(case, statement, kept) if backwards else (),
+            fix="+ instead of -" if backwards else "1 - beta**t, t being 1 at the first step" if powerless else "",
+            edits=_added(case, statement, kept) if backwards else _raised(case) if powerless else (),
             objects=(kept[0].object,),
         )
 
@@ -213,6 +216,52 @@ def _added(case: Case, statement: ast.stmt, kept: list[Event]) -> tuple[Edit, ..
         if isinstance(node, ast.BinOp) and isinstance(node.left, ast.UnaryOp) and holds(node):
             return (case.edit(node.left, case.text(node.left.operand)),)
     return ()
+
+
+def _raised(case: Case) -> tuple[Edit, ...]:
+    """The power of the step in each ``1 - beta`` that a memory is divided by."""
+    edits = []
+    kept = {e.object for p in case.roles.parameters for e in memories(case, p)}
+    divisors = {case.program.sites[e.site].node: e for e in case.step_events if isinstance(e.value, float)}
+    for event in case.step_events:
+        site = case.program.sites[event.site]
+        node = site.node
+        if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Div) or node.right not in divisors:
+            continue
+        inner = node.right
+        if not isinstance(inner, ast.BinOp) or not isinstance(inner.op, ast.Sub) or case.number(inner.left) != 1:
+            continue
+        beta, step = case.number(inner.right), _counter(case, site.scope)
+        plain = isinstance(inner.right, (ast.Name, ast.Attribute, ast.Constant))
+        # Dropout divides by 1 - p too, but not its memories.
+        is_mean = any(o.object in kept for o in case.children(event))
+        if beta is None or not 0.5 <= beta < 1 or not plain or not step or not is_mean:
+            continue
+        edits.append(case.edit(inner.right, f"{case.text(inner.right)} ** {step}"))
+    return tuple(dict.fromkeys(edits))
+
+
+def _counter(case: Case, scope: str) -> str:
+    """The number of the step, from 1 on, by what the loop of the training counts; empty where that starts anew."""
+    roles = case.roles
+    site = case.program.sites[roles.step.loop]
+    loop = site.node
+    if roles.step.loop != roles.training.loop or site.scope != scope or not isinstance(loop, ast.For):
+        return ""
+    over = loop.iter
+    if not isinstance(over, ast.Call) or case.text(over.func) != "range" or not isinstance(loop.target, ast.Name):
+        return ""
+    first = 0 if len(over.args) == 1 else case.number(over.args[0]) if len(over.args) == 2 else None
+    name = loop.target.id
+    rebound = [n for n in ast.walk(loop) if isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Store)]
+    if len(rebound) != 1 or _is_nested(case, loop):
+        return ""
+    return {0: f"({name} + 1)", 1: name}.get(first, "") if isinstance(first, int) else ""
+
+
+def _is_nested(case: Case, loop: ast.For) -> bool:
+    outer = (n for n in ast.walk(case.source_of(loop).tree) if isinstance(n, (ast.For, ast.While)) and n is not loop)
+    return any(loop in ast.walk(other) for other in outer)
 
 
 def _backwards(parameter: Parameter, response: Response) -> tuple[str, str, tuple[Evidence, ...]] | None:

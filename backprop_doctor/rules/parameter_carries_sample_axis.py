@@ -147,7 +147,7 @@ be right, so that no other array is taken for one.
 
 Fix safety
 ----------
-The number is replaced by 1 where the parameter is created with a tuple of
+The number is replaced by 1 where the parameter is created with one tuple of
 sizes, and its gradient is summed over the samples. The changed program is
 examined again from another seed, and the fix is called verified only if the
 finding is gone and no error is new.
@@ -234,11 +234,11 @@ def _moves_only(case: Case, parameter: Parameter, axis: int, sample: int) -> boo
 
 def _edits(case: Case, parameter: Parameter, axis: int) -> tuple[Edit, ...]:
     """1 for the number of samples where the parameter is made, and the sum where its gradient is."""
-    home = case.home(parameter)
-    sizes = next((a for a in home.args if isinstance(a, ast.Tuple)), None) if isinstance(home, ast.Call) else None
+    written = [tuple_ for call in ast.walk(case.home(parameter)) for tuple_ in _tuples(call)]
     gradient = case.gradient(parameter)
-    if sizes is None or len(sizes.elts) != len(parameter.shape) or gradient is None:
+    if len(written) != 1 or len(written[0].elts) != len(parameter.shape) or gradient is None:
         return ()
+    [sizes] = written
     value = gradient.value
     node = case.home(value)
     bound = case.binding.get(value.object)
@@ -249,3 +249,9 @@ def _edits(case: Case, parameter: Parameter, axis: int) -> tuple[Edit, ...]:
         node = case.site(read[0].key).node
     summed = f"np.sum({case.text(node)}, axis={axis}, keepdims=True)"
     return (case.edit(sizes.elts[axis], "1"), case.edit(node, summed))
+
+
+def _tuples(node: ast.AST) -> list[ast.Tuple]:
+    """The tuples that a call is given, by place or by name."""
+    given = [*node.args, *(k.value for k in node.keywords)] if isinstance(node, ast.Call) else []
+    return [value for value in given if isinstance(value, ast.Tuple)]

@@ -75,8 +75,10 @@ compared. The operand of the update with another shape is named.
 Fix safety
 ----------
 A factor of the step that stretches it is left out, if the others fit the
-parameter. Otherwise the fault lies in an operand, and where that comes from
-differs from program to program.
+parameter. A gradient with as many elements as the parameter is taken without
+its transpose, where that fits, or given the shape of the parameter. Otherwise
+the fault lies in an operand, and where that comes from differs from program
+to program.
 
 Known limits
 ------------
@@ -104,6 +106,7 @@ import numpy as np
 from backprop_doctor.case import Case, Reduction, Sighting, axis_edits
 from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Parameter, Quantity
+from backprop_doctor.rules._words import word_for
 
 SEVERITY = "error"
 LAST_RESORT = 1
@@ -126,6 +129,8 @@ def examine(case: Case) -> Iterator[Sighting]:
         lost = None if gradient is None else _axis_lost(case, parameter, gradient)
         if lost is not None:
             summary, edits = "keepdims=True", axis_edits(case, lost.node, lost.axes[0], keepdims=True)
+        elif not edits:
+            summary, edits = _turned_back(case, parameter)
         yield Sighting(
             node=site.node if lost is None else lost.node,
             message=f"{parameter.name} changes shape in its update: {case.describe(parameter.shape)} becomes "
@@ -166,6 +171,32 @@ def _unstretched(case: Case, parameter: Parameter) -> tuple[str, tuple[Edit, ...
             if _fits(events[kept].value, parameter) and not _fits(events[stretching].value, parameter):
                 return f"without {case.text(stretching)}", (case.edit(node, case.text(kept)),)
     return "", ()
+
+
+def _turned_back(case: Case, parameter: Parameter) -> tuple[str, tuple[Edit, ...]]:
+    """Give what has as many elements as the parameter its shape: without a transpose, or else by a reshape."""
+    update = parameter.updates[-1]
+    for event in case.events_in(case.site(update).statement):
+        node = case.program.sites[event.site].node
+        alike = np.size(event.value) == np.prod(parameter.shape, dtype=int)
+        if not alike or not case.roles.backward(event) or _holds(event.value, parameter) or event.key == update:
+            continue
+        if isinstance(node, ast.Attribute) and node.attr == "T" and _holds(np.transpose(event.value), parameter):
+            return f"{case.text(node.value)} as it is", (case.edit(node, case.text(node.value)),)
+        own = word_for(case, parameter.object, event)
+        text = case.text(node) if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)) else f"({case.text(node)})"
+        if own and case.program.sites[event.site].kind == "load":
+            return f"{text}.reshape({own}.shape)", (case.edit(node, f"{text}.reshape({own}.shape)"),)
+    return "", ()
+
+
+def _holds(value: Any, parameter: Parameter) -> bool:
+    """Whether a step of this shape leaves the parameter as many elements as it has."""
+    try:
+        shape = np.broadcast_shapes(np.shape(value), parameter.shape)
+    except ValueError:
+        return False
+    return bool(np.prod(shape, dtype=int) == np.prod(parameter.shape, dtype=int))
 
 
 def _fits(value: Any, parameter: Parameter) -> bool:

@@ -85,7 +85,9 @@ that value is held and the state is moved.
 
 Fix safety
 ----------
-No edit is proposed: the missing term may have to be computed first.
+An array that is there before the line is reached first and is made anew in
+each turn is added, if the run shows that all steps are along the slope of the
+loss then. A term that is not computed yet is for the author to write.
 
 Known limits
 ------------
@@ -103,12 +105,23 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ast
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice, product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from backprop_doctor.case import Case, Sighting
-from backprop_doctor.records import Evidence
+from backprop_doctor.gradients import fit
+from backprop_doctor.program import Event, Key
+from backprop_doctor.records import Edit, Evidence
+from backprop_doctor.roles import Parameter, Quantity
 
 SEVERITY = "error"
+TRIALS = 12
 
 
 def examine(case: Case) -> Iterator[Sighting]:
@@ -117,6 +130,7 @@ def examine(case: Case) -> Iterator[Sighting]:
         if not claim.partial or claim.upstream is None or claim.through is None:
             continue
         b, of, through = claim.value, claim.of, claim.through
+        text, edits = _added(case, b)
         yield Sighting(
             node=case.home(b),
             message=f"{b.name} is the gradient of {of.name} by way of {through.name} alone; {of.name} reaches the "
@@ -127,5 +141,89 @@ def examine(case: Case) -> Iterator[Sighting]:
                 Evidence(f"{b.name} by way of {through.name}", f"error {claim.fit.residual:.1e}", "below 1e-5"),
                 Evidence(f"outputs when {of.name} is moved and {through.name} is held", "move", "stay"),
             ),
+            fix=text,
+            edits=edits,
             objects=(b.object,),
         )
+
+
+def _added(case: Case, value: Quantity) -> tuple[str, tuple[Edit, ...]]:
+    """What comes back from the later use, where it is computed already and only has to be added in the line."""
+    statement, sites = case.statement(value), case.program.sites
+    made = [e for e in case.events_in(statement) if e.index <= value.index and sites[e.site].kind != "load"]
+    places = {e.site: e for e in reversed(made) if np.shape(e.value) == value.shape}
+    trials = product(sorted(places.values(), key=lambda e: -e.index), _coming_back(case, statement, value))
+    for place, name in islice(trials, TRIALS):
+        if _are_right(case, _with(case, place, name)):
+            node = sites[place.site].node
+            own, home, at = case.text(node), case.source_of(node), case.source.position(node)
+            before, after = home.line(at.line)[: at.column - 1], home.line(at.end_line)[at.end_column - 1 :]
+            is_whole = node is getattr(statement, "value", None) or (before[-1:] == "(" and after[:1] == ")")
+            text = f"{own} + {name}"
+            return f"+ {name}", (case.edit(node, text if is_whole else f"({text})"),)
+    return "the gradient that comes from the later use, added", ()
+
+
+def _coming_back(case: Case, statement: ast.stmt, value: Quantity) -> list[str]:
+    """Names of arrays that are there before the line is reached first, and made anew in each of its turns."""
+    sites, read = case.program.sites, {case.text(n) for n in ast.walk(statement) if isinstance(n, ast.expr)}
+    bound: dict[str, list[Event]] = {}
+    turns = [e.index for e in case.step_events if e.site == value.birth[0]]
+    for event in case.step_events:
+        site = sites[event.site]
+        if site.scope == sites[value.birth[0]].scope and np.shape(event.value) == value.shape and site.target:
+            bound.setdefault(site.target, []).append(event)
+    own = {case.text(target) for target in getattr(statement, "targets", [])}
+    return [
+        name
+        for name, events in bound.items()
+        if name.replace(".", "").isidentifier()
+        and (name in own or name not in read)
+        and events[0].index < turns[0]
+        and any(turns[0] <= e.index and case.roles.backward(e) for e in events)
+    ]
+
+
+def _with(case: Case, place: Event, name: str) -> dict[Key, Callable[[Any], Any]]:
+    """Actions that add what goes by a name to what is made at one place, each time it is made."""
+    sites, scope = case.program.sites, case.program.sites[place.site].scope
+    latest: list[Any] = [0.0]
+
+    def kept(value: Any) -> Any:
+        latest[0] = np.array(value, np.float64)
+        return value
+
+    def summed(value: Any) -> Any:
+        return value + latest[0]
+
+    def both(value: Any) -> Any:
+        return kept(summed(value))
+
+    actions: dict[Key, Callable[[Any], Any]] = {}
+    for event in case.step_events:
+        is_place, is_bound = event.site == place.site, sites[event.site].target == name
+        if is_place or (is_bound and sites[event.site].scope == scope):
+            actions[event.key] = both if is_place and is_bound else summed if is_place else kept
+    return actions
+
+
+def _are_right(case: Case, actions: dict[Key, Callable[[Any], Any]]) -> bool:
+    """Whether all steps are along the slope of a loss of the program when some values are changed."""
+    parameters = [p for p in case.roles.parameters if np.prod(p.shape) > 1]
+    keys = [key for p in parameters for key in (p.birth, p.updates[-1])]
+    last = max(case.trace.by_key[key].index for key in keys)
+    trace = case.measurement.moved(frozen=False).run(actions, keep=frozenset(keys), last=last)
+    steps = []
+    for parameter in parameters:
+        before, after = trace.value(parameter.birth), trace.value(parameter.updates[-1])
+        if after is None or np.shape(after) != np.shape(before):
+            return False
+        steps.append(np.asarray(after, np.float64) - before)
+    return any(all(map(partial(_is_along, case, loss), parameters, steps)) for loss in case.judgement.losses)
+
+
+def _is_along(case: Case, loss: Quantity, parameter: Parameter, step: NDArray[np.float64]) -> bool:
+    tangents = case.measurement.tangents(parameter.birth)
+    numeric = [float(np.sum(t.derivatives.get(loss.birth, np.nan))) for t in tangents]
+    ours = [float(np.sum(step * t.direction)) for t in tangents]
+    return bool(np.all(np.isfinite(numeric))) and fit(np.array(ours), np.array(numeric)).right

@@ -79,9 +79,12 @@ after are compared.
 
 Fix safety
 ----------
-random.shuffle of an array becomes np.random.shuffle. For pairs no edit is
-made. The changed program is examined again from another seed, and the fix is
-called verified only if the finding is gone and no error is new.
+random.shuffle of an array becomes np.random.shuffle. One order is drawn and
+given to every array that the samples of the step are made from, is as long
+and is read later on; if another array is as long, which may belong to the
+samples or not, no edit is made. The changed program is examined again from
+another seed, and the fix is called verified only if the finding is gone and
+no error is new.
 
 Known limits
 ------------
@@ -106,9 +109,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from backprop_doctor.case import Case, Sighting
-from backprop_doctor.oracles.pairing import Shuffle, follow, shuffles
+from backprop_doctor.dependence import disturbed
+from backprop_doctor.oracles.pairing import Shuffle, follow, reaches, shuffles
 from backprop_doctor.program import Event
 from backprop_doctor.records import Edit, Evidence
+from backprop_doctor.source import Source
 
 SEVERITY = "error"
 
@@ -139,7 +144,7 @@ def examine(case: Case) -> Iterator[Sighting]:
             Evidence("samples that arrive with another sample's label", f"{pairing.apart} of {pairing.followed}", "0"),
         ),
         fix="draw one permutation and index both arrays with it",
-        edits=_one_order(case, call, calls),
+        edits=_one_order(case, call, calls) or _same_order(case, call, calls),
     )
 
 
@@ -159,6 +164,132 @@ def _one_order(case: Case, call: ast.Call, calls: list[Shuffle]) -> tuple[Edit, 
             text = f"{whole[: len(whole) - len(whole.lstrip())]}{name} = {case.text(one)}\n"
             return case.insertion(line, 1, text, first), case.edit(one, name), case.edit(other, name)
     return ()
+
+
+def _same_order(case: Case, call: ast.Call, calls: list[Shuffle]) -> tuple[Edit, ...]:
+    """The order of one array, drawn once, for all that belongs to it; no edits where that is not clear."""
+    home = case.source_of(call)
+    names = {node.id for node in ast.walk(home.tree) if isinstance(node, ast.Name)}
+    order = next((name for name in ("order", "permutation", "shuffled") if name not in names), "")
+    statement = _around(home, call)
+    event = next((e for e in case.trace.events if case.program.sites[e.site].statement is statement), None)
+    if event is None or statement is None or not order or not _is_alone(home, statement):
+        return ()
+    shuffled = _shuffled(statement, call)
+    if shuffled is None:
+        return ()
+    own, axis = shuffled
+    before = next((e for e in case.trace.events[event.index :] if _reads(case, e, own)), None)
+    others = {} if before is None or np.ndim(before.value) <= axis else _companions(case, statement, before, axis)
+    if not others:
+        return ()
+    line = home.position(statement)
+    indent = home.line(line.line)[: statement.col_offset]
+    ending = "\r\n" if home.whole_line(line.line).endswith("\r\n") else "\n"
+    again = f"{', '.join(others)} = {', '.join(_taken(text, order, across) for text, across in others.items())}"
+    if isinstance(statement, ast.Assign):
+        drawn = f"{indent}{order} = {case.text(call)}{ending}"
+        return (
+            case.insertion(line.line, 1, drawn, statement),
+            case.edit(call, order),
+            case.insertion(line.end_line + 1, 1, f"{indent}{again}{ending}", statement),
+        )
+    name = case.text(own)
+    assert isinstance(call.func, ast.Attribute)
+    drawn = f"{order} = {case.text(call.func.value)}.permutation(len({name}))"
+    left, right = again.split(" = ", 1)
+    both = f"{name}, {left} = {_taken(name, order, 0)}, {right}"
+    for other in calls:
+        # The labels have an order of their own.
+        second = _around(home, other.node)
+        apart = second is not None and second is not statement and isinstance(second, ast.Expr)
+        if (
+            apart
+            and second is not None
+            and _is_alone(home, second)
+            and [case.text(a) for a in other.node.args] == [left]
+        ):
+            one, two = sorted((statement, second), key=lambda s: s.lineno)
+            return case.edit(one, drawn), case.edit(two, both)
+    return case.edit(statement, drawn), case.insertion(line.end_line + 1, 1, f"{indent}{both}{ending}", statement)
+
+
+def _around(home: Source, call: ast.Call) -> ast.Assign | ast.Expr | None:
+    """The statement that a call stands in."""
+    statements = (s for s in ast.walk(home.tree) if isinstance(s, (ast.Assign, ast.Expr)))
+    return next((s for s in statements if call in ast.walk(s)), None)
+
+
+def _is_alone(home: Source, statement: ast.stmt) -> bool:
+    at = home.position(statement)
+    after = home.line(at.end_line)[at.end_column - 1 :].strip()
+    is_ended = home.whole_line(at.end_line).endswith(("\n", "\r"))
+    return is_ended and home.line(at.line)[: at.column - 1].strip() == "" and after[:1] in ("", "#")
+
+
+def _shuffled(statement: ast.Assign | ast.Expr, call: ast.Call) -> tuple[ast.expr, int] | None:
+    """What a statement brings into another order, and along which axis: ``x = x[call]``, or ``shuffle(x)``."""
+    if isinstance(statement, ast.Expr):
+        in_place = statement.value is call and isinstance(call.func, ast.Attribute) and call.func.attr == "shuffle"
+        own = isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) != "random"
+        return (call.args[0], 0) if in_place and own and len(call.args) == 1 and not call.keywords else None
+    value = statement.value
+    if len(statement.targets) != 1 or not isinstance(value, ast.Subscript):
+        return None
+    if ast.unparse(value.value) != ast.unparse(statement.targets[0]):
+        return None
+    parts = value.slice.elts if isinstance(value.slice, ast.Tuple) else [value.slice]
+    whole = all(p is call or (isinstance(p, ast.Slice) and not (p.lower or p.upper or p.step)) for p in parts)
+    return (value.value, parts.index(call)) if whole and call in parts else None
+
+
+def _reads(case: Case, event: Event, node: ast.AST) -> bool:
+    site = case.program.sites[event.site]
+    return event.object != -1 and site.kind == "load" and site.node is node
+
+
+def _companions(case: Case, statement: ast.stmt, shuffled: Event, axis: int) -> dict[str, int]:
+    """Names of the arrays with one entry for each of these samples that are read later on, with the axis of those.
+
+    They are what the inputs and the labels of the first step are made from.  None if there is another array as
+    long: it may belong to the samples, or be of that length by chance.
+    """
+    roles, sites = case.roles, case.program.sites
+    scope, samples = sites[shuffled.site].scope, np.shape(shuffled.value)[axis]
+    latest: dict[str, Event] = {}
+    for event in case.trace.events[: shuffled.index]:
+        site = sites[event.site]
+        texts = [site.target or "", case.text(site.node) if site.kind == "load" else ""]
+        if event.object != -1 and site.scope == scope and samples in np.shape(event.value):
+            latest |= {text: event for text in texts if text.replace(".", "").isidentifier()}
+    parameters = {p.object for p in roles.parameters}
+    found: dict[str, int] = {}
+    for text, event in latest.items():
+        if event.storage == shuffled.storage or event.object in parameters or not _is_read_later(case, statement, text):
+            continue
+        if not reaches(case, {event.key: disturbed}):
+            return {}
+        found[text] = np.shape(event.value).index(samples)
+    return found
+
+
+def _is_read_later(case: Case, statement: ast.stmt, text: str) -> bool:
+    """Whether a name is read below a statement, or in a loop around it."""
+    tree = case.source_of(statement).tree
+    around = [n for n in ast.walk(tree) if isinstance(n, (ast.For, ast.While)) and statement in ast.walk(n)]
+    own = set(ast.walk(statement))
+    return any(
+        isinstance(node, (ast.Name, ast.Attribute))
+        and isinstance(node.ctx, ast.Load)
+        and node not in own
+        and (node.lineno > statement.lineno or any(node in ast.walk(loop) for loop in around))
+        and case.text(node) == text
+        for node in ast.walk(tree)
+    )
+
+
+def _taken(text: str, order: str, axis: int) -> str:
+    return f"{text}[{':, ' * axis}{order}]"
 
 
 def _is_index(statement: ast.Assign, call: ast.Call) -> bool:

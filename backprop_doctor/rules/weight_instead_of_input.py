@@ -191,7 +191,7 @@ def examine(case: Case) -> Iterator[Sighting]:
             label=f"{wanted.name} belongs here",
             why=why,
             evidence=line.evidence(f"the same with {wanted.name} in the place of {text}", found.fit),
-            fix=f"{wanted.name} in place of {text}",
+            fix=f"{found.word or wanted.name} in place of {text}",
             edits=found.edits,
             objects=(line.value.object,),
         )

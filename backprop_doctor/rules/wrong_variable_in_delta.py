@@ -180,6 +180,7 @@ from collections.abc import Iterator
 
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.rules._lines import exchanges, is_overwritten, part_of
+from backprop_doctor.rules._rewrites import mended
 
 SEVERITY = "error"
 LAST_RESORT = 1
@@ -193,6 +194,7 @@ def examine(case: Case) -> Iterator[Sighting]:
         if len(parts) == 1 or parts == {"parameter", "layer"} or is_overwritten(found):
             continue
         text = case.text(found.node)
+        better = mended(line)
         yield Sighting(
             node=found.node,
             message=f"{line.value.name} reads {text} where {wanted.name} belongs: it is not the gradient of "
@@ -201,7 +203,7 @@ def examine(case: Case) -> Iterator[Sighting]:
             why=f"with {wanted.name} in its place the line is the derivative; with {text} it is made of another thing "
             "of the same shape",
             evidence=line.evidence(f"the same with {wanted.name} in the place of {text}", found.fit),
-            fix=f"{wanted.name} in place of {text}",
-            edits=found.edits,
+            fix=f"{better.text if better else wanted.name} in place of {case.text(better.node) if better else text}",
+            edits=better.edits if better else (),
             objects=(line.value.object,),
         )
