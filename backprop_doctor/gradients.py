@@ -340,11 +340,11 @@ def _may_tie(value: Array) -> Any:
 
 
 def _moved_off_zero(value: Any) -> Any:
-    """Inputs with positive noise of their own size; whole numbers, which may be indices, as they are."""
+    """Inputs with positive noise of their own size; whole numbers too: where they are indices, that run fails."""
     array = np.asarray(value)
-    if array.dtype.kind != "f":
+    if array.dtype.kind not in "fiu":
         return value
-    size = float(np.sqrt(np.mean(np.square(array)))) or 1.0
+    size = float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))) or 1.0
     return array + size * (0.3 + np.random.default_rng(5).random(array.shape))
 
 
