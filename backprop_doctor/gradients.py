@@ -158,6 +158,10 @@ class Measurement:
         self._moved: dict[tuple[object, ...], Measurement] = {}
         self._tangents: dict[tuple[Key, float, bool, bool], list[Tangent]] = {}
         self.trace: Trace = program.run(replace(probe, actions=self._actions, last=self._last))
+        if variant and self.trace.failed and not roles.trace.failed:
+            # Whole numbers that are indices have to stay what they are.
+            self._actions = {k: action for k, action in self._actions.items() if action is not _moved_off_zero}
+            self.trace = program.run(replace(probe, actions=self._actions, last=self._last))
         self.watch: frozenset[Key] = frozenset(self._watched())
         self._last = max((e.index for e in self.trace.events if e.key in self.watch), default=self._last)
 
