@@ -92,9 +92,21 @@ def _is_in_batches(case: Case, found: Accuracy) -> bool:
     ticks = _ticks(case, case.short)
     passed = case.short.at(output.birth[0]) if output is not None else []
     passed = passed + [a.operand for a in argmaxes(case, case.short)]
-    sets = {(bisect_left(ticks, e.index), e.object) for e in passed if found.samples in np.shape(e.value)}
+    passed = [e for e in passed if found.samples in np.shape(e.value)]
+    own = _trained_on(case, passed)
+    sets = {(bisect_left(ticks, e.index), e.object) for e in passed if e.index not in own}
     turns = Counter(turn for turn, _ in sets)
     return max(turns.values(), default=0) > 1
+
+
+def _trained_on(case: Case, outputs: list[Event]) -> set[int]:
+    """Outputs after which an update comes in the same step: they are the training's own, and may be no more."""
+    updates = {key[0] for parameter in case.roles.parameters for key in parameter.updates}
+    step = case.roles.step.loop
+    ends = [e for e in case.short.events if e.site in updates or (e.object == -1 and e.site == step)]
+    indices = [e.index for e in ends]
+    following = ((e, bisect_left(indices, e.index)) for e in outputs)
+    return {e.index for e, end in following if end < len(ends) and ends[end].object != -1}
 
 
 def _by_outputs(case: Case) -> Accuracy | None:
