@@ -148,7 +148,7 @@ class _Judge:
         self.everything = everything
         self.values = {q.object: self.m.value(q.birth) for q in everything}
         self.backward = [q for q in self.backward if self.roles.is_value(self.values[q.object])]
-        self._known_pairs: dict[tuple[Key, float, bool], _Pairs] = {}
+        self._known_pairs: dict[tuple[Key, float, bool, int], _Pairs] = {}
         self._more: list[Adjoint] = []
         self._short: list[int] = []
 
@@ -275,7 +275,8 @@ class _Judge:
 
     def _fit_on(self, claim: Adjoint, upstream: Quantity, through: Quantity) -> Fit:
         """How well a claim agrees with one adjoint of one later value."""
-        points = [(p, _tangents(p, claim.of, STEP_RELATIVE)) for p in self._points(claim.of)]
+        where = self._points(claim.of, self.values[claim.value.object])
+        points = [(p, _tangents(p, claim.of, STEP_RELATIVE)) for p in where]
         analytic = _projections(claim.value, claim.of.shape, points)
         shape = np.shape(self.values[upstream.object])
 
@@ -340,7 +341,7 @@ class _Judge:
         number = -2 - self.roles.parameters.index(parameter)
         value = Quantity(number, parameter.updates[-1], parameter.index, f"step of {parameter.name}", parameter.line,
                          parameter.shape)  # fmt: skip
-        for point in self._points(parameter):
+        for point in [_Point(self.m, self.values), *(self._others if int(np.prod(parameter.shape)) <= FEW else ())]:
             live = point.measurement.moved(frozen=False)
             before, after = live.value(parameter.birth), live.value(parameter.updates[-1])
             if after is None or np.shape(after) != np.shape(before):
@@ -442,27 +443,28 @@ class _Judge:
 
     def _operands(self, parameter: Parameter) -> list[Quantity]:
         """Backward arrays read or computed in the statement that updates a parameter, reads first."""
-        events = self.roles.trace.events
         update = self.roles.trace.by_key[parameter.updates[-1]]
         statement = self.program.sites[update.site].statement
         own = self.program.sites[update.site].node
         found: dict[int, Quantity] = {}
+        reads: set[int] = set()
         known = {q.object: q for q in [*self.backward, *self.numbers]}
-        for event in reversed(events[self.roles.step.start : update.index + 1]):
+        for event in reversed(self.roles.trace.events[self.roles.step.start : update.index + 1]):
             site = self.program.sites[event.site]
-            if site.kind == "loop" and event.object == -1:
+            # Earlier the same statement served another parameter, in a loop or a function called for each layer.
+            served = event.site == update.site and event.index < update.index and event.object != parameter.object
+            if served or (site.kind == "loop" and event.object == -1):
                 break
-            if site.statement is not statement or event.object in (parameter.object, parameter.successor):
+            if site.statement is not statement:
+                continue
+            if site.kind == "load":
+                reads.add(event.object)
+            if event.object in (parameter.object, parameter.successor):
                 continue
             if event.object in known and site.node is not own:
                 found[event.object] = known[event.object]
             if len(found) > 12:
                 break
-        reads = {
-            e.object
-            for e in events[self.roles.step.start : update.index + 1]
-            if self.program.sites[e.site].statement is statement and self.program.sites[e.site].kind == "load"
-        }
         return sorted(found.values(), key=lambda q: (q.object not in reads, q.index))
 
     # -- adjoints ------------------------------------------------------------------------------------
@@ -481,9 +483,14 @@ class _Judge:
                 best = other or best
         return best or Adjoint(value, of, Fit(0.0, float("inf")), "none")
 
-    def _points(self, of: Quantity) -> list[_Point]:
-        """Where to compare: few elements leave so few equations that anything fits, so they get more points."""
+    def _points(self, of: Quantity, value: Any = None) -> list[_Point]:
+        """Where to compare: few elements leave so few equations that anything fits, so they get more points.
+
+        Elements of a value that are 0, as those of inputs that are 0, say as good as nothing.
+        """
         size = int(np.prod(of.shape))
+        if value is not None and 0 < size <= FEW:
+            size = min(size, int(np.count_nonzero(value)))
         return [_Point(self.m, self.values), *(self._others[: DIRECTIONS - size] if size < DIRECTIONS else ())]
 
     @cached_property
@@ -543,7 +550,7 @@ class _Judge:
         Where it fails, and ``ties`` are looked for, it may hold ``off_kinks``: units that are off, or the black border
         of pictures, tie in a maximum, say.
         """
-        where = [self._off_kinks] if off_kinks else self._points(of)
+        where = [self._off_kinks] if off_kinks else self._points(of, self.values[value.object])
         points = [(p, _tangents(p, of, step, off_zero=off_kinks)) for p in where]
         analytic = _projections(value, of.shape, points)
         if analytic is None:
@@ -589,7 +596,7 @@ class _Judge:
         return claim(int(np.argmin(np.where(direct, residuals, np.inf) if direct.any() else residuals)))
 
     def _pairs(self, of: Quantity, step: float, points: Points, *, off_kinks: bool) -> _Pairs:
-        key = of.birth, step, off_kinks
+        key = of.birth, step, off_kinks, len(points)
         if key not in self._known_pairs:
             ups = [q for q in self.backward if q.object != of.object]
             throughs = [q for q in self.forward if q.index > of.index and q.object != of.object]
@@ -608,7 +615,7 @@ class _Judge:
     def _on_loss(self, value: Quantity, of: Quantity) -> Adjoint | None:
         best: Adjoint | None = None
         for step in (STEP_RELATIVE, STEP_RELATIVE / 50):
-            points = [(p, _tangents(p, of, step)) for p in self._points(of)]
+            points = [(p, _tangents(p, of, step)) for p in self._points(of, self.values[value.object])]
             analytic = _projections(value, of.shape, points)
             if analytic is None:
                 return None
@@ -687,6 +694,8 @@ class _Judge:
         """
         if claim.right or claim.partial:
             return claim.partial
+        if self._is_summed_in_elements(claim.value):
+            return False
         upstream, through = claim.upstream, claim.through
         if upstream is not None and through is not None and claim.paired and self._is_cut(claim.of, through):
             return True
@@ -698,6 +707,21 @@ class _Judge:
             # The first of all adjoints may be what is wrong: then a loss must be there to say so.
             return not fed and any(self._moves(claim.of, loss) for loss in self.losses)
         return all(links[q.object].right for q in fed)
+
+    def _is_summed_in_elements(self, value: Quantity) -> bool:
+        """Whether element by element is added to a value, turn after turn: no line makes all of it, or of a part."""
+        birth = self.roles.trace.by_key[value.birth]
+        statement = self.program.sites[birth.site].statement
+        if not isinstance(statement, ast.AugAssign) or not isinstance(statement.target, ast.Subscript):
+            return False
+        turns = [
+            e
+            for e in self.roles.trace.events[self.roles.step.start : value.index + 1]
+            if e.site == birth.site and e.storage == birth.storage
+        ]
+        elements = {site.id for site in self.program.sites if site.node is statement.target}
+        added = [e for e in self.roles.trace.events[turns[0].index : value.index] if e.site in elements]
+        return len(turns) > 1 and any(np.size(e.value) < np.size(birth.value) for e in added)
 
     def _moves(self, of: Quantity, loss: Quantity) -> bool:
         tangents = self.m.tangents(of.birth, once=isinstance(of, Use))
@@ -790,7 +814,11 @@ class _Judge:
         meetings = self.roles.meetings
         if len(meetings) == 1:
             return [self._target(meetings[0])]
-        return [as_target(m.label.value, np.shape(self.values[m.output.object])) if m.label else None for m in meetings]
+        shapes = [np.shape(self.values[m.output.object]) for m in meetings]
+        return [
+            as_target(m.label.value, shape, classes=not m.single) if m.label else None
+            for m, shape in zip(meetings, shapes, strict=True)
+        ]
 
     def _target(self, meeting: Meeting) -> Array | None:
         roles, output = self.roles, meeting.output
@@ -799,14 +827,14 @@ class _Judge:
         for event in roles.trace.events[roles.step.start : roles.step.middle]:
             if not roles.on_labels[event.index] or roles.on_parameters[event.index] or event.value is None:
                 continue
-            found = as_target(event.value, shape)
+            found = as_target(event.value, shape, classes=not meeting.single)
             if found is not None:
                 if np.shape(event.value) == shape:
                     return found
                 best = found
         for labels in roles.labels:
             if best is None and roles.trace.value(labels.birth) is not None:
-                best = as_target(roles.trace.value(labels.birth), shape)
+                best = as_target(roles.trace.value(labels.birth), shape, classes=not meeting.single)
         return best
 
     def _name_loss(self) -> None:
@@ -944,10 +972,11 @@ CATALOGUE: dict[str, Slope] = {
 }
 
 
-def as_target(labels: object, shape: tuple[int, ...]) -> Array | None:
+def as_target(labels: object, shape: tuple[int, ...], *, classes: bool = True) -> Array | None:
     """Labels as an array of the output's shape: taken as they are, transposed, or made one-hot.
 
-    Integer labels of shape (N,), (N, 1) or (1, N) become one-hot rows for (N, C), columns for (C, N).
+    Integer labels of shape (N,), (N, 1) or (1, N) become one-hot rows for (N, C), columns for (C, N); a single
+    one becomes one-hot only where labels may be numbers of ``classes``.
     """
     array = np.asarray(labels)
     if array.dtype.kind not in "fiub":
@@ -960,16 +989,17 @@ def as_target(labels: object, shape: tuple[int, ...]) -> Array | None:
     if array.ndim == 2 and array.T.shape == shape:
         return array.T.astype(np.float64)
     flat = array.reshape(-1)
-    if flat.size == 1 and array.dtype.kind in "iu" and len(_squeezed(shape)) == 1 and 0 <= flat[0] < max(shape):
+    single = classes and flat.size == 1 and array.dtype.kind in "iu" and len(_squeezed(shape)) == 1
+    if single and 0 <= flat[0] < max(shape):
         one_hot: Array = np.eye(int(np.prod(shape)))[flat[0]].reshape(shape)
         return one_hot
     if len(shape) != 2 or (flat.dtype.kind == "f" and not np.array_equal(flat, np.round(flat))):
         return None
     flat = flat.astype(np.int64)
     for axis in (0, 1):
-        classes = shape[1 - axis]
-        if flat.size == shape[axis] and flat.min(initial=0) >= 0 and flat.max(initial=0) < classes and classes > 1:
-            rows: Array = np.eye(classes)[flat]
+        number = shape[1 - axis]
+        if flat.size == shape[axis] and flat.min(initial=0) >= 0 and flat.max(initial=0) < number and number > 1:
+            rows: Array = np.eye(number)[flat]
             return rows if axis == 0 else rows.T
     return None
 

@@ -18,6 +18,9 @@ __all__ = ["Dependence", "Mask", "disturbed"]
 Mask = NDArray[np.bool_]
 Array = NDArray[np.float64]
 
+# Up to so many whole numbers each gets another value: rows exchanged as a whole may leave sums as they are.
+FEW = 1_000
+
 
 class Dependence:
     """Tells, for one recorded run, which of its events change when a source is disturbed.
@@ -108,7 +111,7 @@ def disturbed(value: Any) -> Any:
     if value.dtype.kind == "f":
         return _with_noise(value, 1e-3, 0.1)
     long = [axis for axis, n in enumerate(value.shape) if n > 1]
-    if len(long) > 1:
+    if len(long) > 1 and (value.size > FEW or _is_one_hot(value)):
         # One-hot rows stay one-hot, and every one of them changes.
         axis = min(long, key=lambda axis: value.shape[axis])
         rolled = _exchanged(np.roll(value, 1, axis=axis), value, axis)
@@ -120,6 +123,11 @@ def disturbed(value: Any) -> Any:
     if np.array_equal(np.bincount(changed.ravel(), minlength=len(counts)), counts) and value.size > 1:
         changed.flat[-1] = places.flat[-1]
     return classes[changed].reshape(value.shape)
+
+
+def _is_one_hot(value: Array) -> bool:
+    """Whether there is a single 1 among zeros along an axis, all over an array of whole numbers."""
+    return any(np.all((value != 0).sum(axis=axis) == 1) for axis in range(value.ndim)) and bool(np.max(value) == 1)
 
 
 def _with_noise(value: Array, share: float, size_of_zeros: float) -> Any:

@@ -20,10 +20,11 @@ from backprop_doctor.gradient_report import Entry, GradientVerdict
 from backprop_doctor.slopes import Numeric, Slope
 from backprop_doctor.structures import as_array
 
-__all__ = ["LIMIT_RELATIVE", "Judge"]
+__all__ = ["LIMIT_RELATIVE", "RESHAPED", "Judge"]
 
 Array = NDArray[np.float64]
 
+RESHAPED = "; reshaped it is right"
 LIMIT_RELATIVE = 1e-5  # right gradients have errors of 1e-8 and smaller; an epsilon in a logarithm adds up to 1e-5
 LIMIT_FLOAT32 = 2e-4  # the same for gradients that were computed in float32
 LIMIT_FLOAT16 = 2e-2
@@ -184,7 +185,7 @@ class Judge:
                 if array.transpose(order).shape == shape and self._fits(index, array.transpose(order)):
                     return f"{reason}; transposed it is right"
         if array.size == self.numeric.point[index].size:
-            return f"{reason}; reshaped it is right" if self._fits(index, array.reshape(shape)) else reason
+            return f"{reason}{RESHAPED}" if self._fits(index, array.reshape(shape)) else reason
         for axes in _subsets(array.ndim):
             reduced = array.sum(axis=axes)
             if reduced.size == self.numeric.point[index].size and self._fits(index, reduced.reshape(shape)):

@@ -576,7 +576,7 @@ def _is_numbers(value: list[Any]) -> bool:
     if isinstance(value[0], list):
         length = len(value[0])
         return all(type(row) is list and len(row) == length and _is_numbers(row) for row in value)
-    return all(isinstance(item, _SCALARS) for item in value)
+    return all(issubclass(kind, _SCALARS) for kind in set(map(type, value)))
 
 
 class _Known:

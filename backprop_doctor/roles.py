@@ -62,10 +62,11 @@ class Use(Quantity):
 
 @dataclass(frozen=True)
 class Meeting:
-    """An output of the network, and the labels it is compared with."""
+    """An output of the network, and the labels it is compared with; ``single`` where that is one element of it."""
 
     output: Quantity
     label: Event | None
+    single: bool = False
 
 
 @dataclass
@@ -376,6 +377,7 @@ class _Turn:
             and masks[y][self.carried[p].index]
             and not masks[y][self.first_seen[p].index]
             and not masks[x][self.first_seen[p].index]
+            and not _is_appended_to(self.first_seen[p].value, self.carried[p].value)
             and (masks[p] & xs & ~masks[y] & self.turn).any()
         ]
 
@@ -562,6 +564,13 @@ def _have_an_axis_in_common(one: Any, other: Any) -> bool:
     return bool((set(np.shape(one)) & set(np.shape(other))) - {1})
 
 
+def _is_appended_to(before: Any, after: Any) -> bool:
+    """Whether a collection has grown, and still begins with what was in it."""
+    old, new = np.shape(before), np.shape(after)
+    longer = len(old) == len(new) > 0 and new[0] > old[0] > 0 and new[1:] == old[1:]
+    return longer and is_same(np.asarray(after)[: old[0]], np.asarray(before))
+
+
 def _is_variable(node: ast.AST) -> bool:
     """Whether a number read there is a variable of its own, and not an element of a list."""
     key = node.slice if isinstance(node, ast.Subscript) else None
@@ -671,6 +680,7 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
     latest: dict[int, Event] = {}
     stored: dict[int, Event] = {}
     met: list[tuple[int, Event | None, int]] = []
+    singles: set[int] = set()
     label: Event | None = None
 
     def is_output(event: Event) -> bool:
@@ -688,6 +698,8 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
             if labels:
                 named = [n for o in operands if is_output(o) for n in _named_inside(program, o, latest)]
                 met += [(n.object, _leaf(program, labels[0], latest), event.index) for n in named if is_output(n)]
+                read = [o for o in operands if isinstance(program.sites[o.site].node, ast.Subscript)]
+                singles |= {n.object for n in named if any(np.size(o.value) == 1 < np.size(n.value) for o in read)}
             before = stored.get(event.storage)
             if site.kind == "store" and before is not None and is_output(before):
                 met.append((before.object, label, event.index))
@@ -705,7 +717,7 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
         if birth.site == last.site and np.shape(birth.value) == np.shape(last.value) and number not in found:
             # A copy of the output (to subtract the labels from) is the output.
             original = _original(program, roles, birth)
-            found[number] = Meeting(_quantity(program, original, roles.names), with_label)
+            found[number] = Meeting(_quantity(program, original, roles.names), with_label, number in singles)
     return sorted(found.values(), key=lambda m: m.output.index)
 
 

@@ -33,6 +33,7 @@ import numpy as np
 
 from backprop_doctor import mnist
 from backprop_doctor.mnist import load
+from backprop_doctor.readings import Readings, text_of
 
 __all__ = ["StandIns", "where_from"]
 
@@ -43,15 +44,23 @@ DRAWING = frozenset(
         "IPython",
         "PIL",
         "bokeh",
+        "colorama",
+        "colorful",
         "cv2",
         "google",
+        "graphviz",
         "ipywidgets",
+        "livelossplot",
+        "loguru",
         "matplotlib",
         "mpl_toolkits",
+        "networkx",
         "plotly",
         "pylab",
+        "rich",
         "seaborn",
         "termcolor",
+        "visdom",
     }
 )
 # Served even where the real one is installed: it would cost time, open windows or compile what must be probed.
@@ -89,6 +98,8 @@ KNOWN: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "sigmoid": ("1 / (1 + exp(-x))", lambda x: 1 / (1 + np.exp(-x))),
     "relu": ("max(0, x)", lambda x: np.maximum(0, x)),
 }
+# Python keeps pickles of its own.
+_OWN_LIBRARY = os.path.dirname(os.__file__) + os.sep
 # From so many rows on, arrays are taken for collections of samples.
 LONG = 5000
 # So many things in a pickle are parts of a data set, not samples.
@@ -103,7 +114,6 @@ FILES = (
     (IDX, "idx"),
 )
 MATRICES = (r"mnist[-_]original(\.mat)?", r"(machine-learning-)?ex[34]data1(\.mat)?")
-DIGIT_TEXTS = [str(value) for value in range(256)]
 
 
 def where_from(module: str) -> str:
@@ -154,6 +164,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self._originals: dict[tuple[str, str], Any] = {}
         self._files: dict[tuple[str, bool, int, int], str | None] = {}
         self._pickles: dict[tuple[str, int, int, int], bytes | None] = {}
+        self._readings = Readings()
 
     @property
     def _train(self) -> int:
@@ -183,12 +194,16 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         shell = {"get_ipython": lambda: Absorber("IPython"), "display": Absorber("IPython")}
         shell = {name: value for name, value in shell.items() if not hasattr(builtins, name)}
         builtins.__dict__.update(shell)
-        unpickle = pickle.load
+        unpickle, readers = pickle.load, {name: getattr(np, name) for name in ("loadtxt", "genfromtxt")}
         pickle.load = _pickle.load = partial(self._load_pickle, unpickle)
+        for name, reader in readers.items():
+            setattr(np, name, self._readings.once(reader))
         try:
             yield
         finally:
             pickle.load = _pickle.load = unpickle
+            for name, reader in readers.items():
+                setattr(np, name, reader)
             for name in shell:
                 delattr(builtins, name)
             mnist.load = packaged
@@ -337,6 +352,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             "datasets": {"load_dataset": self._load_dataset},
             "google.colab": {name: Absorber("google.colab") for name in ("auth", "drive", "files", "output")},
             "idx2numpy": {"convert_from_file": _read_idx},
+            "loguru": {"logger": Log("loguru")},
             "mlxtend.data": {"mnist_data": self._mnist_data},
             "mnist": self._mnist(),
             "mnist_loader": {"load_data": self._load_tuples, "load_data_wrapper": self._load_pairs},
@@ -350,7 +366,10 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
                 "read_csv": self._read_csv,
             },
             "requests": {"get": self._get},
+            "rich.progress": {"track": ProgressBar},
             "scipy.io": {"loadmat": self._loadmat},
+            "scipy.signal": {"convolve2d": _convolve2d, "correlate2d": _correlate2d},
+            "scipy.stats": {"truncnorm": _TruncatedNormal},
             "scipy.special": {"expit": _expit, "softmax": _softmax, "logsumexp": _logsumexp},
             "sklearn.datasets": {
                 "fetch_mldata": self._fetch_mldata,
@@ -391,6 +410,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
                 ),
                 "ToTensor": lambda: lambda image: _Tensor(np.asarray(image)[None] / 255),
             },
+            "termcolor": {"colored": lambda text, *_, **__: text, "cprint": lambda *_, **__: None},
             "tqdm": _progress_bars(),
             "urllib.request": {"urlopen": self._urlopen, "urlretrieve": self._urlretrieve},
             "wget": {"download": lambda url, out=None, **_: self._urlretrieve(url, out)[0]},
@@ -589,7 +609,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return self._files[key]
 
     def _prepared(self, path: str, header: bool) -> str | None:
-        name = _file_name(path)
+        name, table = _file_name(path), None
         kind = next((kind for pattern, kind in FILES if re.fullmatch(pattern, name)), "")
         # lexists and FileIO: what else would tell goes through the guards, and so through here.
         if os.path.lexists(path):
@@ -599,6 +619,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         elif kind:
             header = header or "mnist" not in name or "fashion" in name
             data = getattr(self, f"_{kind}")(name, header)
+            data, table = data if isinstance(data, tuple) else (data, None)
             self._say(f"{os.path.basename(path)} is not there: it was answered with the packaged MNIST")
         else:
             return None
@@ -607,6 +628,8 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         target = self._scratch / "standins" / f"{os.getpid()}-{len(self._files)}" / name
         target.parent.mkdir(parents=True)
         target.write_bytes(data)
+        if table is not None:
+            self._readings.know(str(target), table, header=header)
         return str(target)
 
     def _shortened(self, path: str, name: str, kind: str) -> bytes | None:
@@ -625,6 +648,8 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def _load_pickle(self, unpickle: Callable[..., Any], file: Any, **how: Any) -> Any:
         """A long pickle is read once; later runs get as much of it as is to be served."""
         name = str(getattr(file, "name", ""))
+        if name.startswith(_OWN_LIBRARY):
+            return unpickle(file, **how)
         start = file.tell() if name and hasattr(file, "tell") else -1
         key = (name, start, *self._sizes)
         known = self._pickles.get(key)
@@ -641,14 +666,14 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
                 return short
         return data
 
-    def _csv(self, name: str, header: bool) -> bytes:
+    def _csv(self, name: str, header: bool) -> tuple[bytes, Array]:
         x, y = self._flat() if "784" in name else self.load_data()["test" in name]
-        rows = [[DIGIT_TEXTS[value] for value in row] for row in x.reshape(len(x), -1).tolist()]
+        table = x.reshape(len(x), -1)
         names = [f"pixel{i}" for i in range(784)]
         if name != "test.csv":  # the one of Kaggle has no labels
-            rows = [[str(digit), *row] for digit, row in zip(y, rows, strict=True)]
+            table = np.c_[y, table]
             names = ["label", *names]
-        return "".join(",".join(row) + "\n" for row in ([names] if header else []) + rows).encode()
+        return (",".join(names) + "\n").encode() * header + text_of(table), table
 
     def _npz(self, name: str, header: bool) -> bytes:
         (x, y), (u, v) = self.load_data()
@@ -684,9 +709,14 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         named = how.get("header", "infer") is not None and "names" not in how
         found = self.file_for(os.fspath(path), header=named) if is_path else None
         if self._find_real("pandas", None) is not None:
-            return self._original("pandas", "read_csv", "")(found or path, *of, **how)
+            return self._readings.once(self._original("pandas", "read_csv", ""))(found or path, *of, **how)
+        table = self._readings.known(found, header=named)
         try:
-            return Frame.read(found or path, named, how.get("nrows"))
+            if table is not None and how.get("nrows") is None:
+                with open(str(found), encoding="utf-8") as file:
+                    names = file.readline().strip().split(",") if named else range(table.shape[1])
+                return Frame(table.astype(int), names)
+            return self._readings.once(Frame.read)(found or path, named, how.get("nrows"))
         except ValueError:
             raise self._lacking("pandas", "reader for text") from None
 
@@ -849,7 +879,7 @@ def _file_name(path: str) -> str:
 
 
 def _packed(data: bytes, name: str) -> bytes:
-    return gzip.compress(data, 1) if name.endswith("gz") else data
+    return gzip.compress(data, 1, mtime=0) if name.endswith("gz") else data
 
 
 # -- likenesses of what libraries give -------------------------------------------------------------------------
@@ -884,6 +914,17 @@ class Absorber:
     def __bool__(self) -> bool:
         return False
 
+    def __add__(self, other: Any) -> Any:
+        return other
+
+    __radd__ = __add__
+
+    def __str__(self) -> str:
+        return ""
+
+    def __format__(self, form: str) -> str:
+        return ""
+
     def __enter__(self) -> Any:
         return self
 
@@ -903,6 +944,15 @@ class Absorber:
         axes = np.full((nrows, ncols), None, dtype=object)
         axes[...] = [[self] * ncols] * nrows if nrows * ncols > 1 else self
         return self, axes.squeeze() if axes.size > 1 else self
+
+
+class Log(Absorber):
+    """Takes all messages; what it decorates stays as it is."""
+
+    @staticmethod
+    def catch(function: Any = None, *_: Any, **__: Any) -> Any:
+        """A function as it is."""
+        return _undecorated(function)
 
 
 class ProgressBar:
@@ -1120,7 +1170,7 @@ class Frame(np.ndarray[Any, Any]):
             return cls(data.astype(int) if np.array_equal(data, data.astype(int)) else data, range(data.shape[1]))
         with open(path, encoding="utf-8") as stream:
             names = stream.readline().strip().split(",")
-            data = np.loadtxt(stream, delimiter=",", max_rows=rows, ndmin=2)
+        data = np.loadtxt(path, delimiter=",", skiprows=1, max_rows=rows, ndmin=2)
         return cls(data.astype(int) if np.array_equal(data, data.astype(int)) else data, names)
 
     def __getattr__(self, name: str) -> Any:
@@ -1341,6 +1391,51 @@ def _logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 def _softmax(x: Any, axis: Any = None) -> Any:
     return np.exp(x - _logsumexp(x, axis, keepdims=True))
+
+
+def _convolve2d(a: Any, b: Any, mode: str = "full", boundary: str = "fill", fillvalue: float = 0) -> Any:
+    a, b = np.asarray(a), np.asarray(b)
+    if boundary != "fill" or fillvalue != 0:
+        raise ModuleNotFoundError("No module named 'scipy', and its stand-in only pads with zeros", name="scipy")
+    height, width = b.shape
+    full = np.zeros((a.shape[0] + height - 1, a.shape[1] + width - 1), np.result_type(a, b))
+    for i, j in np.ndindex(b.shape):
+        full[i : i + a.shape[0], j : j + a.shape[1]] += b[i, j] * a
+    if mode == "full":
+        return full
+    top, left = (height - 1) // 2, (width - 1) // 2
+    if mode == "same":
+        return full[top : top + a.shape[0], left : left + a.shape[1]]
+    edges = [min(sides) - 1 for sides in zip(a.shape, b.shape, strict=True)]
+    return full[edges[0] : full.shape[0] - edges[0], edges[1] : full.shape[1] - edges[1]]
+
+
+def _correlate2d(a: Any, b: Any, mode: str = "full", boundary: str = "fill", fillvalue: float = 0) -> Any:
+    a, b = np.asarray(a), np.asarray(b)[::-1, ::-1].conj()
+    if mode != "same":
+        return _convolve2d(a, b, mode, boundary, fillvalue)
+    # An even kernel is centred on the other of its two middle entries.
+    full = _convolve2d(a, b, "full", boundary, fillvalue)
+    top, left = b.shape[0] // 2, b.shape[1] // 2
+    return full[top : top + a.shape[0], left : left + a.shape[1]]
+
+
+class _TruncatedNormal:
+    """A normal distribution between two limits, in units of its spread."""
+
+    def __init__(self, a: Any, b: Any, loc: Any = 0, scale: Any = 1) -> None:
+        self._limits, self._loc, self._scale = (a, b), loc, scale
+
+    def rvs(self, size: Any = None, random_state: Any = None) -> Any:
+        """Random numbers."""
+        random = np.random if random_state is None else _random(random_state)
+        count = int(np.prod(size)) if size is not None else 1
+        drawn = np.empty(0)
+        while len(drawn) < count:
+            more = random.standard_normal(2 * count + 8)
+            drawn = np.r_[drawn, more[(more >= self._limits[0]) & (more <= self._limits[1])]]
+        found = drawn[:count].reshape(size if size is not None else ()) * self._scale + self._loc
+        return found if size is not None else float(found)
 
 
 def _random(random_state: Any) -> Any:

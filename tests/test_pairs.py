@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from backprop_doctor import check
+from backprop_doctor import check, confinement
 from backprop_doctor.checks import checks
+from backprop_doctor.pairs import check_pairs
 from backprop_doctor.records import FileReport
+from backprop_doctor.source import open_project
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "pairs"
 EXPECTED = re.compile(r"# expect: (BD\d{3})")
@@ -37,6 +39,16 @@ def backward_propagation(X, Y, cache):
     dW1 = dZ1 @ X.T / m
     db1 = 4 * dZ1.sum(axis=1, keepdims=True) / m
     return {"dW1": dW1, "db1": db1, "dW2": dW2, "db2": db2}
+"""
+
+TANH = """\
+def dense_forward(x, w):
+    return np.tanh(x @ w), (x, w, np.tanh(x @ w))
+
+def dense_backward(dout, cache):
+    x, w, h = cache
+    dz = dout * (1 - h**2)
+    return dz @ w.T, x.T @ dz
 """
 
 
@@ -81,6 +93,21 @@ def test_the_report_says_what_was_called_with_which_shapes(tmp_path: Path) -> No
         "def twice_forward(x):\n    return 2 * x, None\n\ndef twice_backward(dout, cache):\n    return 2 * dout\n"
     )
     assert "called as twice_forward(x (7, 5)) and twice_backward" in checked(path).remarks
+
+
+@pytest.mark.parametrize("end", ["input('a number: ')", "while True:\n    pass"])
+def test_what_is_defined_above_a_line_that_never_ends_is_checked(
+    end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backprop_doctor.pairs.definitions.SECONDS_OF_A_PART", 0.5)
+    path = tmp_path / "layers.py"
+    path.write_text(f"{HELPERS.splitlines()[0]}\n{TANH}\n{end}\n")
+    with confinement.for_path(str(path)) as surroundings:
+        report = check_pairs(open_project(str(path)), surroundings)
+    assert report is not None
+    assert report.verdict == "healthy"
+    assert report.network is not None
+    assert {parameter.verdict for parameter in report.network.parameters} == {"right"}
 
 
 def test_names_are_not_needed_to_find_a_pair(tmp_path: Path) -> None:

@@ -6,7 +6,10 @@ import os
 from pathlib import Path
 
 import networks
+import numpy as np
 import pytest
+
+from backprop_doctor.standins import _convolve2d, _correlate2d
 
 NETWORK = """\
 H = 12
@@ -323,6 +326,73 @@ X = idx2numpy.convert_from_file('train-images.idx3-ubyte').reshape(-1, 784) / 25
 Y = np.eye(10)[idx2numpy.convert_from_file('train-labels.idx1-ubyte')]
 """,
 }
+
+# Per-sample convolution of images by scipy, and messages to a library that is not there.
+CONVOLUTION = """\
+import numpy as np
+from loguru import logger
+from scipy.signal import convolve2d, correlate2d
+from keras.datasets import mnist
+
+(images, digits), _ = mnist.load_data()
+rng = np.random.default_rng(0)
+kernel = rng.normal(size=(3, 3)) * 0.3
+shift = np.zeros((26, 26))
+W = rng.normal(size=(676, 10)) * 0.05
+b = np.zeros((1, 10))
+
+
+@logger.catch
+def train():
+    global kernel, shift, W, b
+    for image, digit in zip(images, digits):
+        x = image / 255
+        target = np.eye(10)[[digit]]
+        z = correlate2d(x, kernel, "valid") + shift
+        h = np.tanh(z)
+        flat = h.reshape(1, -1)
+        out = flat @ W + b
+        loss = np.sum((out - target) ** 2)
+        d_out = 2 * (out - target)
+        d_W = flat.T @ d_out
+        d_z = (d_out @ W.T).reshape(h.shape) * (1 - h**2)
+        d_kernel = correlate2d(x, d_z, "valid")
+        W = W - 0.01 * d_W
+        b = b - 0.01 * d_out
+        kernel = kernel - 0.01 * d_kernel
+        shift = shift - 0.01 * d_z
+        logger.info(f"{loss:.3f}")
+
+
+train()
+"""
+
+
+def test_images_are_convolved_where_scipy_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    path.write_text(CONVOLUTION)
+    report = networks.diagnosed(path)
+    assert report.verdict == "healthy"
+    assert report.network is not None
+    assert [p.verdict for p in report.network.parameters] == ["right"] * 4
+
+
+@pytest.mark.parametrize("mode", ["full", "same", "valid"])
+@pytest.mark.parametrize("sides", [((5, 6), (3, 2)), ((4, 4), (4, 4)), ((6, 5), (2, 4)), ((2, 3), (5, 4))])
+def test_two_arrays_are_correlated_as_the_definition_says(mode: str, sides: tuple[tuple[int, int], ...]) -> None:
+    random = np.random.default_rng(3)
+    a, b = (random.normal(size=shape) for shape in sides)
+    padded = np.pad(a, [(n - 1, n - 1) for n in b.shape])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, b.shape)
+    full = np.einsum("ijkl,kl->ij", windows, b)
+    if mode == "same":
+        top, left = (n // 2 for n in b.shape)
+        full = full[top : top + a.shape[0], left : left + a.shape[1]]
+    if mode == "valid":
+        (top, left) = (min(n, m) - 1 for n, m in zip(*sides, strict=True))
+        full = full[top : full.shape[0] - top, left : full.shape[1] - left]
+    assert np.allclose(_correlate2d(a, b, mode), full)
+    assert np.allclose(_convolve2d(a, b[::-1, ::-1], "full"), _correlate2d(a, b, "full"))
 
 
 @pytest.mark.parametrize("way", sorted(WAYS))

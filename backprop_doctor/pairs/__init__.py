@@ -11,11 +11,13 @@ from collections.abc import Sequence
 
 from backprop_doctor.guards import Interrupted
 from backprop_doctor.pairs.definitions import Definitions, executed
+from backprop_doctor.pairs.examples import is_weights
 from backprop_doctor.pairs.findings import file_report
 from backprop_doctor.pairs.layers import layer_ways
 from backprop_doctor.pairs.losses import loss_way, network_way, numbered_weights, weights_way
 from backprop_doctor.pairs.partners import Pair, named_pairs, strangers
 from backprop_doctor.pairs.ways import Way
+from backprop_doctor.pairs.worded_weights import example_way
 from backprop_doctor.program import Surroundings
 from backprop_doctor.records import FileReport, LineVerdict, Unchecked
 from backprop_doctor.source import Project
@@ -89,7 +91,15 @@ class _Session:
         numbered = numbered_weights(pair.forward, self.defined) if pair.owner is None else None
         if numbered:
             return weights_way(pair, self.defined, *numbered, seed=self.seed)
-        return layer_ways(pair, self.defined, seed=self.seed, until=self.until)
+        example = self.defined.example(pair.forward) if pair.owner is None and not pair.flag else None
+        worded = example is not None and any(map(is_weights, example.values()))
+        found = example_way(pair, example, seed=self.seed) if example and worded else None
+        if found:
+            return found
+        ways = layer_ways(pair, self.defined, seed=self.seed, until=self.until)
+        # What cannot be called with what is made up can be called as the program does.
+        found = example_way(pair, example, seed=self.seed) if example and not worded and isinstance(ways, str) else None
+        return found or ways
 
     def _take(self, words: str, found: list[Way] | Way | str) -> None:
         """Keep ways of calling, or the reason why there is none."""

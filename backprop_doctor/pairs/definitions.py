@@ -6,33 +6,43 @@ import ast
 import builtins
 import contextlib
 import inspect
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import CodeType
 from typing import Any
 
 import numpy as np
 
+from backprop_doctor.guards import Interrupted
 from backprop_doctor.layer_passes import required
 from backprop_doctor.modules import Modules, package_of
 from backprop_doctor.pairs.anchors import Function, definition
+from backprop_doctor.pairs.examples import Example, recorded
 from backprop_doctor.program import Surroundings
 from backprop_doctor.randomness import frozen_randomness
-from backprop_doctor.source import Project
+from backprop_doctor.source import Project, Source
 
 __all__ = ["PROBLEMS", "Definitions", "arguments_of", "code_of", "executed", "needed"]
 
 SECONDS_TO_RUN = 20.0
+SECONDS_OF_A_PART = 8.0
 PROBLEMS = (Exception, SystemExit)
 
 
 @dataclass(frozen=True)
 class Definitions:
-    """The functions and classes of a program, without those that it imports."""
+    """The functions and classes of a program, without those that it imports, and ``examples`` of calling them."""
 
     source: Project
     functions: dict[str, Any]
     classes: list[type]
+    examples: dict[CodeType, Example] = field(default_factory=dict)
+
+    def example(self, function: Any) -> Example | None:
+        """What the program itself gives to a function, if it calls it with arrays."""
+        code = code_of(function)
+        return self.examples.get(code) if code else None
 
     def syntax(self, function: Any) -> Function | None:
         """The definition of a function in the text of the program."""
@@ -58,15 +68,30 @@ def executed(source: Project, surroundings: Surroundings | None, seed: int) -> I
     if not source.is_notebook:
         namespace |= {"__file__": source.path, "__package__": package_of(source), "__spec__": None}
     modules = Modules(_Plain(source))
-    around = surroundings(97, 83, SECONDS_TO_RUN) if surroundings else contextlib.nullcontext()
+
+    def around(seconds: float) -> contextlib.AbstractContextManager[Any]:
+        return surroundings(97, 83, seconds) if surroundings else contextlib.nullcontext()
+
     try:
-        with around, modules, frozen_randomness(seed), np.errstate(all="ignore"):
-            for part in source.main:
-                with contextlib.suppress(*PROBLEMS):
-                    exec(compile(part.tree, part.name, "exec", dont_inherit=True), namespace)
-            yield _taken_out(source, namespace)
+        with modules, frozen_randomness(seed), np.errstate(all="ignore"):
+            parts, until = list(source.main), time.monotonic() + SECONDS_TO_RUN
+            # A part that waits for input or does not end has defined what stands above that, and others follow it.
+            with recorded({part.name for part in parts}) as examples:
+                while parts and time.monotonic() < until:
+                    with contextlib.suppress(Interrupted), around(min(SECONDS_OF_A_PART, until - time.monotonic())):
+                        _execute(parts, namespace)
+            with around(SECONDS_TO_RUN):
+                yield replace(_taken_out(source, namespace), examples=examples)
     finally:
         modules.forget()
+
+
+def _execute(parts: list[Source], namespace: dict[str, Any]) -> None:
+    """Execute parts of a program in turn, and take away each that was begun."""
+    while parts:
+        part = parts.pop(0)
+        with contextlib.suppress(*PROBLEMS):
+            exec(compile(part.tree, part.name, "exec", dont_inherit=True), namespace)
 
 
 @dataclass

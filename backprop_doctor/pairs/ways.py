@@ -9,6 +9,7 @@ from itertools import combinations
 from types import CodeType
 
 from backprop_doctor.gradient_report import GradientReport, GradientVerdict
+from backprop_doctor.judging import RESHAPED
 from backprop_doctor.pairs.fillings import SAMPLES, Value, is_label, is_number, is_unlike_data
 from backprop_doctor.records import Verdict
 
@@ -145,6 +146,13 @@ def told(way: Way, verdict: GradientVerdict) -> Told:
         return Told(verdict.verdict, verdict.reason)
     if _is_right(way, verdict):
         return Told("right", verdict.reason, note=True)
+    given = verdict.gradient_shape or ()
+    if verdict.kind == "shape" and given and not verdict.shape:
+        # Which argument a returned array belongs to was guessed, and to a number it does not.
+        return Told("unknown", f"an array of shape {given} is no gradient of a single number")
+    alike = _without_units(verdict.shape) == _without_units(given)
+    if verdict.kind == "shape" and alike and verdict.reason.endswith(RESHAPED):
+        return Told("right", verdict.reason)  # the shape of what was given is ours, not the program's
     if not way.sure and not way.rights and verdict.kind != "stale":
         return Told("unknown", f"{UNSURE} ({verdict.reason})")
     whole = [v.name for v in way.report.verdicts if v.verdict == "right" and v.shape and _is_shared(v)]
@@ -155,6 +163,10 @@ def told(way: Way, verdict: GradientVerdict) -> Told:
 
 def _is_shared(verdict: GradientVerdict) -> bool:
     return not SAMPLES & set(verdict.shape)
+
+
+def _without_units(shape: Sequence[int]) -> list[int]:
+    return [size for size in shape if size != 1]
 
 
 def _is_average(factor: float) -> bool:

@@ -69,7 +69,8 @@ How it is detected
 The output is replaced by zeros and ones that disagree with the labels, as a
 saturated network may give them. The first call after the output that is not
 finite and has an exact 0 among its operands is reported, with what becomes of
-the loss.
+the loss; not, though, where the output stays above 0 whatever the logits are,
+because it was clipped on the way.
 
 Fix safety
 ----------
@@ -100,11 +101,18 @@ import ast
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
-from backprop_doctor.case import Case, Sighting
+from backprop_doctor.case import Case, Sighting, always
 from backprop_doctor.records import Evidence
+from backprop_doctor.roles import Quantity
 
 SEVERITY = "warning"
+
+
+# Logits so far apart give exactly 0 in a softmax, and in a sigmoid; the smaller ones do not overflow exp.
+SPANS = (400.0, 750.0)
+TRIED = 8
 
 
 def examine(case: Case) -> Iterator[Sighting]:
@@ -129,6 +137,8 @@ def examine(case: Case) -> Iterator[Sighting]:
             np.any(np.asarray(trace.value(c.key)) == 0) for c in case.children(event) if trace.value(c.key) is not None
         ):
             continue
+        if not _reaches(case, output, saturated):
+            return
         loss = case.judgement.declared
         shown = trace.value(loss.birth) if loss else None
         yield Sighting(
@@ -148,3 +158,18 @@ def examine(case: Case) -> Iterator[Sighting]:
             objects=(),
         )
         return
+
+
+def _reaches(case: Case, output: Quantity, saturated: NDArray[np.float64]) -> bool:
+    """Whether the output can be exactly 0 at all: it may be a copy that was clipped before."""
+    before = [q for q in case.judgement.forward if q.index < output.index and q.shape == output.shape][-TRIED:]
+    finite = False
+    for logits in before:
+        for span in SPANS:
+            value = case.changed({logits.birth: always((2 * saturated - 1) * span)}, output.birth)
+            if value is None or not np.all(np.isfinite(value)):
+                continue
+            if np.any(value == 0):
+                return True
+            finite = True
+    return not finite

@@ -212,7 +212,9 @@ def _input(case: Case, output: Quantity, p: Array) -> tuple[str, Quantity] | Non
         if z.index >= output.index or z.shape != p.shape:
             continue
         value = np.asarray(case.value(z), np.float64)
-        usual = {"sigmoid": 1 / (1 + np.exp(-value)), "tanh": np.tanh(value), "ReLU": np.maximum(value, 0)}
+        usual = {"sigmoid": 1 / (1 + np.exp(-value)), "tanh": np.tanh(value)}
+        if np.any(value < 0):  # of what is above 0 a clip, or a sum divided by itself, cannot be told from a ReLU
+            usual["ReLU"] = np.maximum(value, 0)
         for name, result in usual.items():
             if np.any(value != p) and np.allclose(result, p, rtol=1e-7, atol=1e-12):
                 return name, z

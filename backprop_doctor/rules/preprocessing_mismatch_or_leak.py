@@ -201,7 +201,7 @@ def _scored(case: Case, shape: tuple[int, ...], axis: int) -> Iterator[Event]:
             continue
         for operand in operands:
             sides = np.shape(operand.value)
-            fits = len(sides) == 2 and sides[1 - axis] == shape[1 - axis] and sides[axis] not in (1, shape[axis])
+            fits = len(sides) == 2 and sides[1 - axis] == shape[1 - axis] and sides[axis] not in (0, 1, shape[axis])
             is_data = births[operand.object] not in computed
             if fits and is_data and operand.object not in seen and sides != first.shape:
                 seen.add(operand.object)
