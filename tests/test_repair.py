@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import stat
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import combined
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 from trajectories import trajectory
 
-from backprop_doctor import checking, patching
+from backprop_doctor import checking, diagnosis, patching
 from backprop_doctor.errors import UsageError
 from backprop_doctor.records import (
     Edit,
@@ -158,6 +160,22 @@ def test_a_fix_that_trades_one_fault_for_another_is_refused() -> None:
     result = repair(SOURCE, report_of(fault), lambda source, codes: report_of(finding("BD402", 2, None)))
     assert result.fix is not None
     assert result.fix.status == "none"
+
+
+@pytest.mark.parametrize(
+    ("instead", "status"), [("right / len(held_out)\n    right.T", "none"), ("right / len(held_out)", "verified")]
+)
+def test_a_fix_with_which_the_program_stops_after_its_first_steps_is_refused(instead: str, status: str) -> None:
+    source = open_project(str(networks.FOLDER.parent / "rules" / "accuracy_denominator" / "bad_one_by_one.py"))
+    case = diagnosis.open_case(source)
+    report = diagnosis._examined(case)
+    [fault] = report.findings
+    node = next(n for n in ast.walk(source.tree) if isinstance(n, ast.BinOp) and "len(training)" in source.segment(n))
+    proposed = replace(fault, fix=Fix("offered", "", (case.edit(node, instead),)))
+    trials = partial(diagnosis._Trials(case, None).examine, diagnosis.SIZES_OF_TRIALS, 1, 1.0)
+    result = repair(source, replace(report, findings=(proposed,)), trials)
+    assert result.fix is not None
+    assert result.fix.status == status
 
 
 def test_only_the_edits_that_mend_something_stay() -> None:
