@@ -251,6 +251,10 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("first = m / (1 - beta1)", "first = m / (1 - beta1 ** (step + 1))"),
         ("second = v / (1 - beta2)", "second = v / (1 - beta2 ** (step + 1))"),
     ),
+    "optimizer_formula/bad_adam_in_batches": (
+        ("(m / (1 - beta1))", "(m / (1 - beta1 ** (8 * epoch + batch + 1)))"),
+        ("np.sqrt(v / (1 - beta2))", "np.sqrt(v / (1 - beta2 ** (8 * epoch + batch + 1)))"),
+    ),
     "optimizer_formula/bad_adam_with_dropout": (
         (
             "(m / (1 - beta1)) / (np.sqrt(v / (1 - beta2))",
