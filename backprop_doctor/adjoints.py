@@ -40,6 +40,7 @@ LOSSES, LOSSES_TRIED, LOSSES_UNNAMED = 6, 10, 2
 CLAIMS_TRIED = 6
 USES_TRIED = 4
 FEW = 8
+ROUNDING = 1e-13
 PLAIN_WITHIN = 1e-5
 STEP_OFF_KINKS = 1e-8  # of ten thousand maxima hardly one changes hands
 Given = Literal["adjoint", "declared", "implied", "canonical", "none"]
@@ -782,7 +783,7 @@ class _Judge:
         updates = frozenset(key for p in self.roles.parameters for key in p.updates)
         last = max(self.roles.trace.by_key[key].index for key in updates)
         changed = live.run({number.birth: lambda v: np.asarray(v) * 1.01 + 0.01}, keep=updates, last=last)
-        return any(not is_same(live.value(key), changed.value(key)) for key in updates)
+        return any(not _is_as_good_as(live.value(key), changed.value(key)) for key in updates)
 
     def _targets(self) -> list[Array | None]:
         """For each output the labels in its shape: as they are, transposed, or one-hot."""
@@ -829,6 +830,13 @@ class _Judge:
         site = self.program.sites[event.site]
         name = self.roles.names.get(event.object) or self.program.source.segment(site.node)
         return Quantity(event.object, event.key, event.index, name, site.line, np.shape(event.value))
+
+
+def _is_as_good_as(one: Any, other: Any) -> bool:
+    """Whether two values are the same but for the last bits of rounding."""
+    if np.shape(one) != np.shape(other):
+        return False
+    return is_same(one, other) or bool(np.allclose(one, other, rtol=ROUNDING, atol=0.0, equal_nan=True))
 
 
 @dataclass(frozen=True)

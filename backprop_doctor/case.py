@@ -34,6 +34,7 @@ Array = NDArray[np.float64]
 Answer = TypeVar("Answer")
 
 SHORT_TURNS = 2
+SHORT_STEPS = 20
 SHORT_UPDATES = 1_000
 SHORT_EVENTS = 40_000
 
@@ -389,14 +390,22 @@ class Case:
         return {**self.probe.turns, self.roles.training.loop: SHORT_TURNS}
 
     @property
+    def skipped(self) -> dict[int, int]:
+        """How many turns loops get in a run that has to come to what follows the training."""
+        return {self.roles.step.loop: SHORT_STEPS, **self.cut}
+
+    @property
     def short_limit(self) -> int:
         """Events to allow a run that is cut to two turns, whatever comes before training."""
         return self.roles.training.start + SHORT_EVENTS if self._end is None else self._end
 
-    def end_at(self, index: int) -> None:
-        """Let what comes after an event of the run that is cut to two turns be the business of another case."""
-        self._end = index - 1
-        self.short = Trace(self.short.events[:index], "stopped")
+    def end_before(self, loop: int) -> None:
+        """Let another loop, and what comes after it, be the business of another case."""
+        start = self.roles.training.start
+        begins = next((e.index for e in self.short.at(loop) if e.object == -1 and e.index > start), None)
+        if begins is not None:
+            self._end = begins - 1
+            self.short = Trace(self.short.events[:begins], "stopped")
 
     @cached_property
     def short(self) -> Trace:
@@ -526,7 +535,7 @@ def _is_axis(node: ast.expr) -> bool:
         return False
 
 
-def axis_edits(case: Case, node: ast.Call, axis: int, *, keepdims: bool) -> tuple[Edit, ...]:
+def axis_edits(case: Case, node: ast.Call, axis: int | tuple[int, ...], *, keepdims: bool) -> tuple[Edit, ...]:
     """Edits that make a reduction run over ``axis``, in the author's spacing.
 
     ``keepdims=True`` is appended when it is wanted and not there already.

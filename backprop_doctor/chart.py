@@ -57,6 +57,8 @@ def _metric(case: Case, accuracy: Accuracy, findings: list[Finding]) -> Metric:
         home.path,
         home.cell,
         counts_hits=accuracy.unit is not None,
+        is_share=accuracy.unit in (1.0, 100.0)
+        or any(n is not None and n % 1 for n in (*accuracy.perfect, accuracy.half)),
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,11 @@ class Dependence:
         self.trace = trace
         self.probe = probe
         self.known: dict[object, Any] = {}
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """What each object is called."""
+        return object_names(self.program, self.trace)
 
     def at(self, last: int, zeros: Sequence[Event], alive: Sequence[Event], *, far: bool = False) -> Point:
         """Where to ask: ``zeros`` are moved off zero, ``alive`` are made positive, events after ``last`` do not count.
@@ -165,3 +172,25 @@ def _positive(value: Any) -> Any:
     """Positive numbers, small enough to saturate nothing."""
     noise = np.random.default_rng(13).random(np.shape(value))
     return (0.5 + noise) / max(np.shape(value), default=1)
+
+
+def object_names(program: Program, trace: Trace) -> dict[int, str]:
+    """For each object the name it is bound to, the outermost binding winning, else the first name it is read by.
+
+    What a loop over parameters calls each of them in turn is no name where there is another.
+    """
+    bound: dict[int, str] = {}
+    read: dict[int, str] = {}
+    stored: dict[int, str] = {}
+    for event in trace.events:
+        site = program.sites[event.site]
+        if event.object == -1:
+            continue
+        if site.target and "(" not in site.target:
+            passing = site.kind in ("load", "store") and isinstance(site.statement, (ast.For, ast.AugAssign))
+            bound[event.object] = stored.get(event.storage, site.target) if passing else site.target
+            if event.storage != -1:
+                stored[event.storage] = bound[event.object]
+        elif site.kind == "load" and event.object not in read:
+            read[event.object] = program.source.segment(site.node)
+    return {**read, **bound}

@@ -21,7 +21,7 @@ from backprop_doctor.case import Case, Sighting
 from backprop_doctor.crashes import Crash
 from backprop_doctor.errors import CannotCheckError, CrashError, DoctorError, IdleError, ProgramError
 from backprop_doctor.gradients import lively
-from backprop_doctor.instrument import instrument
+from backprop_doctor.instrument import Site, instrument
 from backprop_doctor.loops import Iteration, loops_of
 from backprop_doctor.oracles.plain_steps import odd_steps
 from backprop_doctor.program import Probe, Program, Surroundings, Trace
@@ -42,17 +42,21 @@ SIZES = ((97, 83), (97, 97), (1201, 1009), (60000, 10000))
 # A changed program is examined on other images, and started from another seed; what is to be written into a file
 # once more, with weights of another size.
 SEARCH_SECONDS = 20.0
-# How many trainings are looked at after the first, and for how long the first may have taken.
+# How many trainings are looked at after the first, for how long that may have taken, and how far to go for them.
 FURTHER = 3
 FURTHER_SECONDS = 10.0
+FURTHER_EVENTS = 60_000
+FURTHER_START = 20_000
 SIZES_OF_TRIALS = ((71, 79), (101, 101), (1213, 1013), (60000, 10000))
 SIZES_OF_A_GLANCE = ((47, 43), (101, 101), (1213, 1013), (60000, 10000))
 SIZES_OF_CONFIRMATION = ((103, 79), (103, 103), (1217, 1019), (60000, 10000))
 SCALE_OF_CONFIRMATION = 0.6
+# What is not asked for expressly is only done where one look at the program takes no longer.
+QUICK_SECONDS = 10.0
 # Of the time for one program: when the search has to end, and what is kept back for the report.
 SHARE_OF_SEARCH = 0.5
 MARGIN_SECONDS = 3.0
-EVENTS = (2_000, 5_000, 16_000, 130_000)
+EVENTS = (2_000, 5_000, 16_000, 45_000, 130_000)
 # Ends of a run that more images do not change.
 SAME_AT_ANY_SIZE = ("stopped", "Interrupted", "AttributeError", "FileNotFoundError", "ImportError", "KeyError",
                     "ModuleNotFoundError", "NameError", "PermissionError", "RecursionError")  # fmt: skip
@@ -137,9 +141,13 @@ def diagnose(
             site = case.program.sites[case.roles.training.loop]
             remarks = (f"the loop at line {site.line} of {os.path.basename(site.source.name)} seems to train nothing",)
             return _apart(layers, source, surroundings, chosen, started, remarks)
-    if fix:
+    spent = time.perf_counter() - started
+    if fix and not search_seconds and spent > QUICK_SECONDS:
+        offered = any(finding.fix.edits for finding in report.findings if finding.severity == "error")
+        remark = f"the edits were not tried: it took {spent:.0f} s to look at the program as it is (--diff tries them)"
+        report = replace(report, remarks=(*report.remarks, *[remark] * offered))
+    elif fix:
         trials = _Trials(case, surroundings, further=len(further))
-        spent = time.perf_counter() - started
         report = repair(
             source,
             report,
@@ -158,7 +166,7 @@ def diagnose(
     report = _chosen(report, source, chosen)
     left = time_limit_seconds - MARGIN_SECONDS - (time.perf_counter() - started)
     if train and left > MARGIN_SECONDS:
-        report = prove(source, report, partial(_opened_quickly, surroundings, seed, case.probe.train), seconds=left)
+        report = prove(source, report, partial(_opened_again, surroundings, seed, case.probe), seconds=left)
     return replace(report, seconds=time.perf_counter() - started)
 
 
@@ -191,8 +199,7 @@ def _joined(report: FileReport, further: Sequence[tuple[Case, FileReport]]) -> F
     for case, other in further:
         assert report.network is not None
         assert other.network is not None
-        site = case.program.sites[case.roles.training.loop]
-        where = f"cell {site.source.cell}, line {site.line}" if site.source.cell else f"line {site.line}"
+        where = _place(case.program.sites[case.roles.training.loop])
         taken = {(line.path, line.cell, line.line) for line in report.lines}
         known = {(finding.code, finding.position) for finding in report.findings}
         lines = [line for line in other.lines if (line.path, line.cell, line.line) not in taken]
@@ -209,6 +216,10 @@ def _joined(report: FileReport, further: Sequence[tuple[Case, FileReport]]) -> F
             remarks=(*report.remarks, f"the loop at {where} trains too: its parameters and lines follow the others"),
         )
     return report
+
+
+def _place(site: Site) -> str:
+    return f"cell {site.source.cell}, line {site.line}" if site.source.cell else f"line {site.line}"
 
 
 def _beside(report: FileReport, layers: FileReport | None) -> FileReport:
@@ -261,9 +272,7 @@ class _Trials:
     def _opened(self, sizes: Sizes, seed: int, scale: float, changed: Project) -> list[Case]:
         key = (seed, sizes, changed.key)
         if self._last is None or self._last[0] != key:
-            # What runs on a few images as it stands has to run on a few when it is mended.
-            fitting = tuple(pair for pair in sizes if pair[0] <= 1.1 * self._case.probe.train)
-            case = open_case(changed, self._surroundings, seed=seed, sizes=fitting, scale=scale, steady=True)
+            case = _opened_again(self._surroundings, seed, self._case.probe, changed, sizes=sizes, scale=scale)
             further = further_cases(case, scale) if self._further else []
             if len(further) < self._further:
                 raise ProgramError(f"{changed.path}: what it trained later on, it trains no more")
@@ -271,10 +280,20 @@ class _Trials:
         return self._last[1]
 
 
-def _opened_quickly(surroundings: Surroundings | None, seed: int, train: int, changed: Project) -> Case:
-    """A changed version on as few images as will do to find its roles; the given one needed so many."""
-    sizes = tuple(pair for pair in SIZES_OF_A_GLANCE if pair[0] <= 1.1 * train)
-    return open_case(changed, surroundings, seed=seed, sizes=sizes, steady=True)
+def _opened_again(
+    surroundings: Surroundings | None,
+    seed: int,
+    given: Probe,
+    changed: Project,
+    *,
+    sizes: Sizes = SIZES_OF_A_GLANCE,
+    scale: float = 1.0,
+) -> Case:
+    """A changed version on about as many images as the given one took, and in a record that is no shorter."""
+    like = SIZES.index((given.train, given.test))
+    events = EVENTS[EVENTS.index(given.limit) :]
+    fitting = sizes[like : like + 1]
+    return open_case(changed, surroundings, seed=seed, sizes=fitting, events=events, scale=scale, steady=True)
 
 
 def _outcome(case: Case) -> list[object]:
@@ -440,20 +459,28 @@ def further_cases(case: Case, scale: float = 1.0) -> list[Case]:
 
 def _following(known: Sequence[Case], scale: float) -> Case | None:
     last = known[-1]
-    program, short = last.program, last.short
-    loops = {site for case in known for site in (case.roles.training.loop, case.roles.step.loop)}
-    ended = [e.index for e in short.events if e.object == -1 and e.occurrence < 0 and e.site in loops]
-    if short.failed or not ended or all(turns.starts[0] <= ended[-1] for turns in loops_of(short)):
-        return None
+    program, loops = last.program, {site for case in known for site in (case.roles.training.loop, case.roles.step.loop)}
     probe = Probe(train=last.probe.train, test=last.probe.test, turns=last.cut)
-    if len(program.unchanged(probe, short)) < sum(event.object != -1 for event in short.events):
+    passed = last.short
+    if passed.ended == "stopped":
+        probe = replace(probe, turns=last.skipped)
+        passed = program.run(replace(probe, limit=last.roles.training.start + FURTHER_EVENTS))
+    ended = [e.index for e in passed.events if e.object == -1 and e.occurrence < 0 and e.site in loops]
+    later = [turns for turns in loops_of(passed) if ended and turns.starts[0] > ended[-1]]
+    if passed.failed or not later:
+        return None
+    if len(program.unchanged(probe, passed)) < sum(event.object != -1 for event in passed.events):
         return None  # it took more than that to come so far
     try:
-        roles = assign_roles(program, short, probe, after=ended[-1])
+        roles = assign_roles(program, passed, probe, after=ended[-1])
     except ProgramError:
         return None
-    last.end_at(roles.training.start)
-    return _judged(program, short, roles, probe, scale, [])
+    last.end_before(roles.training.loop)
+    if roles.training.start > FURTHER_START:
+        place = _place(program.sites[roles.training.loop])
+        last.remarks.append(f"the loop at {place} trains too, and was not looked at: it comes late in a long run")
+        return None
+    return _judged(program, passed, roles, probe, scale, [])
 
 
 def _judged(program: Program, trace: Trace, roles: Roles, probe: Probe, scale: float, remarks: list[str]) -> Case:

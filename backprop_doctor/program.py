@@ -320,6 +320,7 @@ class _Run:
         self.full = False
         self._sites = sites
         self._actions = probe.actions
+        self._acting = {site for site, _ in probe.actions}
         self._keep = probe.keep
         self._turns = probe.turns
         self._latest = probe.latest
@@ -327,9 +328,7 @@ class _Run:
         self._enough = len(probe.keep) if probe.keep is not None and probe.brief else None
         self._end = probe.limit if probe.last is None else min(probe.last, probe.limit)
         # Sites at which something is done or kept; None for all.
-        self._concerned = (
-            None if probe.keep is None else {site for site, _ in (*probe.keep, *probe.actions)} | probe.latest
-        )
+        self._concerned = None if probe.keep is None else {site for site, _ in probe.keep} | self._acting | probe.latest
         self._counts = [0] * len(sites)
         self._index = -1
         self._bytes = 0
@@ -376,11 +375,11 @@ class _Run:
         return value
 
     def _passed(self, site: int, occurrence: int, value: Any) -> Any:
-        if self._actions:
+        if site in self._acting:
             action = self._actions.get((site, occurrence))
             if action is not None:
                 value = self._act(action, site, value)
-        if site in self._latest:
+        if self._latest and site in self._latest:
             self.latest[site] = np.array(_seen(value))
         if self._keep is None or (site, occurrence) in self._keep:
             self._record(site, occurrence, value)
@@ -460,22 +459,24 @@ class _Run:
 
     def _record(self, site: int, occurrence: int, value: Any) -> None:
         copy: Any
-        original, other = value, kind_of(type(value))
+        original = value
         place: object = id(value)
-        if other is not None:
-            place, value = other.place(value), _seen(value)
-        if isinstance(value, (int, np.integer, np.bool_)):
-            # Equal small integers are one object: each time they pass counts as another.
-            copy = value.item() if isinstance(value, np.generic) else value
-            self.events.append(Event(self._index, site, occurrence, self._next_object(), copy))
-            return
+        if type(value) is not np.ndarray:
+            other = kind_of(type(value))
+            if other is not None:
+                place, value = other.place(value), _seen(value)
+            if isinstance(value, (int, np.integer, np.bool_)):
+                # Equal small integers are one object: each time they pass counts as another.
+                copy = value.item() if isinstance(value, np.generic) else value
+                self.events.append(Event(self._index, site, occurrence, self._next_object(), copy))
+                return
+            value = np.array(value) if isinstance(value, list) else value
         known = self._objects.get(place)
         if known is None:
             known = self._objects[place] = _Known(len(self._objects), original)
             known.object = self._next_object()
         copy = known.copy
-        if isinstance(value, (np.ndarray, list)):
-            value = np.array(value) if isinstance(value, list) else value
+        if isinstance(value, np.ndarray):
             if copy is None or copy.shape != value.shape or not (copy == value).all():
                 self._bytes += value.nbytes
                 if self._bytes > RECORD_BYTES:
@@ -498,16 +499,27 @@ class _Comparison(_Run):
 
     def __init__(self, sites: list[Site], probe: Probe, base: Trace) -> None:
         super().__init__(sites, probe)
-        self._base = base.by_key
+        self._base = base
         # What follows was not recorded, perhaps for want of memory.
         self._end = min(self._end, base.events[-1].index if base.events else -1)
         self.unchanged: set[Key] = set()
 
     def _record(self, site: int, occurrence: int, value: Any) -> None:
-        before = self._base.get((site, occurrence))
-        value = _seen(value)
-        if before is not None and is_same(before.value, np.array(value) if isinstance(value, list) else value):
-            self.unchanged.add(before.key)
+        before = self._before(site, occurrence)
+        if before is None:
+            return
+        if type(value) is not np.ndarray:
+            value = np.array(value) if isinstance(value, list) else _seen(value)
+        if is_same(before.value, value):
+            self.unchanged.add((site, occurrence))
+
+    def _before(self, site: int, occurrence: int) -> Event | None:
+        """The same event of the other run: at the same place, as long as both go the same way."""
+        events = self._base.events
+        event = events[self._index] if self._index < len(events) else None
+        if event is not None and event.site == site and event.occurrence == occurrence:
+            return event
+        return self._base.by_key.get((site, occurrence))
 
 
 class _Training(_Run):

@@ -133,7 +133,8 @@ class Loss:
 class Metric:
     """The accuracy the program reports, beside the one recomputed; both are fractions (0 to 1).
 
-    ``counts_hits`` says that it was seen to grow with the share of right predictions, and with nothing else.
+    ``counts_hits`` says that it was seen to grow with the share of right predictions, and with nothing else;
+    ``is_share`` that it is no whole number for all predictions, as a count is.
     """
 
     name: str
@@ -143,6 +144,7 @@ class Metric:
     path: str = ""
     cell: int | None = None
     counts_hits: bool = False
+    is_share: bool = False
 
 
 @dataclass(frozen=True, slots=True)

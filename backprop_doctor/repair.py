@@ -471,12 +471,14 @@ def _renamed(before: FileReport, after: FileReport) -> dict[str, str]:
 
 
 def _blind(before: FileReport, after: FileReport) -> bool:
-    """Whether the loss or the metric of a program is out of sight."""
+    """Whether the loss or the metric of a program is out of sight, or a share of hits has become their number."""
     old, new = before.network, after.network
     if old is None or new is None:
         return old is not new
     lost = old.loss is not None and old.loss.kind == "declared" != (new.loss.kind if new.loss else "none")
-    return lost or (old.metric is not None and new.metric is None)
+    if old.metric is not None:
+        lost = lost or new.metric is None or (old.metric.is_share and not new.metric.is_share)
+    return lost
 
 
 def _verdicts(report: FileReport, renamed: dict[str, str]) -> Counter[tuple[str, str]]:

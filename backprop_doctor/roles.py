@@ -23,7 +23,7 @@ from backprop_doctor.loops import Iteration, Turns, carried_by, existed, loads, 
 from backprop_doctor.program import Event, Key, Once, Probe, Program, Trace
 from backprop_doctor.values import is_array, is_real, is_same
 
-__all__ = ["Meeting", "Parameter", "Quantity", "Roles", "Use", "assign_roles", "object_names"]
+__all__ = ["Meeting", "Parameter", "Quantity", "Roles", "Use", "assign_roles"]
 
 Array = NDArray[np.float64]
 SOURCES_LIMIT = 60
@@ -258,6 +258,7 @@ class _Turn:
         self.first_seen = self.trace.first_seen
         self.carried = carried_by(self.program, self.trace, loop)
         self.entries: dict[int, Event] = {}
+        self._known: dict[tuple[int, ...], Mask] = {}
         self.sources = list(self._sources())
 
     def roles(self) -> Roles | None:
@@ -331,12 +332,12 @@ class _Turn:
 
     def _as_data(self, x: int, y: int) -> _Data | None:
         """Two sources as inputs and labels, if they can be."""
-        loop, masks, first_seen = self.loop, self.masks, self.first_seen
+        masks, first_seen = self.masks, self.first_seen
         xs = self._on_inputs(x, y)
         params = self._parameters_of(x, y, xs)
         if not params:
             return None
-        met = _closed(self.program, self.trace, np.logical_or.reduce([masks[p] for p in params]), loop)
+        met = self._met(tuple(params))
         together = met & self.turn
         only_x, only_y = int((together & xs).sum()), int((together & masks[y]).sum())
         # A permutation or an index moves inputs and labels alike; inputs leave the labels alone.
@@ -350,6 +351,12 @@ class _Turn:
         data = y not in self.later_reads or _have_an_axis_in_common(first_seen[x].value, first_seen[y].value)
         rank = (not self._stays(y), len(params), x not in self.carried, data, only_y)
         return _Data(rank, x, y, params, xs)
+
+    def _met(self, params: tuple[int, ...]) -> Mask:
+        if params not in self._known:
+            on_any = np.logical_or.reduce([self.masks[p] for p in params])
+            self._known[params] = _closed(self.program, self.trace, on_any, self.loop)
+        return self._known[params]
 
     def _on_inputs(self, x: int, y: int) -> Mask:
         """What depends on the inputs when the labels that are made from them stay as they are."""
@@ -387,7 +394,7 @@ class _Turn:
         x, y, masks = data.inputs, data.labels, self.masks
         masks[x] = data.on_inputs
         params = [*data.parameters, *self._adrift(x, y)]
-        names = object_names(program, trace)
+        names = self.dependence.names
         parameters = [_parameter(program, trace, p, self.carried[p], loop, names) for p in params]
         parameters.sort(key=lambda p: next(e.index for e in trace.events[loop.start :] if e.object == p.object))
         on_parameters = np.logical_or.reduce([masks[p] for p in params])
@@ -653,28 +660,6 @@ def _quantity(program: Program, birth: Event, names: dict[int, str]) -> Quantity
     return Quantity(
         birth.object, birth.key, birth.index, names.get(birth.object, "?"), site.line, np.shape(birth.value)
     )
-
-
-def object_names(program: Program, trace: Trace) -> dict[int, str]:
-    """For each object the name it is bound to, the outermost binding winning, else the first name it is read by.
-
-    What a loop over parameters calls each of them in turn is no name where there is another.
-    """
-    bound: dict[int, str] = {}
-    read: dict[int, str] = {}
-    stored: dict[int, str] = {}
-    for event in trace.events:
-        site = program.sites[event.site]
-        if event.object == -1:
-            continue
-        if site.target and "(" not in site.target:
-            passing = site.kind in ("load", "store") and isinstance(site.statement, (ast.For, ast.AugAssign))
-            bound[event.object] = stored.get(event.storage, site.target) if passing else site.target
-            if event.storage != -1:
-                stored[event.storage] = bound[event.object]
-        elif site.kind == "load" and event.object not in read:
-            read[event.object] = program.source.segment(site.node)
-    return {**read, **bound}
 
 
 def _meetings(program: Program, roles: Roles) -> list[Meeting]:

@@ -37,6 +37,10 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("correct = 0\n", ""),
         ("for epoch in range(25):\n", "for epoch in range(25):\n    correct = 0\n"),
     ),
+    "accuracy_counter_not_reset/bad_one_output": (
+        ("\nright = 0", ""),
+        ("    right += np.sum((p_test", "    right = 0\n    right += np.sum((p_test"),
+    ),
     "accuracy_counter_not_reset/bad_samples_first": (
         ("hits = 0\n", ""),
         ("for epoch in range(30):\n", "for epoch in range(30):\n    hits = 0\n"),
@@ -49,7 +53,10 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "accuracy_denominator/bad_constant_features_first": (
         ("accuracy = 100 * correct / 1000", "accuracy = 100 * correct / test_Y.shape[1]"),
     ),
+    "accuracy_denominator/bad_one_by_one": (("right / len(training)", "right / len(held_out)"),),
+    "accuracy_denominator/bad_one_output": (("== y_test) / len(X)", "== y_test) / len(X_test)"),),
     "accuracy_denominator/bad_other_set": (("accuracy = correct / len(X_train)", "accuracy = correct / len(Y_test)"),),
+    "accuracy_denominator/bad_shares_of_batches": (("shares / 40", "shares / 4"),),
     "accuracy_denominator/bad_whole_division": (
         ("accuracy = correct // len(X_test) * 100", "accuracy = correct / len(X_test) * 100"),
     ),
@@ -62,6 +69,7 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
             "accuracy = (np.argmax(P, axis=1) == np.argmax(Y_test, axis=1)).mean()",
         ),
     ),
+    "accuracy_overwritten_or_elementwise/bad_one_by_one": (("right = int(", "right += int("),),
     "accuracy_overwritten_or_elementwise/bad_overwritten": (
         (
             "correct = int(np.argmax(P[i]) == np.argmax(Y_test[i]))",
@@ -132,6 +140,10 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "bias_column_not_dropped/bad_samples_first": (("dZ1 = dH[:, :-1] * (1 - A1**2)", "dZ1 = dH[:, 1:] * (1 - A1**2)"),),
     "bias_gradient_no_axis/bad_class": (("grad = np.sum(d1)", "grad = np.sum(d1, axis=0, keepdims=True)"),),
     "bias_gradient_no_axis/bad_features_first": (("db1 = np.sum(dZ1)", "db1 = np.sum(dZ1, axis=1, keepdims=True)"),),
+    "bias_gradient_no_axis/bad_in_the_update": (("b1 -= 0.4 * np.sum(delta1)", "b1 -= 0.4 * delta1.sum(axis=0)"),),
+    "bias_gradient_no_axis/bad_one_map_for_each_filter": (
+        ("bias -= 0.01 * d_maps.sum()", "bias -= 0.01 * d_maps.sum(axis=0)"),
+    ),
     "bias_gradient_no_axis/bad_samples_first": (("db1 = dZ1.sum()", "db1 = dZ1.sum(axis=0, keepdims=True)"),),
     "bias_gradient_wrong_axis/bad_class": (
         ("grad = np.sum(d1, axis=1, keepdims=True)", "grad = np.sum(d1, axis=0, keepdims=True)"),
@@ -221,6 +233,9 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
             "cost = np.mean((y[:, None].reshape(p.ravel().shape) - p.ravel()) ** 2)",
         ),
     ),
+    "loss_broadcast_pair/bad_predictions": (
+        ("np.mean((p_test > 0.5) == y_test)", "np.mean((p_test > 0.5).ravel() == y_test)"),
+    ),
     "loss_broadcast_pair/bad_samples_first": (
         ("cost = np.mean((p - y) ** 2)", "cost = np.mean((p - y.reshape(p.shape)) ** 2)"),
     ),
@@ -293,12 +308,20 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ),
     ),
     "parameter_never_updated/bad_features_first": (("db2 = b2 - 0.5 * db2", "b2 = b2 - 0.5 * db2"),),
+    "parameter_never_updated/bad_held_by_layers": (
+        ("weights[n] = weights[n] - 0.5 * inputs.T @ d", "weights[n] -= 0.5 * inputs.T @ d"),
+        (
+            "biases[n] = biases[n] - 0.5 * d.sum(axis=0, keepdims=True)",
+            "biases[n] -= 0.5 * d.sum(axis=0, keepdims=True)",
+        ),
+    ),
     "parameter_never_updated/bad_samples_first": (("db1 = b1 - 0.5 * db1", "b1 = b1 - 0.5 * db1"),),
     "parameter_shape_drift/bad_features_first": (
         ("        params[key] = params[key] - step\n", ""),
         ("        if key ==", "        params[key] = params[key] - step\n        if key =="),
     ),
     "parameter_shape_drift/bad_flat_and_column": (("b1 = b1 - 0.5 * db1.T", "b1 = b1 - 0.5 * db1"),),
+    "parameter_shape_drift/bad_lost_axis": (("dZ2.sum(axis=1),", "dZ2.sum(axis=1, keepdims=True),"),),
     "parameter_shape_drift/bad_samples_first": ((" * np.ones((m, 1))", ""),),
     "preactivation_fed_forward/bad_class": (
         ("self.z2 = self.z1 @ self.w2 + self.b2", "self.z2 = self.a1 @ self.w2 + self.b2"),
@@ -414,6 +437,7 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "update_sign/bad_class": (("self.W1 += rate", "self.W1 -= rate"),),
     "update_sign/bad_features_first": (("W2 = W2 + 0.5 * dW2", "W2 = W2 - 0.5 * dW2"),),
+    "update_sign/bad_likelihood": (("w -= 0.5 * X.T @ d", "w += 0.5 * X.T @ d"),),
     "update_sign/bad_samples_first": (("W1 = W1 + 0.5 * dW1", "W1 = W1 - 0.5 * dW1"),),
     "weight_instead_of_input/bad_features_first": (("dW2 = dZ2 @ W2.T", "dW2 = dZ2 @ A1.T"),),
     "weight_instead_of_input/bad_samples_first": (("dW2 = W2.T @ dZ2", "dW2 = A1.T @ dZ2"),),

@@ -37,7 +37,12 @@ def name_of(path: Path) -> str:
 def test_what_a_program_was_meant_to_be_is_another_program(path: Path) -> None:
     text = corrected(path)
     assert text is not None
-    assert not is_same_outcome(outcome(text), outcome(path.read_text(encoding="utf-8")))
+    meant = outcome(text)
+    try:
+        found = outcome(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return  # what has grown in the first step stops the second
+    assert not is_same_outcome(meant, found)
 
 
 @pytest.mark.parametrize("path", [path for path in BAD if name_of(path) not in DESCRIBED], ids=name_of)

@@ -37,6 +37,10 @@ def bias_gradients(case: Case) -> Iterator[BiasGradient]:
         if made is not None:
             yield BiasGradient(parameter, made[0], backward[made[1].operand.object], made[1])
             continue
+        inline = _inline(case, parameter, backward)
+        if inline is not None:
+            yield inline
+            continue
         if not values:
             continue
         value = _made(case, values[0], backward)
@@ -79,6 +83,17 @@ def _reduction(case: Case, value: Quantity, backward: dict[int, Quantity]) -> Re
     near = [r for r in reductions if r.operand.object in backward and r.event.index <= value.index + 50]
     # In a loop over layers the line has made the gradients of others before.
     return next((r for r in near if r.event.object == value.object), near[0] if near else None)
+
+
+def _inline(case: Case, parameter: Parameter, backward: dict[int, Quantity]) -> BiasGradient | None:
+    """A reduction to one number in the update itself, whatever else the update reads."""
+    update = case.trace.by_key[parameter.updates[-1]]
+    events = [e for e in case.events_in(case.program.sites[update.site].statement) if e.index < update.index]
+    for reduction in reversed(list(case.reductions(events))):
+        if reduction.operand.object in backward and np.size(reduction.event.value) == 1:
+            upstream = backward[reduction.operand.object]
+            return BiasGradient(parameter, _quantity(case, reduction.event), upstream, reduction)
+    return None
 
 
 def _meant(case: Case, value: Quantity) -> Quantity:

@@ -94,7 +94,8 @@ A // that turns half of the hits into 0 is blamed as well.
 Fix safety
 ----------
 The divisor is replaced by the length of the labels that are compared, where
-they have a name; // becomes /. The changed program is examined again from
+they have a name, or of what the loop goes through in which hits are counted;
+// becomes /. A share of hits never becomes their number. The changed program is examined again from
 another seed, and the fix is called verified only if the finding is gone and
 no error is new.
 
@@ -122,7 +123,7 @@ import numpy as np
 
 from backprop_doctor.adjoints import as_target
 from backprop_doctor.case import Case, Sighting
-from backprop_doctor.oracles.accuracy import Accuracy
+from backprop_doctor.oracles.accuracy import Accuracy, loops_over
 from backprop_doctor.program import Event
 from backprop_doctor.records import Edit, Evidence
 
@@ -159,7 +160,10 @@ def examine(case: Case) -> Iterator[Sighting]:
             return
         if floor or not proportional or not _is_out_of(hits, divisor, top, samples):
             continue
-        text, edits = _fix(case, accuracy, node) if hits >= samples else (f"divide by the {hits:g} batches", ())
+        text, edits = _fix(case, accuracy, node) if hits >= samples else ("", ())
+        if not edits:
+            said = f"the {samples} samples that are scored" if hits >= samples else f"the {hits:g} batches"
+            text, edits = _turns(case, accuracy, node, samples if hits >= samples else round(hits), said)
         yield _sighting(
             case,
             accuracy,
@@ -248,10 +252,32 @@ def _fix(case: Case, accuracy: Accuracy, node: ast.BinOp) -> tuple[str, tuple[Ed
         if event.object == -1 or not isinstance(site.node, ast.Name) or not isinstance(event.value, np.ndarray):
             continue
         target = as_target(event.value, shape)
-        if target is None or not np.all(target.sum(axis=1 - axis) == 1) or set(np.unique(target)) - {0.0, 1.0}:
+        if target is None or set(np.unique(target)) - {0.0, 1.0}:
+            continue
+        if classes > 1 and not np.all(target.sum(axis=1 - axis) == 1):
             continue
         name, sides = case.text(site.node), np.shape(event.value)
         where = sides.index(accuracy.samples)
         text = f"len({name})" if where == 0 else f"{name}.shape[{where}]"
         return f"divide by {text}", (case.edit(node.right, text),)
-    return f"divide by the {accuracy.samples} samples that are scored", ()
+    return "", ()
+
+
+def _turns(case: Case, accuracy: Accuracy, node: ast.BinOp, count: int, said: str) -> tuple[str, tuple[Edit, ...]]:
+    """The number of turns of the loop in which the hits or the shares are added up."""
+    for loop in loops_over(case, count, accuracy):
+        counted = _counted(loop.iter)
+        if counted is not None and case.source_of(loop) is case.source_of(node):
+            text = f"len({case.text(counted)})"
+            return f"divide by {text}", (case.edit(node.right, text),)
+    return f"divide by {said}", ()
+
+
+def _counted(iterated: ast.expr) -> ast.expr | None:
+    """What a loop goes through that has a length, if reading it once more has no effect."""
+    if isinstance(iterated, ast.Call):
+        name = getattr(iterated.func, "id", "")
+        if name == "range":
+            return iterated
+        return _counted(iterated.args[0]) if name in ("zip", "enumerate", "reversed") and iterated.args else None
+    return iterated if isinstance(iterated, (ast.Name, ast.Attribute, ast.Subscript)) else None

@@ -114,10 +114,11 @@ How it is detected
 ------------------
 For each bias of several elements whose gradient has one element, the call is
 found that reduced an array of the backward pass over all its axes. The rule
-fires if the sum of the same array over the sample axis (the array itself
-where samples are taken one by one) is the numeric gradient of the bias, up to
-a constant, with a relative error below 1e-5. The sample axis is found by
-running.
+fires if the sum of the same array over the sample axis is the numeric
+gradient of the bias, up to a constant, with a relative error below 1e-5. The
+sample axis is found by running. Where samples are taken one by one, it is the
+array itself, or its sum over the axes that leave the shape of the bias (over
+the places of a map, say).
 
 Fix safety
 ----------
@@ -145,6 +146,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 
 import numpy as np
 
@@ -166,18 +168,15 @@ def examine(case: Case) -> Iterator[Sighting]:
             continue
         if int(np.prod(p.shape)) < 2 or (samples is not None and len(shape) != 2):
             continue
-        # A sample by itself leaves nothing to sum over but an axis of length 1, if there is one.
-        axis = samples if samples is not None else shape.index(1) if 1 in shape else None
-        found = case.biased(p, () if axis is None else (axis,), bias.upstream)
-        if found is None or found[1] > 1e-5:
+        tried = [(axes, case.biased(p, axes, bias.upstream)) for axes in _axes(shape, p.shape, samples)]
+        axes, found = next(((a, f) for a, f in tried if f is not None and f[1] <= 1e-5), ((), None))
+        if found is None:
             continue
         own = case.text(reduction.node.args[0]) if reduction.node.args else bias.upstream.name
-        fix = f"{own} itself" if axis is None else f"axis = {axis}"
-        edits = (
-            (case.edit(reduction.node, own),)
-            if axis is None
-            else axis_edits(case, reduction.node, axis, keepdims=len(p.shape) == 2)
-        )
+        axis = axes[0] if len(axes) == 1 else axes
+        fix = f"axis = {axis}" if axes else f"{own} itself"
+        keepdims = len(p.shape) == len(shape) > 1
+        edits = axis_edits(case, reduction.node, axis, keepdims=keepdims) if axes else (case.edit(reduction.node, own),)
         yield Sighting(
             node=reduction.node,
             message=f"the gradient of {p.name} is one number for all its {int(np.prod(p.shape))} biases: "
@@ -188,8 +187,7 @@ def examine(case: Case) -> Iterator[Sighting]:
             evidence=(
                 Evidence(f"shape of {g.name}", case.describe(g.shape), case.describe(p.shape)),
                 Evidence(
-                    f"{bias.upstream.name}{'' if axis is None else f' summed over axis {axis}'} against the numeric "
-                    "gradient",
+                    f"{bias.upstream.name}{f' summed over axis {axis}' if axes else ''} against the numeric gradient",
                     f"factor {case.factor(found[0])}, error {found[1]:.1e}",
                     "constant factor, error below 1e-5",
                 ),
@@ -198,6 +196,20 @@ def examine(case: Case) -> Iterator[Sighting]:
             edits=edits,
             objects=(g.object,),
         )
+
+
+def _axes(shape: tuple[int, ...], wanted: tuple[int, ...], samples: int | None) -> Iterator[tuple[int, ...]]:
+    """Axes to sum over: that of the samples, or any that leave the shape of the bias; unit axes come first."""
+    if samples is not None:
+        yield (samples,)
+        return
+    units = tuple(axis for axis, n in enumerate(shape) if n == 1)
+    yield units
+    left = tuple(n for n in wanted if n != 1)
+    for count in range(1, len(shape)):
+        for axes in combinations(range(len(shape)), count):
+            if axes != units and tuple(n for a, n in enumerate(shape) if a not in axes and n != 1) == left:
+                yield axes
 
 
 def _all_of(shape: tuple[int, ...]) -> str:

@@ -116,8 +116,10 @@ def examine(case: Case) -> Iterator[Sighting]:
     seen: set[int] = set()
     # A value with a name says more than the product it is made from.
     values = sorted(hidden_values(case), key=lambda q: not q.name.replace(".", "").isidentifier())
+    matrices = {p.object: p for p in case.roles.parameters if sum(n > 1 for n in p.shape) == 2}
+    reads = [e for e in case.step_events if e.object in matrices]
     for units in values:
-        parameter = _weights(case, units)
+        parameter = next((matrices[e.object] for e in reversed(reads) if e.index <= units.index), None)
         if parameter is None or parameter.object in seen or not _alike(case, units, case.trace.value(units.birth)):
             continue
         if not _starts_equal(case, parameter, units):
@@ -170,13 +172,6 @@ def _starts_equal(case: Case, parameter: Parameter, units: Quantity) -> bool:
         return False
     axes = [axis for axis, n in enumerate(np.shape(weights)) if n == array.shape[1]]
     return any(not np.ptp(np.asarray(weights, np.float64), axis=axis).any() for axis in axes)
-
-
-def _weights(case: Case, units: Quantity) -> Parameter | None:
-    """The weight matrix read last before the units are computed."""
-    matrices = {p.object: p for p in case.roles.parameters if sum(n > 1 for n in p.shape) == 2}
-    reads = [e for e in case.step_events if e.object in matrices and e.index <= units.index]
-    return matrices[reads[-1].object] if reads else None
 
 
 def _fix(case: Case, parameter: Parameter, units: Quantity) -> tuple[str, tuple[Edit, ...]]:
