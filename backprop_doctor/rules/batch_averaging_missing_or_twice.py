@@ -326,10 +326,24 @@ def _usual(case: Case, totals: list[_Total], *, plain: tuple[float, ...]) -> flo
 def _plain(case: Case, totals: list[_Total], *, inline: bool) -> tuple[float, ...]:
     """Factors that a gradient has as a rule: 1 over the program's own loss, a mean or a sum over a usual one."""
     if inline:
-        return ()
+        # A step is the gradient of the program's own loss times a rate.
+        return case.once(_rates) if case.judgement.declared_fits else ()
     if all(case.chain(t.gradient)[-1].given == "declared" for t in totals):
         return (1.0,)
     return tuple(number / n for number in (1.0, 2.0, 0.5) for n in (1, case.samples))
+
+
+def _rates(case: Case) -> tuple[float, ...]:
+    """Real numbers that the updates read by a name, and in which the data have no part."""
+    roles = case.roles
+    updates = {id(case.site(key).statement) for p in roles.parameters for key in p.updates}
+    found = set()
+    for event in case.step_events:
+        site, i = case.program.sites[event.site], event.index
+        named = site.kind == "load" and isinstance(site.node, (ast.Name, ast.Attribute)) and type(event.value) is float
+        if named and id(site.statement) in updates and not (roles.on_parameters[i] or roles.on_inputs[i]):
+            found.add(float(event.value))
+    return tuple(sorted(found))
 
 
 # -- what a factor may be --------------------------------------------------------------------------------
