@@ -421,6 +421,10 @@ def _without(case: Case, place: Quantity, ratio: float) -> tuple[str, tuple[Edit
             number = 1 / number if number and isinstance(node.op, ast.Div) else number
             if number and abs(number / ratio - 1) < SAME_WITHIN:
                 return f"without {case.text(factor)}", (case.edit(node, case.text(rest)),)
+        above = node.left if isinstance(node.op, ast.Div) else None
+        if isinstance(above, ast.Constant) and abs(float(case.number(above) or 0) / ratio - 1) < SAME_WITHIN:
+            one = "1.0" if isinstance(above.value, float) else "1"
+            return f"{one} in place of {case.text(above)}", (case.edit(above, one),)
     return _divided(case, place, ratio)
 
 
