@@ -88,6 +88,8 @@ The gradients are compared with the numeric derivative of one loss: the first
 that most of them are multiples of, among those the program computes and the
 usual ones. If all have one factor, there is no fault. If no loss tells, the
 factors along the chain of deltas that each was computed from are multiplied.
+A bias gradient that is not summed over the samples bears witness with the
+factor it would have if it were, and is not blamed for it.
 The factor with which the fewest lines are odd counts as meant; with a tie it
 is 1 over a loss that the program computes, that of a mean or a sum over
 another, or else that of most gradients. A gradient that is off by more than
