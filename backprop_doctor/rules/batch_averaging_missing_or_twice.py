@@ -88,6 +88,8 @@ The gradients are compared with the numeric derivative of one loss: the first
 that most of them are multiples of, among those the program computes and the
 usual ones. If all have one factor, there is no fault. If no loss tells, the
 factors along the chain of deltas that each was computed from are multiplied.
+A bias gradient that is not summed over the samples bears witness with the
+factor it would have if it were, and is not blamed for it.
 The factor with which the fewest lines are odd counts as meant; with a tie it
 is 1 over a loss that the program computes, that of a mean or a sum over
 another, or else that of most gradients. A gradient that is off by more than
@@ -135,10 +137,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_doctor.adjoints import CATALOGUE, Adjoint
-from backprop_doctor.case import Case, Sighting
+from backprop_doctor.case import Case, Sighting, always
 from backprop_doctor.gradients import RIGHT_BELOW, Fit, Measurement, Tangent, aligned, fit
 from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Parameter, Quantity
+from backprop_doctor.rules._bias import bias_gradients
 
 SEVERITY = "error"
 Array = NDArray[np.float64]
@@ -152,11 +155,16 @@ NUMBERS = 40  # more numbers than these explain any ratio
 
 @dataclass(frozen=True)
 class _Total:
-    """A parameter's gradient, and its factor over the derivative of the loss common to all."""
+    """A parameter's gradient, and its factor over the derivative of the loss common to all.
+
+    One that ``is_meant`` is what a wrong gradient would be if it were summed over the samples: it is no more than a
+    witness of the factor that the others should have.
+    """
 
     parameter: Parameter
     gradient: Adjoint
     factor: float
+    is_meant: bool = False
 
 
 def examine(case: Case) -> Iterator[Sighting]:
@@ -170,7 +178,7 @@ def examine(case: Case) -> Iterator[Sighting]:
     found: list[tuple[Adjoint, float, _Total]] = []
     for total in totals:
         ratio = total.factor / usual
-        if abs(ratio - 1) <= SAME_WITHIN or not _is_explained(case, ratio, rates=not inline):
+        if total.is_meant or abs(ratio - 1) <= SAME_WITHIN or not _is_explained(case, ratio, rates=not inline):
             continue
         link = _culprit(case, total.gradient, healthy)
         if _holds(case, link):
@@ -250,13 +258,39 @@ def _losses(case: Case) -> list[tuple[str, Slope]]:
 
 def _fit(case: Case, parameter: Parameter, value: Quantity, slope: Slope) -> Fit:
     """How well a value is a multiple of the derivative of a loss."""
-    measurement = case.measurement
-    tangents = measurement.tangents(parameter.birth)
-    array = None if value.object < -1 else aligned(measurement.value(value.birth), parameter.shape)
-    if array is None:
-        return Fit(0.0, np.inf)
-    numeric = np.array([slope(measurement, t) for t in tangents])
+    array = None if value.object < -1 else aligned(case.measurement.value(value.birth), parameter.shape)
+    return Fit(0.0, np.inf) if array is None else _fit_of(case, parameter, array, slope)
+
+
+def _fit_of(case: Case, parameter: Parameter, array: Array, slope: Slope) -> Fit:
+    tangents = case.measurement.tangents(parameter.birth)
+    numeric = np.array([slope(case.measurement, t) for t in tangents])
     return fit(np.array([float(np.sum(array * t.direction)) for t in tangents]), numeric)
+
+
+def _meant(case: Case) -> list[tuple[Parameter, Adjoint, Array]]:
+    """Bias gradients that are not summed over the samples, and what their lines would come to if they were."""
+    samples, found = case.axes.output_samples, []
+    for bias in bias_gradients(case) if samples is not None else ():
+        p, g, upstream = bias.parameter, bias.gradient, np.asarray(case.value(bias.upstream), np.float64)
+        if g.object not in case.binding or upstream.ndim != 2:
+            continue
+        summed = upstream.sum(axis=samples, keepdims=True)
+        whole = summed if bias.reduction is None else case.changed({bias.reduction.event.key: always(summed)}, g.birth)
+        array = None if whole is None else aligned(whole, p.shape)
+        if array is not None and (bias.reduction is not None or bias.upstream.object == g.object):
+            found.append((p, Adjoint(g, p, Fit(1.0, 0.0), "adjoint", bias.upstream), array))
+    return found
+
+
+def _on_one_error(case: Case, right: list[tuple[Parameter, Adjoint]]) -> list[_Total]:
+    """Gradients over the error that all of them rest on, where that is output less target and no loss explains it."""
+    chains = [(p, g, case.chain(g)) for p, g in right]
+    roots = {(chain[-1].value.object, chain[-1].given) for _, _, chain in chains}
+    if len(roots) != 1 or {given for _, given in roots} != {"canonical"}:
+        return []
+    whole = [(p, g, chain) for p, g, chain in chains if all(link.right for link in chain)]
+    return [_Total(p, g, float(np.prod([link.fit.factor for link in chain]))) for p, g, chain in whole]
 
 
 def _totals(case: Case) -> tuple[list[_Total], bool]:
@@ -267,11 +301,17 @@ def _totals(case: Case) -> tuple[list[_Total], bool]:
     """
     pairs = [(p, case.gradient(p)) for p in case.roles.parameters]
     right = [(p, g) for p, g in pairs if g is not None and g.right]
+    meant = case.once(_meant) if right and len(right) < len(pairs) else []
     best, name = list[_Total](), ""
     for loss, slope in _losses(case):
         fitted = [_Total(p, g, f.factor) for p, g in right if (f := _fit(case, p, g.value, slope)).right]
+        if fitted:
+            fits = ((p, g, _fit_of(case, p, array, slope)) for p, g, array in meant)
+            fitted += [_Total(p, g, f.factor, is_meant=True) for p, g, f in fits if f.right]
         if len(fitted) > len(best):
             best, name = fitted, loss
+    if not best:
+        best = _on_one_error(case, right)
     known = {t.parameter.object for t in best} if len(best) > 1 else set()
     # A gradient with a factor of its own beside weight decay is no multiple of the whole: its chain leads there.
     rest = [(p, g) for p, g in right if p.object not in known and (not known or case.chain(g)[-1].loss == name)]
@@ -328,8 +368,11 @@ def _plain(case: Case, totals: list[_Total], *, inline: bool) -> tuple[float, ..
     if inline:
         # A step is the gradient of the program's own loss times a rate.
         return case.once(_rates) if case.judgement.declared_fits else ()
-    if all(case.chain(t.gradient)[-1].given == "declared" for t in totals):
+    given = {case.chain(t.gradient)[-1].given for t in totals if not t.is_meant}
+    if given == {"declared"}:
         return (1.0,)
+    if given == {"canonical"}:
+        return (1.0, 1.0 / case.samples)
     return tuple(number / n for number in (1.0, 2.0, 0.5) for n in (1, case.samples))
 
 
