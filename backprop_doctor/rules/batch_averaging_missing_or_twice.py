@@ -150,6 +150,7 @@ Slope = Callable[[Measurement, Tangent], float]
 SAME_WITHIN = 1e-4
 EXPLAINED_WITHIN = 1e-5
 OTHER_SCALE = 1.6
+FEW = 8
 NUMBERS = 40  # more numbers than these explain any ratio
 
 
@@ -231,6 +232,9 @@ def _is_shared(case: Case) -> bool:
 
 def _stand_ins(case: Case, parameter: Parameter) -> list[Quantity]:
     gradient = case.gradient(parameter)
+    if gradient is not None and np.prod(parameter.shape) >= FEW:
+        # Half of a gradient that is twice too large, as a step is, would pass for the gradient itself.
+        return [gradient.value]
     found = [*([gradient.value] if gradient else []), *case.judgement.operands.get(parameter.object, [])]
     return list({q.object: q for q in found}.values())
 
