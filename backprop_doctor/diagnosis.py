@@ -270,6 +270,8 @@ class _Trials:
         # That takes runs of its own, which only what is to be written into a file is worth.
         odd = odd_steps(case) - self._case.once(odd_steps) if sizes is SIZES_OF_CONFIRMATION else set()
         doubts = [Unchecked(f"step of {name}", "no multiple of its gradient, as others are") for name in sorted(odd)]
+        if not codes and case.short.failed and not self._case.short.failed:
+            doubts.append(Unchecked("what comes after the first steps", f"it ends there: {case.short.ended}"))
         return replace(report, unchecked=(*report.unchecked, *doubts))
 
     def is_alike(self, given: Project, seed: int, changed: Project) -> bool:

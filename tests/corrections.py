@@ -128,6 +128,14 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "batch_averaging_missing_or_twice/bad_features_first": (("dZ1.mean(axis=1", "dZ1.sum(axis=1"),),
     "batch_averaging_missing_or_twice/bad_layers": (("self.x.T @ grad / len(self.x)", "self.x.T @ grad"),),
     "batch_averaging_missing_or_twice/bad_samples_first": (("(1 - A1**2) / m", "(1 - A1**2)"),),
+    "batch_averaging_missing_or_twice/bad_stray_numbers": (
+        ("np.dot(A1.T, dZ2) * 2", "np.dot(A1.T, dZ2)"),
+        ("4.0 / m", "1.0 / m"),
+    ),
+    "batch_averaging_missing_or_twice/bad_two_of_four": (
+        ("rate * delta2.sum(axis=0)", "rate * delta2.sum(axis=0) / n"),
+        ("rate * delta1.sum(axis=0)", "rate * delta1.sum(axis=0) / n"),
+    ),
     "batch_size_from_feature_axis/bad_class": (("n = x.shape[1]", "n = x.shape[0]"),),
     "batch_size_from_feature_axis/bad_features_first": (("m = X.shape[0]", "m = X.shape[1]"),),
     "batch_size_from_feature_axis/bad_samples_first": (("m = X.shape[1]", "m = X.shape[0]"),),
@@ -262,6 +270,10 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("first = m / (1 - beta1)", "first = m / (1 - beta1 ** (step + 1))"),
         ("second = v / (1 - beta2)", "second = v / (1 - beta2 ** (step + 1))"),
     ),
+    "optimizer_formula/bad_adam_in_batches": (
+        ("(m / (1 - beta1))", "(m / (1 - beta1 ** (8 * epoch + batch + 1)))"),
+        ("np.sqrt(v / (1 - beta2))", "np.sqrt(v / (1 - beta2 ** (8 * epoch + batch + 1)))"),
+    ),
     "optimizer_formula/bad_adam_with_dropout": (
         (
             "(m / (1 - beta1)) / (np.sqrt(v / (1 - beta2))",
@@ -369,6 +381,9 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
             "train_X = train_X[:, np.random.permutation(90)]",
             "both = np.random.permutation(90)\ntrain_X, train_Y = train_X[:, both], train_Y[:, both]",
         ),
+    ),
+    "shuffle_breaks_pairs/bad_in_a_function": (
+        ("x = x[np.random.permutation(len(x))]", "both = np.random.permutation(len(x))\n    x, y = x[both], y[both]"),
     ),
     "shuffle_breaks_pairs/bad_inputs_alone": (
         ("rng.shuffle(X_train)", "both = rng.permutation(70)\nX_train, Y_train = X_train[both], Y_train[both]"),

@@ -22,7 +22,8 @@ BAD = sorted(
 )
 # What these need is a choice, or more than a rule can know; what is needed is described.
 DESCRIBED = {
-    "optimizer_formula/bad_adam_in_batches",
+    "optimizer_formula/bad_adam_by_name",
+    "shuffle_breaks_pairs/bad_with_weights",
 }
 # New weights are random numbers, and as good as any others.
 RANDOM = "symmetric_initialisation"

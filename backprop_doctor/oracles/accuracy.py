@@ -82,19 +82,44 @@ def examine_accuracy(case: Case) -> Accuracy | None:
     found = _by_outputs(case)
     # Of several batches of one size only one has its labels known by their shape.
     if found is None or (found.unit is None and _is_in_batches(case, found)):
-        return _by_hits(case) or found
+        hits = _by_hits(case)
+        return found if hits is None else _out_of(hits, found.sets if found else ())
     return found
 
 
+def _out_of(hits: Accuracy, sets: tuple[int, ...]) -> Accuracy:
+    """Fewer answers than a set has samples, divided by all of these: the others were not looked at."""
+    n, top = hits.samples, hits.perfect[0]
+    shares = [size for size in sets if n < size and any(abs(top - u * n / size) < 1e-9 * top for u in (1.0, 100.0))]
+    if hits.unit is not None or n in sets or not shares:
+        return hits
+    return replace(hits, samples=shares[0], looked_at=n)
+
+
 def _is_in_batches(case: Case, found: Accuracy) -> bool:
-    """Whether the set that is scored passes the network in pieces of one size."""
+    """Whether the set that is scored passes the network in pieces of one size.
+
+    The training's own output of that size is no piece of it, unless it was scored with labels that are not its own.
+    """
     output = case.roles.output
     ticks = _ticks(case, case.short)
     passed = case.short.at(output.birth[0]) if output is not None else []
     passed = passed + [a.operand for a in argmaxes(case, case.short)]
-    sets = {(bisect_left(ticks, e.index), e.object) for e in passed if found.samples in np.shape(e.value)}
+    passed = [e for e in passed if found.samples in np.shape(e.value)]
+    own = _trained_on(case, passed) if found.starts_low else set()
+    sets = {(bisect_left(ticks, e.index), e.object) for e in passed if e.index not in own}
     turns = Counter(turn for turn, _ in sets)
     return max(turns.values(), default=0) > 1
+
+
+def _trained_on(case: Case, outputs: list[Event]) -> set[int]:
+    """Outputs after which an update comes in the same step: they are the training's own, and may be no more."""
+    updates = {key[0] for parameter in case.roles.parameters for key in parameter.updates}
+    step = case.roles.step.loop
+    ends = [e for e in case.short.events if e.site in updates or (e.object == -1 and e.site == step)]
+    indices = [e.index for e in ends]
+    following = ((e, bisect_left(indices, e.index)) for e in outputs)
+    return {e.index for e, end in following if end < len(ends) and ends[end].object != -1}
 
 
 def _by_outputs(case: Case) -> Accuracy | None:

@@ -11,6 +11,7 @@ from backprop_doctor.case import Case, Reduction
 from backprop_doctor.gradients import fit
 from backprop_doctor.program import Event
 from backprop_doctor.roles import Parameter, Quantity
+from backprop_doctor.rules._untrained import Untrained, untrained
 from backprop_doctor.values import is_array
 
 
@@ -49,6 +50,39 @@ def bias_gradients(case: Case) -> Iterator[BiasGradient]:
             yield BiasGradient(parameter, value, sources[0], None)
         elif value.object in backward:
             yield BiasGradient(parameter, value, value, None)
+    for one in case.once(untrained):
+        yield from meant_for(case, one)
+
+
+def meant_for(case: Case, one: Untrained) -> Iterator[BiasGradient]:
+    """What the program makes for a bias that it never trains, where that is no gradient of it.
+
+    A lost update reads it; else it is one of the values that nothing reads, a sum of a delta over whatever axes that
+    would be the gradient over the right ones.
+    """
+    backward = {q.object: q for q in case.judgement.backward}
+    values = (*one.operands, *one.unread)
+    if any(case.judgement.claim(value, one.parameter).right for value in values):
+        return
+    for value in values:
+        reduction = _reduction(case, value, backward)
+        if reduction is not None:
+            upstream = backward[reduction.operand.object]
+            if value in one.operands or _is_summed_for(case, one.parameter, upstream):
+                yield BiasGradient(one.parameter, value, upstream, reduction)
+                return
+        elif value in one.operands and value.object in backward:
+            yield BiasGradient(one.parameter, value, value, None)
+            return
+
+
+def _is_summed_for(case: Case, parameter: Parameter, upstream: Quantity) -> bool:
+    """Whether the sum over the samples of a delta, which is right as one, is the gradient of a parameter."""
+    samples, known = case.axes.output_samples, case.judgement.best().get(upstream.object)
+    if samples is None or len(upstream.shape) != 2 or known is None or not known.right:
+        return False
+    found = case.biased(parameter, (samples,), upstream)
+    return found is not None and found[1] <= 1e-5
 
 
 def _read(case: Case, value: Quantity, backward: dict[int, Quantity]) -> list[Quantity]:
@@ -113,6 +147,8 @@ def _meant(case: Case, value: Quantity) -> Quantity:
 
 def growth(case: Case, parameter: Parameter) -> tuple[str, ...]:
     """A sentence on how one step changes the parameter's shape, if it does."""
+    if parameter not in case.roles.parameters:
+        return ()
     after = case.live.value(parameter.updates[-1])
     before = case.value(parameter)
     if after is None or np.shape(after) == np.shape(before):

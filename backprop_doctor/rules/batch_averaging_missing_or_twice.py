@@ -88,6 +88,8 @@ The gradients are compared with the numeric derivative of one loss: the first
 that most of them are multiples of, among those the program computes and the
 usual ones. If all have one factor, there is no fault. If no loss tells, the
 factors along the chain of deltas that each was computed from are multiplied.
+A bias gradient that is not summed over the samples bears witness with the
+factor it would have if it were, and is not blamed for it.
 The factor with which the fewest lines are odd counts as meant; with a tie it
 is 1 over a loss that the program computes, that of a mean or a sum over
 another, or else that of most gradients. A gradient that is off by more than
@@ -135,10 +137,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_doctor.adjoints import CATALOGUE, Adjoint
-from backprop_doctor.case import Case, Sighting
+from backprop_doctor.case import Case, Sighting, always
 from backprop_doctor.gradients import RIGHT_BELOW, Fit, Measurement, Tangent, aligned, fit
 from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Parameter, Quantity
+from backprop_doctor.rules._bias import bias_gradients
 
 SEVERITY = "error"
 Array = NDArray[np.float64]
@@ -147,16 +150,22 @@ Slope = Callable[[Measurement, Tangent], float]
 SAME_WITHIN = 1e-4
 EXPLAINED_WITHIN = 1e-5
 OTHER_SCALE = 1.6
+FEW = 8
 NUMBERS = 40  # more numbers than these explain any ratio
 
 
 @dataclass(frozen=True)
 class _Total:
-    """A parameter's gradient, and its factor over the derivative of the loss common to all."""
+    """A parameter's gradient, and its factor over the derivative of the loss common to all.
+
+    One that ``is_meant`` is what a wrong gradient would be if it were summed over the samples: it is no more than a
+    witness of the factor that the others should have.
+    """
 
     parameter: Parameter
     gradient: Adjoint
     factor: float
+    is_meant: bool = False
 
 
 def examine(case: Case) -> Iterator[Sighting]:
@@ -170,7 +179,7 @@ def examine(case: Case) -> Iterator[Sighting]:
     found: list[tuple[Adjoint, float, _Total]] = []
     for total in totals:
         ratio = total.factor / usual
-        if abs(ratio - 1) <= SAME_WITHIN or not _is_explained(case, ratio, rates=not inline):
+        if total.is_meant or abs(ratio - 1) <= SAME_WITHIN or not _is_explained(case, ratio, rates=not inline):
             continue
         link = _culprit(case, total.gradient, healthy)
         if _holds(case, link):
@@ -223,6 +232,9 @@ def _is_shared(case: Case) -> bool:
 
 def _stand_ins(case: Case, parameter: Parameter) -> list[Quantity]:
     gradient = case.gradient(parameter)
+    if gradient is not None and np.prod(parameter.shape) >= FEW:
+        # Half of a gradient that is twice too large, as a step is, would pass for the gradient itself.
+        return [gradient.value]
     found = [*([gradient.value] if gradient else []), *case.judgement.operands.get(parameter.object, [])]
     return list({q.object: q for q in found}.values())
 
@@ -250,13 +262,39 @@ def _losses(case: Case) -> list[tuple[str, Slope]]:
 
 def _fit(case: Case, parameter: Parameter, value: Quantity, slope: Slope) -> Fit:
     """How well a value is a multiple of the derivative of a loss."""
-    measurement = case.measurement
-    tangents = measurement.tangents(parameter.birth)
-    array = None if value.object < -1 else aligned(measurement.value(value.birth), parameter.shape)
-    if array is None:
-        return Fit(0.0, np.inf)
-    numeric = np.array([slope(measurement, t) for t in tangents])
+    array = None if value.object < -1 else aligned(case.measurement.value(value.birth), parameter.shape)
+    return Fit(0.0, np.inf) if array is None else _fit_of(case, parameter, array, slope)
+
+
+def _fit_of(case: Case, parameter: Parameter, array: Array, slope: Slope) -> Fit:
+    tangents = case.measurement.tangents(parameter.birth)
+    numeric = np.array([slope(case.measurement, t) for t in tangents])
     return fit(np.array([float(np.sum(array * t.direction)) for t in tangents]), numeric)
+
+
+def _meant(case: Case) -> list[tuple[Parameter, Adjoint, Array]]:
+    """Bias gradients that are not summed over the samples, and what their lines would come to if they were."""
+    samples, found = case.axes.output_samples, []
+    for bias in bias_gradients(case) if samples is not None else ():
+        p, g, upstream = bias.parameter, bias.gradient, np.asarray(case.value(bias.upstream), np.float64)
+        if g.object not in case.binding or upstream.ndim != 2:
+            continue
+        summed = upstream.sum(axis=samples, keepdims=True)
+        whole = summed if bias.reduction is None else case.changed({bias.reduction.event.key: always(summed)}, g.birth)
+        array = None if whole is None else aligned(whole, p.shape)
+        if array is not None and (bias.reduction is not None or bias.upstream.object == g.object):
+            found.append((p, Adjoint(g, p, Fit(1.0, 0.0), "adjoint", bias.upstream), array))
+    return found
+
+
+def _on_one_error(case: Case, right: list[tuple[Parameter, Adjoint]]) -> list[_Total]:
+    """Gradients over the error that all of them rest on, where that is output less target and no loss explains it."""
+    chains = [(p, g, case.chain(g)) for p, g in right]
+    roots = {(chain[-1].value.object, chain[-1].given) for _, _, chain in chains}
+    if len(roots) != 1 or {given for _, given in roots} != {"canonical"}:
+        return []
+    whole = [(p, g, chain) for p, g, chain in chains if all(link.right for link in chain)]
+    return [_Total(p, g, float(np.prod([link.fit.factor for link in chain]))) for p, g, chain in whole]
 
 
 def _totals(case: Case) -> tuple[list[_Total], bool]:
@@ -267,11 +305,17 @@ def _totals(case: Case) -> tuple[list[_Total], bool]:
     """
     pairs = [(p, case.gradient(p)) for p in case.roles.parameters]
     right = [(p, g) for p, g in pairs if g is not None and g.right]
+    meant = case.once(_meant) if right and len(right) < len(pairs) else []
     best, name = list[_Total](), ""
     for loss, slope in _losses(case):
         fitted = [_Total(p, g, f.factor) for p, g in right if (f := _fit(case, p, g.value, slope)).right]
+        if fitted:
+            fits = ((p, g, _fit_of(case, p, array, slope)) for p, g, array in meant)
+            fitted += [_Total(p, g, f.factor, is_meant=True) for p, g, f in fits if f.right]
         if len(fitted) > len(best):
             best, name = fitted, loss
+    if not best:
+        best = _on_one_error(case, right)
     known = {t.parameter.object for t in best} if len(best) > 1 else set()
     # A gradient with a factor of its own beside weight decay is no multiple of the whole: its chain leads there.
     rest = [(p, g) for p, g in right if p.object not in known and (not known or case.chain(g)[-1].loss == name)]
@@ -326,10 +370,27 @@ def _usual(case: Case, totals: list[_Total], *, plain: tuple[float, ...]) -> flo
 def _plain(case: Case, totals: list[_Total], *, inline: bool) -> tuple[float, ...]:
     """Factors that a gradient has as a rule: 1 over the program's own loss, a mean or a sum over a usual one."""
     if inline:
-        return ()
-    if all(case.chain(t.gradient)[-1].given == "declared" for t in totals):
+        # A step is the gradient of the program's own loss times a rate.
+        return case.once(_rates) if case.judgement.declared_fits else ()
+    given = {case.chain(t.gradient)[-1].given for t in totals if not t.is_meant}
+    if given == {"declared"}:
         return (1.0,)
+    if given == {"canonical"}:
+        return (1.0, 1.0 / case.samples)
     return tuple(number / n for number in (1.0, 2.0, 0.5) for n in (1, case.samples))
+
+
+def _rates(case: Case) -> tuple[float, ...]:
+    """Real numbers that the updates read by a name, and in which the data have no part."""
+    roles = case.roles
+    updates = {id(case.site(key).statement) for p in roles.parameters for key in p.updates}
+    found = set()
+    for event in case.step_events:
+        site, i = case.program.sites[event.site], event.index
+        named = site.kind == "load" and isinstance(site.node, (ast.Name, ast.Attribute)) and type(event.value) is float
+        if named and id(site.statement) in updates and not (roles.on_parameters[i] or roles.on_inputs[i]):
+            found.add(float(event.value))
+    return tuple(sorted(found))
 
 
 # -- what a factor may be --------------------------------------------------------------------------------
@@ -407,6 +468,10 @@ def _without(case: Case, place: Quantity, ratio: float) -> tuple[str, tuple[Edit
             number = 1 / number if number and isinstance(node.op, ast.Div) else number
             if number and abs(number / ratio - 1) < SAME_WITHIN:
                 return f"without {case.text(factor)}", (case.edit(node, case.text(rest)),)
+        above = node.left if isinstance(node.op, ast.Div) else None
+        if isinstance(above, ast.Constant) and abs(float(case.number(above) or 0) / ratio - 1) < SAME_WITHIN:
+            one = "1.0" if isinstance(above.value, float) else "1"
+            return f"{one} in place of {case.text(above)}", (case.edit(above, one),)
     return _divided(case, place, ratio)
 
 
@@ -429,7 +494,7 @@ def _divided(case: Case, place: Quantity, ratio: float) -> tuple[str, tuple[Edit
 
 def _culprit(case: Case, gradient: Adjoint, healthy: list[Adjoint]) -> Adjoint:
     """The first link from the loss whose own factor is not 1, unless healthy gradients rest on it too."""
-    trusted = {link.value.object for g in healthy for link in case.chain(g)}
+    trusted = _trusted(case, healthy)
     links = case.chain(gradient)
     for link in reversed(links[1:]):
         if link.value.object not in trusted and abs(link.fit.factor - 1) > SAME_WITHIN:
@@ -437,11 +502,36 @@ def _culprit(case: Case, gradient: Adjoint, healthy: list[Adjoint]) -> Adjoint:
     return gradient
 
 
+def _trusted(case: Case, healthy: list[Adjoint]) -> set[int]:
+    """The values that healthy gradients rest on: by their chains, or by what was read for one judged on the loss."""
+    known = {link.value.object for g in healthy for link in case.chain(g)}
+    direct = {g.value.object for g in healthy if len(case.chain(g)) == 1}
+    return known.union(*(found for number, found in case.once(_read_for).items() if number in direct))
+
+
+def _read_for(case: Case) -> dict[int, set[int]]:
+    """For each gradient that was judged on the loss alone the values of the backward pass it is made from."""
+    found: dict[int, set[int]] = {}
+    for parameter in case.roles.parameters:
+        gradient = case.gradient(parameter)
+        if gradient is None or len(case.chain(gradient)) > 1 or gradient.is_step:
+            continue
+        seen, pending = found.setdefault(gradient.value.object, set()), [gradient.value]
+        while pending:
+            value = pending.pop()
+            for read in case.operand_quantities(case.statement(value)):
+                is_backward = case.roles.backward(case.trace.by_key[read.birth])
+                if is_backward and read.object not in seen and read.index < value.index:
+                    seen.add(read.object)
+                    pending.append(read)
+    return found
+
+
 def _source(
     link: Adjoint, ratio: float, found: list[tuple[Adjoint, float, _Total]], healthy: list[Adjoint], case: Case
 ) -> Quantity:
     """The value from which two lines have the same factor, if nothing healthy rests on it; else the link's own."""
-    trusted = {known.value.object for g in healthy for known in case.chain(g)}
+    trusted = _trusted(case, healthy)
     given = link.upstream
     if given is None or given.object in trusted:
         return link.value

@@ -123,9 +123,10 @@ in every entry, the root of the mean of squares is missing.
 Fix safety
 ----------
 Where the memory is subtracted, + is written for -. Where Adam's correction
-lacks its power, the memories are divided by 1 - beta ** t, if the loop of the
-training counts the steps: a count that starts anew in each epoch is none. For
-the other faults no edit is proposed. The changed program is examined again.
+lacks its power, the memories are divided by 1 - beta ** t: t is what the loop
+of the training counts, or a new count where there are loops inside it, since
+one that starts anew in each epoch is none. For the other faults no edit is
+proposed. The changed program is examined again.
 
 Known limits
 ------------
@@ -220,25 +221,52 @@ def _added(case: Case, statement: ast.stmt, kept: list[Event]) -> tuple[Edit, ..
 
 def _raised(case: Case) -> tuple[Edit, ...]:
     """The power of the step in each ``1 - beta`` that a memory is divided by."""
-    edits = []
+    betas: dict[ast.expr, str] = {}
     kept = {e.object for p in case.roles.parameters for e in memories(case, p)}
-    divisors = {case.program.sites[e.site].node: e for e in case.step_events if isinstance(e.value, float)}
     for event in case.step_events:
         site = case.program.sites[event.site]
         node = site.node
-        if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Div) or node.right not in divisors:
+        # Dropout divides by 1 - p too, but not its memories.
+        is_mean = any(o.object in kept for o in case.children(event))
+        if not is_mean or not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Div):
             continue
         inner = node.right
         if not isinstance(inner, ast.BinOp) or not isinstance(inner.op, ast.Sub) or case.number(inner.left) != 1:
             continue
-        beta, step = case.number(inner.right), _counter(case, site.scope)
-        plain = isinstance(inner.right, (ast.Name, ast.Attribute, ast.Constant))
-        # Dropout divides by 1 - p too, but not its memories.
-        is_mean = any(o.object in kept for o in case.children(event))
-        if beta is None or not 0.5 <= beta < 1 or not plain or not step or not is_mean:
-            continue
-        edits.append(case.edit(inner.right, f"{case.text(inner.right)} ** {step}"))
-    return tuple(dict.fromkeys(edits))
+        beta = case.number(inner.right)
+        if beta is not None and 0.5 <= beta < 1 and isinstance(inner.right, (ast.Name, ast.Attribute, ast.Constant)):
+            betas[inner.right] = site.scope
+    if not betas or len(set(betas.values())) > 1:
+        return ()
+    step, counting = _counter(case, next(iter(betas.values()))), tuple[Edit, ...]()
+    if not step:
+        step, counting = _new_counter(case, list(betas))
+    powers = tuple(case.edit(node, f"{case.text(node)} ** {step}") for node in betas)
+    return (*counting, *powers) if step else ()
+
+
+def _new_counter(case: Case, betas: list[ast.expr]) -> tuple[str, tuple[Edit, ...]]:
+    """A count of the steps: set to 0 before the training, and raised in each step before it is read."""
+    loops = [case.program.sites[number].node for number in (case.roles.training.loop, case.roles.step.loop)]
+    training, step = loops
+    if not isinstance(training, (ast.For, ast.While)) or not isinstance(step, (ast.For, ast.While)):
+        return "", ()
+    home = case.source_of(training)
+    names = {node.id for node in ast.walk(home.tree) if isinstance(node, ast.Name)}
+    name = next((name for name in ("t", "steps", "step_number") if name not in names), "")
+    first = next((s for s in step.body if any(beta in ast.walk(s) for beta in betas)), None)
+    # Where several parameters take their turns in a loop of their own, one step has many turns.
+    plain = isinstance(first, (ast.Assign, ast.AugAssign)) and step in ast.walk(training)
+    if not name or first is None or not plain or _is_nested(case, training):
+        return "", ()
+    outer, inner = (home.line(n.lineno)[: n.col_offset] for n in (training, first))
+    if outer.strip() or inner.strip():
+        return "", ()
+    ending = "\r\n" if home.whole_line(training.lineno).endswith("\r\n") else "\n"
+    return name, (
+        case.insertion(training.lineno, 1, f"{outer}{name} = 0{ending}", training),
+        case.insertion(first.lineno, 1, f"{inner}{name} += 1{ending}", training),
+    )
 
 
 def _counter(case: Case, scope: str) -> str:
@@ -259,7 +287,7 @@ def _counter(case: Case, scope: str) -> str:
     return {0: f"({name} + 1)", 1: name}.get(first, "") if isinstance(first, int) else ""
 
 
-def _is_nested(case: Case, loop: ast.For) -> bool:
+def _is_nested(case: Case, loop: ast.For | ast.While) -> bool:
     outer = (n for n in ast.walk(case.source_of(loop).tree) if isinstance(n, (ast.For, ast.While)) and n is not loop)
     return any(loop in ast.walk(other) for other in outer)
 

@@ -74,7 +74,9 @@ compared with those that change. If a statement of the backward pass computes
 the next value and stores it under another name, that statement is blamed;
 otherwise the line that created the array. It is an error if the gradient is
 computed or the new value is stored elsewhere, and a warning if neither is in
-sight: some arrays are left fixed on purpose. An array that is given a new
+sight: some arrays are left fixed on purpose. A gradient that nothing reads
+and that is wrong counts as one where the sum of the same delta over the
+samples is the gradient; what is wrong about it is reported at its line. An array that is given a new
 value, while all readings of the next forward pass still find the old one, is
 confirmed by a run in which the new value is another: the next output must
 stay what it is.
@@ -114,6 +116,8 @@ from backprop_doctor.case import Case, Sighting
 from backprop_doctor.gradients import aligned
 from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Parameter, Quantity
+from backprop_doctor.rules._bias import meant_for
+from backprop_doctor.rules._untrained import untrained
 from backprop_doctor.values import is_same
 
 SEVERITY = "error"
@@ -125,25 +129,10 @@ def examine(case: Case) -> Iterator[Sighting]:
     if output is None:
         return
     yield from _stored_apart(case, output)
-    for constant in case.roles.constants:
-        tangents = case.measurement.tangents(constant.birth)
-        moves = max(float(np.abs(t.derivatives.get(output.birth, np.zeros(1))).max()) for t in tangents)
-        if not moves > 1e-9 or _is_updated(case, constant):
-            continue
-        gradient = _gradient(case, constant)
+    for one in case.once(untrained):
+        constant, lost = one.constant, one.lost
+        gradient = _gradient(case, constant) or next((b.gradient.name for b in meant_for(case, one)), "")
         summary, edits = _update(case, constant, gradient) if gradient else ("", ())
-        lost = next(
-            (
-                e
-                for e in case.step_events
-                if case.roles.backward(e)
-                and case.program.sites[e.site].target
-                and any(c.object == constant.object for c in case.children(e))
-                and isinstance(case.program.sites[e.site].node, ast.BinOp)
-                and np.shape(e.value) == constant.shape
-            ),
-            None,
-        )
         node = case.program.sites[lost.site].statement if lost else case.home(constant)
         if lost is not None:
             target = case.program.sites[lost.site].target
@@ -160,7 +149,7 @@ def examine(case: Case) -> Iterator[Sighting]:
             why=f"the output depends on {constant.name}, so it has a gradient and wants a step like the others",
             evidence=(
                 Evidence(f"change of {constant.name} in one step", "0", "not 0"),
-                Evidence(f"largest change of {output.name} per unit of {constant.name}", f"{moves:.3g}", "not 0"),
+                Evidence(f"largest change of {output.name} per unit of {constant.name}", f"{one.moves:.3g}", "not 0"),
             ),
             fix=summary,
             edits=edits,
@@ -233,20 +222,6 @@ def _in_place(case: Case, statement: ast.stmt) -> tuple[str, tuple[Edit, ...]]:
         return "", ()
     text = f"{target} {sign}= {case.text(value.right)}"
     return text, (case.edit(statement, text),)
-
-
-def _is_updated(case: Case, constant: Quantity) -> bool:
-    """Whether the next turn reads another value from the point at which all units are alive.
-
-    From the program's own weights a step may leave an array as it is because its units are off for that sample.
-    """
-    before = case.live.value(constant.birth)
-    for event in case.step_events:
-        if event.object == constant.object:
-            after = case.live.value((event.site, event.occurrence + case.per_turn(event.key)))
-            if after is not None and np.shape(after) == np.shape(before) and not np.array_equal(after, before):
-                return True
-    return False
 
 
 def _stored(case: Case, statement: ast.AST, constant: Quantity) -> tuple[str, tuple[Edit, ...]]:

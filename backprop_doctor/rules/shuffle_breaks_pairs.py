@@ -257,11 +257,16 @@ def _companions(case: Case, statement: ast.stmt, shuffled: Event, axis: int) -> 
     roles, sites = case.roles, case.program.sites
     scope, samples = sites[shuffled.site].scope, np.shape(shuffled.value)[axis]
     latest: dict[str, Event] = {}
-    for event in case.trace.events[: shuffled.index]:
-        site = sites[event.site]
-        texts = [site.target or "", case.text(site.node) if site.kind == "load" else ""]
-        if event.object != -1 and site.scope == scope and samples in np.shape(event.value):
-            latest |= {text: event for text in texts if text.replace(".", "").isidentifier()}
+    for event in case.trace.events[: roles.step.middle]:
+        site, first = sites[event.site], case.trace.first_seen.get(event.object, event)
+        if event.object == -1 or site.scope != scope or samples not in np.shape(event.value):
+            continue
+        texts = {site.target or "", case.text(site.node) if site.kind == "load" else ""}
+        for text in texts:
+            # An argument is first read where it is used, which may be further down.
+            is_there = event.index < shuffled.index or (text not in latest and first.index < shuffled.index)
+            if is_there and text.replace(".", "").isidentifier():
+                latest[text] = event if event.index < shuffled.index else first
     parameters = {p.object for p in roles.parameters}
     found: dict[str, int] = {}
     for text, event in latest.items():
