@@ -97,7 +97,15 @@ class Line:
 
     def with_value(self, event: Event, array: Any) -> Fit:
         """How well the value fits when another array passes at one event of its line."""
-        return self.fits(self.case.changed({event.key: lambda value: np.array(array)}, self.value.birth))
+        value = self.case.changed({event.key: lambda value: np.array(array)}, self.value.birth)
+        return Fit(0.0, float("inf")) if self._is_there(value) else self.fits(value)
+
+    def _is_there(self, array: Any) -> bool:
+        """Whether an array is no more than what stands in another line already, and is right there."""
+        mended = None if array is None else aligned(array, self.of.shape)
+        others = [a.value for a in self.case.judgement.claims if a.right and a.of.object == self.of.object]
+        known = [aligned(self.case.value(other), self.of.shape) for other in others]
+        return mended is not None and any(k is not None and fit(k.ravel(), mended.ravel()).right for k in known)
 
     def evidence(self, mended: str, found: Fit) -> tuple[Evidence, ...]:
         """The error as it stands, and the one with the change."""
