@@ -40,6 +40,7 @@ LOSSES, LOSSES_TRIED, LOSSES_UNNAMED = 6, 10, 2
 CLAIMS_TRIED = 6
 USES_TRIED = 4
 FEW = 8
+TURNS_TRIED = 2
 ROUNDING = 1e-13
 PLAIN_WITHIN = 1e-5
 STEP_OFF_KINKS = 1e-8  # of ten thousand maxima hardly one changes hands
@@ -55,7 +56,8 @@ class Adjoint:
     ``paired`` is false where a claim fails and ``through`` is a mere guess at what ``upstream`` belongs to;
     ``others`` are values that would do as well (a mask applied twice is a mask).  ``partial`` is true where
     the value is right as far as it goes, and leaves out another way in which ``of`` reaches the outputs;
-    ``scattered`` where it is a multiple of the adjoint at each point, but another one at each.
+    ``scattered`` where it is a multiple of the adjoint at each point, but another one at each; ``shifted`` where it
+    is right only if ``upstream`` belongs to another turn of a loop than it does.
     """
 
     value: Quantity
@@ -69,6 +71,7 @@ class Adjoint:
     others: tuple[Quantity, ...] = ()
     partial: bool = False
     scattered: bool = False
+    shifted: bool = False
 
     @property
     def right(self) -> bool:
@@ -230,9 +233,25 @@ class _Judge:
             if not found.right:
                 better = (self._adjoint(link.upstream, through) for through in link.others)
                 found = next((claim for claim in better if claim.right), found)
-                self._put(link, replace(link, through=found.of))
+                other = None if found.right else self._at_another_time(link, link.upstream, link.through)
+                if other is None:
+                    self._put(link, replace(link, through=found.of))
+                else:
+                    # The line that took it for the adjoint of this time is what is wrong.
+                    found = other
+                    left = min(1.0, self._fit_on(link, link.upstream, found.of).residual)
+                    self._put(link, replace(link, through=found.of, fit=Fit(0.0, left), shifted=True))
             self.result.adjoints[found.value.object, found.of.birth] = found
             pending.append(found)
+
+    def _at_another_time(self, link: Adjoint, upstream: Quantity, through: Quantity) -> Adjoint | None:
+        """The claim that a value is the adjoint of what was made at the same place a turn earlier or later."""
+        alike = [q for q in self.forward if q.birth[0] == through.birth[0] and q.object != through.object]
+        for near in sorted(alike, key=lambda q: abs(q.birth[1] - through.birth[1]))[:TURNS_TRIED]:
+            found = self._adjoint(upstream, near)
+            if found.right and not self._fit_on(link, upstream, near).right:
+                return found
+        return None
 
     def _put(self, claim: Adjoint, instead: Adjoint) -> None:
         """Keep another form of a claim in its place."""

@@ -115,11 +115,15 @@ def upstream_derivatives(
     """
     tangents = case.measurement.tangents(of.birth)
     births = {q.birth: q for q in case.judgement.forward}
+    best = case.judgement.best()
     for adjoint in case.judgement.backward:
         if adjoint.index >= value.index or adjoint.object == value.object or adjoint.object in apart:
             continue
         array = np.asarray(case.value(adjoint), np.float64)
-        for key, through in births.items():
+        known = best.get(adjoint.object)
+        # Of what is known to be one value's adjoint nobody has to ask whether it is another's.
+        pairs = {known.of.birth: known.of} if known is not None and known.right else births
+        for key, through in pairs.items():
             if (
                 through.index > of.index
                 and through.shape == array.shape

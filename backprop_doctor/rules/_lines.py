@@ -165,7 +165,9 @@ def _is_new_value(case: Case, parameter: Parameter, value: Quantity) -> bool:
 
 def exchanges(case: Case) -> list[Exchange]:
     """For each wrong line the first exchange of one array it reads that makes it right."""
-    return [found for line in case.once(wrong_lines) if (found := next(exchanges_in(line), None)) is not None]
+    # What is right for another turn becomes so by many an exchange.
+    lines = [line for line in case.once(wrong_lines) if not line.link.shifted]
+    return [found for line in lines if (found := next(exchanges_in(line), None)) is not None]
 
 
 def exchanges_in(line: Line) -> Iterator[Exchange]:

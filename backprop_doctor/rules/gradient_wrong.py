@@ -139,7 +139,7 @@ def examine(case: Case) -> Iterator[Sighting]:
         if not link.paired:
             # What comes closest by its numbers is not what the line was made from.
             basis = ""
-        better = rewritten(line)
+        better = None if link.shifted else rewritten(line)
         scattered = f"{b.name} is another multiple of the gradient at each point: a number that it is made of is wrong"
         yield Sighting(
             node=case.home(b),
