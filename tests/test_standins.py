@@ -320,6 +320,18 @@ d = loadmat('ex4data1.mat')
 X = d['X']
 Y = np.eye(10)[d['y'].ravel() - 1]
 """,
+    "compared_with_another_model": """\
+import progressbar
+from sklearn.datasets import make_gaussian_quantiles
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import r2_score
+from terminaltables import AsciiTable
+X, y = make_gaussian_quantiles(n_samples=90, n_features=3, n_classes=2)
+Y = np.eye(2)[y]
+other = LogisticRegression().fit(X, y)
+for _ in progressbar.ProgressBar(widgets=[progressbar.ETA()])(range(2)):
+    print(other.score(X, y), r2_score(y, other.predict(X)), AsciiTable([["a"]]).table)
+""",
     "idx2numpy": """\
 import idx2numpy
 X = idx2numpy.convert_from_file('train-images.idx3-ubyte').reshape(-1, 784) / 255

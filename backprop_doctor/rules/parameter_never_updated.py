@@ -144,6 +144,9 @@ def examine(case: Case) -> Iterator[Sighting]:
             ),
             None,
         )
+        # Where no gradient at all was found, the pass that was followed may not be the one that trains.
+        if not gradient and lost is None and not any(map(case.gradient, case.roles.parameters)):
+            continue
         node = case.program.sites[lost.site].statement if lost else case.home(constant)
         if lost is not None:
             target = case.program.sites[lost.site].target
