@@ -9,6 +9,7 @@ for each run, so that the same program can be asked with 97 images or with all o
 from __future__ import annotations
 
 import _pickle
+import argparse
 import builtins
 import contextlib
 import gzip
@@ -71,6 +72,8 @@ DRAWING = frozenset(
 FIRST = frozenset(
     {"bokeh", "keras", "matplotlib", "mpl_toolkits", "numba", "plotly", "pylab", "seaborn", "tensorflow", "tqdm"}
 )
+# What is made up for an argument of the command line that a program cannot do without.
+VALUES: dict[Any, str] = {int: "16", float: "0.1"}
 # Where sklearn keeps what a network is compared with.
 BASELINES = frozenset(
     f"sklearn.{name}"
@@ -207,9 +210,12 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         pickle.load = _pickle.load = partial(self._load_pickle, unpickle)
         for name, reader in readers.items():
             setattr(np, name, self._readings.once(reader))
+        parse = argparse.ArgumentParser.parse_known_args
+        argparse.ArgumentParser.parse_known_args = self._parsing(parse)  # type: ignore[method-assign]
         try:
             yield
         finally:
+            argparse.ArgumentParser.parse_known_args = parse  # type: ignore[method-assign]
             pickle.load = _pickle.load = unpickle
             for name, reader in readers.items():
                 setattr(np, name, reader)
@@ -230,6 +236,18 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return lookup(name)
         self._say(f"np.{name} was removed from numpy: it was answered with what it stood for, {_meaning(name)}")
         return REMOVED[name]
+
+    def _parsing(self, parse: Any) -> Any:
+        """Read the command line; where it is empty, what the program cannot do without is made up."""
+
+        def parse_known_args(parser: argparse.ArgumentParser, args: Any = None, namespace: Any = None) -> Any:
+            words = sys.argv[1:] if args is None else list(args)
+            made = [] if words else _made_up_words(parser)
+            if made:
+                self._say(f"{' '.join(made)} on the command line was made up; --args gives something else")
+            return parse(parser, [*words, *made], namespace)
+
+        return parse_known_args
 
     def withdraw(self) -> None:
         """Take all stand-in modules out of this process again."""
@@ -765,6 +783,16 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         if path is None:
             return self._original("requests", "get", str(url))(url, *of, **how)
         return Response(Path(path).read_bytes())
+
+
+def _made_up_words(parser: argparse.ArgumentParser) -> list[str]:
+    """The fewest words with which a parser is content."""
+    words: list[str] = []
+    for action in (action for action in parser._actions if action.required):
+        value = str(next(iter(action.choices))) if action.choices else VALUES.get(action.type, "output")
+        count = action.nargs if isinstance(action.nargs, int) else 1
+        words += [*action.option_strings[:1], *[value] * count]
+    return words
 
 
 def _meaning(name: str) -> str:
