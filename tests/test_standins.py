@@ -474,6 +474,24 @@ def test_data_that_is_not_there_is_stood_in_for(way: str, tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == ["net.py"]
 
 
+def test_what_a_command_line_must_say_is_made_up(tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    parser = """\
+import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument("where")
+parser.add_argument("--kind", required=True, choices=["tanh", "relu"])
+parser.add_argument("--rates", type=float, nargs=2, required=True)
+arguments = parser.parse_args()
+assert arguments.kind == "tanh"
+assert arguments.rates == [0.1, 0.1]
+"""
+    path.write_text(f"import numpy as np\n{parser}{WAYS['text_table']}{NETWORK}")
+    report = networks.diagnosed(path)
+    assert report.verdict == "healthy"
+    assert any("on the command line was made up" in remark for remark in report.remarks)
+
+
 def test_what_was_stood_in_for_is_said(tmp_path: Path) -> None:
     path = tmp_path / "net.py"
     path.write_text(f"import numpy as np\n{WAYS['removed_numpy_names']}{NETWORK}")
