@@ -916,8 +916,11 @@ SHORTENERS: dict[str, Callable[[Any, Limit, str], bytes | None]] = {
 
 
 def _read_idx(file: Any) -> Array:
-    with gzip.open(file) if str(file).endswith("gz") else open(file, "rb") as stream:
-        data = stream.read()
+    if hasattr(file, "read"):
+        data = file.read()
+    else:
+        with gzip.open(file) if str(file).endswith("gz") else open(file, "rb") as stream:
+            data = stream.read()
     shape = np.frombuffer(data, ">i4", data[3], 4)
     return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
 
