@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from backprop_doctor.dependence import Dependence, Mask
 from backprop_doctor.errors import ProgramError
+from backprop_doctor.instrument import Site
 from backprop_doctor.loops import Iteration, Turns, carried_by, existed, loads, loops_of
 from backprop_doctor.program import Event, Key, Once, Probe, Program, Trace
 from backprop_doctor.values import is_array, is_real, is_same
@@ -682,6 +683,8 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
     met: list[tuple[int, Event | None, int]] = []
     singles: set[int] = set()
     label: Event | None = None
+    parameters = {parameter.object for parameter in roles.parameters}
+    unnamed: list[tuple[int, Event | None, int]] = []
 
     def is_output(event: Event) -> bool:
         return roles.forward(event) and bool(roles.on_inputs[event.index]) and roles.is_value(event.value)
@@ -696,7 +699,11 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
             operands = [latest[c] for c in site.children if c in latest]
             labels = [o for o in operands if roles.on_labels[o.index] and not roles.on_parameters[o.index]]
             if labels:
-                named = [n for o in operands if is_output(o) for n in _named_inside(program, o, latest)]
+                outputs = [o for o in operands if is_output(o)]
+                # What is made of parameters in this very difference has no name: ``H @ W - Y``.
+                made = [o for o in outputs if _is_difference(site) and _reads(program, o, parameters, latest)]
+                unnamed += [(o.object, _leaf(program, labels[0], latest), event.index) for o in made]
+                named = [n for o in outputs for n in _named_inside(program, o, latest)]
                 met += [(n.object, _leaf(program, labels[0], latest), event.index) for n in named if is_output(n)]
                 read = [o for o in operands if isinstance(program.sites[o.site].node, ast.Subscript)]
                 singles |= {n.object for n in named if any(np.size(o.value) == 1 < np.size(n.value) for o in read)}
@@ -705,6 +712,9 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
                 met.append((before.object, label, event.index))
         latest[event.site] = event
         stored[event.storage] = event
+    # An output that is computed anew for the loss and for its gradient has only what it is made from in common.
+    if len({trace.first_seen[number].site for number, _, _ in unnamed}) == 1:
+        met = unnamed
     # Where the loss is computed once more after the update, the first time counts.
     first_update = min((trace.by_key[p.updates[0]].index for p in roles.parameters), default=loop.middle)
     met = [m for m in met if m[2] < first_update] or met
@@ -717,7 +727,10 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
         if birth.site == last.site and np.shape(birth.value) == np.shape(last.value) and number not in found:
             # A copy of the output (to subtract the labels from) is the output.
             original = _original(program, roles, birth)
-            found[number] = Meeting(_quantity(program, original, roles.names), with_label, number in singles)
+            output = _quantity(program, original, roles.names)
+            if original.object not in roles.names:
+                output = replace(output, name=program.source.segment(program.sites[original.site].node))
+            found[number] = Meeting(output, with_label, number in singles)
     return sorted(found.values(), key=lambda m: m.output.index)
 
 
@@ -737,6 +750,16 @@ def _leaf(program: Program, event: Event, latest: dict[int, Event]) -> Event:
     children = [latest[c] for c in program.sites[event.site].children if c in latest]
     inside = [c for c in children if np.shape(c.value) == np.shape(event.value) and c.index < event.index]
     return _leaf(program, inside[0], latest) if inside else event
+
+
+def _reads(program: Program, event: Event, objects: set[int], latest: dict[int, Event]) -> bool:
+    """Whether an expression reads one of these objects."""
+    children = [latest[c] for c in program.sites[event.site].children if c in latest]
+    return event.object in objects or any(_reads(program, child, objects, latest) for child in children)
+
+
+def _is_difference(site: Site) -> bool:
+    return isinstance(site.node, ast.BinOp) and isinstance(site.node.op, ast.Sub)
 
 
 def _named_inside(program: Program, event: Event, latest: dict[int, Event]) -> list[Event]:

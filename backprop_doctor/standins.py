@@ -9,6 +9,7 @@ for each run, so that the same program can be asked with 97 images or with all o
 from __future__ import annotations
 
 import _pickle
+import argparse
 import builtins
 import contextlib
 import gzip
@@ -56,16 +57,27 @@ DRAWING = frozenset(
         "mpl_toolkits",
         "networkx",
         "plotly",
+        "prettytable",
+        "progressbar",
         "pylab",
         "rich",
         "seaborn",
+        "tabulate",
         "termcolor",
+        "terminaltables",
         "visdom",
     }
 )
 # Served even where the real one is installed: it would cost time, open windows or compile what must be probed.
 FIRST = frozenset(
     {"bokeh", "keras", "matplotlib", "mpl_toolkits", "numba", "plotly", "pylab", "seaborn", "tensorflow", "tqdm"}
+)
+# What is made up for an argument of the command line that a program cannot do without.
+VALUES: dict[Any, str] = {int: "16", float: "0.1"}
+# Where sklearn keeps what a network is compared with.
+BASELINES = frozenset(
+    f"sklearn.{name}"
+    for name in ("ensemble", "linear_model", "naive_bayes", "neighbors", "neural_network", "svm", "tree")
 )
 # What is replaced in libraries that are really there.
 LOADERS = frozenset(
@@ -198,9 +210,12 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         pickle.load = _pickle.load = partial(self._load_pickle, unpickle)
         for name, reader in readers.items():
             setattr(np, name, self._readings.once(reader))
+        parse = argparse.ArgumentParser.parse_known_args
+        argparse.ArgumentParser.parse_known_args = self._parsing(parse)  # type: ignore[method-assign]
         try:
             yield
         finally:
+            argparse.ArgumentParser.parse_known_args = parse  # type: ignore[method-assign]
             pickle.load = _pickle.load = unpickle
             for name, reader in readers.items():
                 setattr(np, name, reader)
@@ -221,6 +236,18 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return lookup(name)
         self._say(f"np.{name} was removed from numpy: it was answered with what it stood for, {_meaning(name)}")
         return REMOVED[name]
+
+    def _parsing(self, parse: Any) -> Any:
+        """Read the command line; where it is empty, what the program cannot do without is made up."""
+
+        def parse_known_args(parser: argparse.ArgumentParser, args: Any = None, namespace: Any = None) -> Any:
+            words = sys.argv[1:] if args is None else list(args)
+            made = [] if words else _made_up_words(parser)
+            if made:
+                self._say(f"{' '.join(made)} on the command line was made up; --args gives something else")
+            return parse(parser, [*words, *made], namespace)
+
+        return parse_known_args
 
     def withdraw(self) -> None:
         """Take all stand-in modules out of this process again."""
@@ -287,6 +314,9 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         if top in DRAWING:
             return getattr(Absorber(module), name)
         if self._find_real(top, None) is None:
+            if module in BASELINES and name[0].isupper():
+                self._say(f"sklearn is not installed: {name} was stood in for by one that names the commonest class")
+                return Baseline
             return _Unavailable(name, partial(self._lacking, top, f"{module}.{name}"))
         raise self._lacking(top, f"{module}.{name}")
 
@@ -366,6 +396,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
                 "read_csv": self._read_csv,
             },
             "requests": {"get": self._get},
+            "progressbar": {"Bar": Absorber("progressbar"), "ProgressBar": lambda *_, **__: ProgressBar},
             "rich.progress": {"track": ProgressBar},
             "scipy.io": {"loadmat": self._loadmat},
             "scipy.signal": {"convolve2d": _convolve2d, "correlate2d": _correlate2d},
@@ -381,12 +412,18 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
                 "load_wine": lambda **how: self._made_up("load_wine", (59, 71, 48), 13, **how),
                 "make_blobs": _make_blobs,
                 "make_circles": _make_circles,
+                "make_gaussian_quantiles": _make_gaussian_quantiles,
                 "make_classification": _make_classification,
                 "make_moons": _make_moons,
+                "make_regression": _make_regression,
             },
             "sklearn.metrics": {
                 "accuracy_score": lambda true, predicted: float(np.mean(np.asarray(true) == np.asarray(predicted))),
+                "classification_report": lambda *_, **__: "",
                 "confusion_matrix": _confusion_matrix,
+                "mean_absolute_error": lambda true, predicted: float(np.mean(np.abs(_difference(true, predicted)))),
+                "mean_squared_error": lambda true, predicted: float(np.mean(_difference(true, predicted) ** 2)),
+                "r2_score": _r2_score,
             },
             "sklearn.model_selection": {"train_test_split": _train_test_split},
             "sklearn.preprocessing": {
@@ -415,6 +452,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             "urllib.request": {"urlopen": self._urlopen, "urlretrieve": self._urlretrieve},
             "wget": {"download": lambda url, out=None, **_: self._urlretrieve(url, out)[0]},
         }
+        found |= {name: {} for name in BASELINES}
         found |= {f"tqdm.{name}": _progress_bars() for name in ("auto", "notebook")}
         for root in ("keras", "tensorflow.keras", "keras.src", "tensorflow.python.keras"):
             load_data = {"load_data": partial(self._keras_data, root.partition(".")[0])}
@@ -747,6 +785,16 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return Response(Path(path).read_bytes())
 
 
+def _made_up_words(parser: argparse.ArgumentParser) -> list[str]:
+    """The fewest words with which a parser is content."""
+    words: list[str] = []
+    for action in (action for action in parser._actions if action.required):
+        value = str(next(iter(action.choices))) if action.choices else VALUES.get(action.type, "output")
+        count = action.nargs if isinstance(action.nargs, int) else 1
+        words += [*action.option_strings[:1], *[value] * count]
+    return words
+
+
 def _meaning(name: str) -> str:
     value = REMOVED[name]
     if isinstance(value, float):
@@ -868,8 +916,11 @@ SHORTENERS: dict[str, Callable[[Any, Limit, str], bytes | None]] = {
 
 
 def _read_idx(file: Any) -> Array:
-    with gzip.open(file) if str(file).endswith("gz") else open(file, "rb") as stream:
-        data = stream.read()
+    if hasattr(file, "read"):
+        data = file.read()
+    else:
+        with gzip.open(file) if str(file).endswith("gz") else open(file, "rb") as stream:
+            data = stream.read()
     shape = np.frombuffer(data, ">i4", data[3], 4)
     return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
 
@@ -1352,6 +1403,27 @@ class MinMaxScaler(StandardScaler):
         return x.min(axis=0), np.ptp(x, axis=0)
 
 
+class Baseline:
+    """A model that learns which class is the commonest: what a network is compared with is not checked."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self.classes_: Array = np.zeros(1, int)
+
+    def fit(self, x: Any, y: Any, *_: Any, **__: Any) -> Any:
+        """Learn the classes, the commonest first."""
+        classes, counts = np.unique(np.asarray(y), return_counts=True, axis=0)
+        self.classes_ = classes[np.argsort(-counts, kind="stable")]
+        return self
+
+    def predict(self, x: Any, *_: Any) -> Any:
+        """The commonest class for every row."""
+        return np.repeat(self.classes_[:1], len(x), axis=0)
+
+    def score(self, x: Any, y: Any, *_: Any) -> float:
+        """The share of the commonest class."""
+        return float(np.mean(self.predict(x) == np.asarray(y)))
+
+
 def _undecorated(function: Any = None, *_: Any, **__: Any) -> Any:
     return function if callable(function) else lambda inner: inner
 
@@ -1476,6 +1548,15 @@ def _confusion_matrix(true: Any, predicted: Any, **_: Any) -> Any:
     return counts
 
 
+def _difference(true: Any, predicted: Any) -> Any:
+    return np.asarray(true, dtype=float) - np.asarray(predicted, dtype=float)
+
+
+def _r2_score(true: Any, predicted: Any) -> float:
+    spread = np.asarray(true, dtype=float) - np.mean(true)
+    return float(1 - np.sum(_difference(true, predicted) ** 2) / np.sum(spread**2))
+
+
 def _noisy(x: Any, y: Any, noise: float | None, random_state: Any) -> Any:
     random = _random(random_state)
     order = random.permutation(len(x))
@@ -1516,6 +1597,29 @@ def _make_classification(
     n_samples: int = 100, n_features: int = 20, *, n_classes: int = 2, random_state: Any = None, **_: Any
 ) -> Any:
     return _make_blobs(n_samples, n_features, centers=n_classes, cluster_std=5.0, random_state=random_state)
+
+
+def _make_regression(
+    n_samples: int = 100, n_features: int = 100, *, noise: float = 0.0, random_state: Any = None, **_: Any
+) -> Any:
+    random = _random(random_state)
+    x = random.normal(size=(n_samples, n_features))
+    return x, x @ random.uniform(0, 100, n_features) + random.normal(scale=noise, size=n_samples)
+
+
+def _make_gaussian_quantiles(
+    *,
+    mean: Any = None,
+    cov: float = 1.0,
+    n_samples: int = 100,
+    n_features: int = 2,
+    n_classes: int = 3,
+    random_state: Any = None,
+    **_: Any,
+) -> Any:
+    x = _random(random_state).normal(size=(n_samples, n_features)) * np.sqrt(cov)
+    rank = np.argsort(np.argsort(np.sum(x**2, axis=1)))
+    return x + (0 if mean is None else np.asarray(mean)), rank * n_classes // n_samples
 
 
 def _spirals(samples: int, classes: int) -> Any:

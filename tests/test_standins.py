@@ -320,6 +320,18 @@ d = loadmat('ex4data1.mat')
 X = d['X']
 Y = np.eye(10)[d['y'].ravel() - 1]
 """,
+    "compared_with_another_model": """\
+import progressbar
+from sklearn.datasets import make_gaussian_quantiles
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import r2_score
+from terminaltables import AsciiTable
+X, y = make_gaussian_quantiles(n_samples=90, n_features=3, n_classes=2)
+Y = np.eye(2)[y]
+other = LogisticRegression().fit(X, y)
+for _ in progressbar.ProgressBar(widgets=[progressbar.ETA()])(range(2)):
+    print(other.score(X, y), r2_score(y, other.predict(X)), AsciiTable([["a"]]).table)
+""",
     "idx2numpy": """\
 import idx2numpy
 X = idx2numpy.convert_from_file('train-images.idx3-ubyte').reshape(-1, 784) / 255
@@ -460,6 +472,24 @@ def test_data_that_is_not_there_is_stood_in_for(way: str, tmp_path: Path) -> Non
     assert report.network is not None
     assert [p.verdict for p in report.network.parameters] == ["right"] * 4
     assert os.listdir(tmp_path) == ["net.py"]
+
+
+def test_what_a_command_line_must_say_is_made_up(tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    parser = """\
+import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument("where")
+parser.add_argument("--kind", required=True, choices=["tanh", "relu"])
+parser.add_argument("--rates", type=float, nargs=2, required=True)
+arguments = parser.parse_args()
+assert arguments.kind == "tanh"
+assert arguments.rates == [0.1, 0.1]
+"""
+    path.write_text(f"import numpy as np\n{parser}{WAYS['text_table']}{NETWORK}")
+    report = networks.diagnosed(path)
+    assert report.verdict == "healthy"
+    assert any("on the command line was made up" in remark for remark in report.remarks)
 
 
 def test_what_was_stood_in_for_is_said(tmp_path: Path) -> None:

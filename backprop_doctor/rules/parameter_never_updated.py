@@ -133,6 +133,9 @@ def examine(case: Case) -> Iterator[Sighting]:
         constant, lost = one.constant, one.lost
         gradient = _gradient(case, constant) or next((b.gradient.name for b in meant_for(case, one)), "")
         summary, edits = _update(case, constant, gradient) if gradient else ("", ())
+        # Where no gradient at all was found, the pass that was followed may not be the one that trains.
+        if not gradient and lost is None and not any(map(case.gradient, case.roles.parameters)):
+            continue
         node = case.program.sites[lost.site].statement if lost else case.home(constant)
         if lost is not None:
             target = case.program.sites[lost.site].target

@@ -132,9 +132,15 @@ def examine(case: Case) -> Iterator[Sighting]:
     """Compare each gradient with updates in force and with updates held back; release one at a time."""
     disturbed: dict[int, list[Quantity]] = {}
     largest: dict[int, float] = {}
+    # Weights that start at zero are, after a step, a multiple of their gradient.
+    events = [case.trace.by_key[key] for p in case.roles.parameters for key in (p.birth, *p.updates)]
+    weights = {event.object for event in events} | {p.successor for p in case.roles.parameters}
+    kept = {event.storage for event in events} - {-1}
     for parameter in case.roles.parameters:
         gradient = case.gradient(parameter)
-        if gradient is None or not gradient.right:
+        if gradient is None or not gradient.right or gradient.value.object in weights:
+            continue
+        if case.trace.by_key[gradient.value.birth].storage in kept:
             continue
         others = tuple(other for other in case.roles.parameters if other is not parameter)
         all_held = (

@@ -115,6 +115,8 @@ from backprop_doctor.roles import Parameter
 from backprop_doctor.rules import batch_averaging_missing_or_twice
 
 SEVERITY = "error"
+# Steps that add up over other batches and other dropout masks stand at right angles to the gradient of one of them.
+UPHILL = 0.05
 # A wrong delta that points so nearly where the right one does still tells uphill from downhill.
 SURE_BELOW = 0.7
 UP = "up the loss"
@@ -124,7 +126,7 @@ Array = NDArray[np.float64]
 def examine(case: Case) -> Iterator[Sighting]:
     """Slope of the loss along each step, the step taken from the run and the loss from output and labels."""
     slopes = {p.object: _slope(case, p) for p in case.roles.parameters}
-    uphill = [p for p in case.roles.parameters if (slopes[p.object] or 0.0) > 1e-6]
+    uphill = [p for p in case.roles.parameters if (slopes[p.object] or 0.0) > UPHILL]
     if not uphill:
         return
     judged = [p for p in case.roles.parameters if slopes[p.object] is not None]
