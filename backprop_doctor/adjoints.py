@@ -54,7 +54,8 @@ class Adjoint:
     loss the program declares, one it implies (``loss`` names it), or the canonical output - target.
     ``paired`` is false where a claim fails and ``through`` is a mere guess at what ``upstream`` belongs to;
     ``others`` are values that would do as well (a mask applied twice is a mask).  ``partial`` is true where
-    the value is right as far as it goes, and leaves out another way in which ``of`` reaches the outputs.
+    the value is right as far as it goes, and leaves out another way in which ``of`` reaches the outputs;
+    ``scattered`` where it is a multiple of the adjoint at each point, but another one at each.
     """
 
     value: Quantity
@@ -67,6 +68,7 @@ class Adjoint:
     paired: bool = True
     others: tuple[Quantity, ...] = ()
     partial: bool = False
+    scattered: bool = False
 
     @property
     def right(self) -> bool:
@@ -308,7 +310,7 @@ class _Judge:
                 return part
             wrong.append(candidate)
         step = self._step(parameter)
-        if step is not None and step.right:
+        if step is not None and (step.right or step.scattered):
             return step
         # What is wrong about a velocity or a step is the gradient that it is made from.
         origins = [self._origin(q) for q in direct]
@@ -337,12 +339,23 @@ class _Judge:
             value = max(same, key=lambda q: q.index)
 
     def _step(self, parameter: Parameter) -> Adjoint | None:
-        """What the update adds to a parameter, where no gradient of it is stored."""
+        """What the update adds to a parameter, where no gradient of it is stored.
+
+        If that is wrong, it may be right as long as the other parameters are held back: they are changed too early.
+        """
+        step = self._step_holding(parameter, ())
+        if step is None or step.right or step.scattered:
+            return step
+        others = tuple(p for p in self.roles.parameters if p is not parameter)
+        held = self._step_holding(parameter, others) if others else None
+        return held if held is not None and held.right else step
+
+    def _step_holding(self, parameter: Parameter, others: tuple[Parameter, ...]) -> Adjoint | None:
         number = -2 - self.roles.parameters.index(parameter)
         value = Quantity(number, parameter.updates[-1], parameter.index, f"step of {parameter.name}", parameter.line,
                          parameter.shape)  # fmt: skip
-        for point in [_Point(self.m, self.values), *(self._others if int(np.prod(parameter.shape)) <= FEW else ())]:
-            live = point.measurement.moved(frozen=False)
+        for point in [_Point(self.m, self.values), *self._others]:
+            live = point.measurement.moved(frozen=False, hold=others)
             before, after = live.value(parameter.birth), live.value(parameter.updates[-1])
             if after is None or np.shape(after) != np.shape(before):
                 return None
@@ -389,16 +402,19 @@ class _Judge:
         points = [_Point(self.m, self.values), *(self._others if size < FEW else ())]
         whole = np.concatenate([np.ravel(p.values[candidate.object]) for p in points])
         total = np.sum([np.concatenate([np.ravel(p.values[q.object]) for p in points]) for q in parts], axis=0)
-        own = np.concatenate([np.ravel(np.asarray(p.measurement.value(parameter.birth), np.float64)) for p in points])
-        columns = np.stack([total, own], axis=1)
-        if whole.shape != total.shape or whole.shape != own.shape or not np.isfinite(columns).all():
-            return None
-        factors = np.linalg.lstsq(columns, whole, rcond=None)[0]
-        rest, fitted = float(np.linalg.norm(whole - columns @ factors)), float(np.linalg.norm(factors[0] * total))
-        share = float(np.linalg.norm(factors[1] * own))
-        if rest >= RIGHT_BELOW * fitted:
-            return None
-        return share / fitted if share > RIGHT_BELOW * fitted else 0.0
+        own = [np.asarray(p.measurement.value(parameter.birth), np.float64) for p in points]
+        best: float | None = None
+        least = RIGHT_BELOW
+        for decaying in zip(*(_decaying(array) for array in own), strict=True):
+            columns = np.stack([total, np.concatenate([np.ravel(array) for array in decaying])], axis=1)
+            if whole.shape != total.shape or len(columns) != len(whole) or not np.isfinite(columns).all():
+                return None
+            factors = np.linalg.lstsq(columns, whole, rcond=None)[0]
+            fitted, share = (float(np.linalg.norm(part)) for part in (columns * factors).T)
+            rest = float(np.linalg.norm(whole - columns @ factors))
+            if rest < least * fitted:
+                best, least = share / fitted if share > RIGHT_BELOW * fitted else 0.0, rest / fitted
+        return best
 
     def _claims_of(self, parts: list[Quantity], parameter: Parameter) -> list[Adjoint]:
         """The parts of a gradient as gradients; the first stands for all, unless they come from one another."""
@@ -622,6 +638,8 @@ class _Judge:
             right: list[Adjoint] = []
             for given, name, numeric in self._loss_derivatives(points):
                 found = Adjoint(value, of, fit(analytic, numeric), given, loss=name)
+                if found.right and not self._is_plain(found.fit.factor):
+                    found = self._elsewhere(found, step)
                 if found.right:
                     right.append(found)
                 if best is None or found.fit.residual < best.fit.residual:
@@ -634,6 +652,24 @@ class _Judge:
                 break
         canonical = self._canonical(value, of)
         return canonical if canonical is not None else best
+
+    def _elsewhere(self, claim: Adjoint, step: float) -> Adjoint:
+        """A claim with an odd factor, judged at other points too: there a wrong number has another factor.
+
+        The gradient of one neuron is one number times what it reads, whatever that number is.
+        """
+        if any(point.values.get(claim.value.object) is None for point in self._others):
+            return claim
+        points = [(p, _tangents(p, claim.of, step)) for p in [_Point(self.m, self.values), *self._others]]
+        analytic = _projections(claim.value, claim.of.shape, points)
+        numeric = next((n for _, name, n in self._loss_derivatives(points) if name == claim.loss), None)
+        if analytic is None or numeric is None:
+            return claim
+        # Smaller numbers at another point count as much.
+        number = len(points[0][1])
+        sizes = np.repeat([np.linalg.norm(part) or 1.0 for part in numeric.reshape(-1, number)], number)
+        there = fit(analytic / sizes, numeric / sizes)
+        return replace(claim, fit=there, scattered=not there.right)
 
     def _loss_derivatives(self, points: Points) -> Iterator[tuple[Given, str, Array]]:
         for loss in self.losses:
@@ -692,8 +728,8 @@ class _Judge:
         Either all that follows from the value goes through the one later value whose adjoint the line was given;
         or the loss is known and all backward values that the line reads are right.
         """
-        if claim.right or claim.partial:
-            return claim.partial
+        if claim.right or claim.partial or claim.scattered:
+            return not claim.right
         if self._is_summed_in_elements(claim.value):
             return False
         upstream, through = claim.upstream, claim.through
@@ -748,7 +784,11 @@ class _Judge:
     def _unused(self) -> None:
         """Say what named backward values are that no gradient was traced through."""
         seen = {claim.value.birth[0] for claim in self.result.adjoints.values()}
+        scattered = any(gradient and gradient.scattered for gradient in self.result.gradients.values())
         for value in self.backward:
+            # One of the numbers that the same lines make is wrong: that others are right says nothing of the line.
+            if scattered and np.size(self.values[value.object]) == 1:
+                continue
             # One sample's worth is enough: what is made at the same place again is the same line.
             if value.birth[0] in seen or not _is_named(value):
                 continue
@@ -858,6 +898,17 @@ class _Judge:
         site = self.program.sites[event.site]
         name = self.roles.names.get(event.object) or self.program.source.segment(site.node)
         return Quantity(event.object, event.key, event.index, name, site.line, np.shape(event.value))
+
+
+def _decaying(array: Array) -> list[Array]:
+    """A parameter, and what is left of it when the biases in its first or last row or column are left out."""
+    found = [array]
+    for axis in range(array.ndim if array.ndim == 2 else 0):
+        for end in (0, -1):
+            rest = array.copy()
+            rest[(slice(None),) * axis + (end,)] = 0.0
+            found.append(rest)
+    return found
 
 
 def _is_as_good_as(one: Any, other: Any) -> bool:

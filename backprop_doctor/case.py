@@ -23,7 +23,7 @@ from backprop_doctor.mnist import SIZES
 from backprop_doctor.program import Event, Key, Probe, Program, Trace
 from backprop_doctor.records import Edit, Evidence, Position, Severity, Status, Unchecked
 from backprop_doctor.roles import Parameter, Quantity, Roles
-from backprop_doctor.source import Project, Source
+from backprop_doctor.source import Project, Source, counts_in
 
 if TYPE_CHECKING:
     from backprop_doctor.oracles.accuracy import Accuracy
@@ -378,7 +378,9 @@ class Case:
     def number(self, node: ast.expr) -> float | int | None:
         """The number an expression had when it was last read before or in the first step."""
         if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
-            return node.value
+            # Of numbers of images, how many were served.
+            counts = counts_in(self.source.source_of(node).tree, self.source.sized)
+            return self.probe.count(int(node.value)) if any(node is count for count in counts) else node.value
         for event in reversed(self.trace.events[: self.roles.step.middle]):
             if event.object != -1 and self.program.sites[event.site].node is node:
                 return event.value if isinstance(event.value, (int, float)) else None

@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 
 # Up to so many whole numbers each gets another value: rows exchanged as a whole may leave sums as they are.
 FEW = 1_000
+BASES = 3
 
 
 class Dependence:
@@ -40,11 +41,21 @@ class Dependence:
         self.trace = trace
         self.probe = probe
         self.known: dict[object, Any] = {}
+        self._bases: dict[tuple[object, ...], Trace] = {}
 
     @cached_property
     def names(self) -> dict[int, str]:
         """What each object is called."""
         return object_names(self.program, self.trace)
+
+    def base(self, start: tuple[Any, ...], moved: dict[Key, Action]) -> Trace:
+        """The run up to the event that ``start`` begins with, with some values moved; the latest of them are kept."""
+        known = self._bases.pop(start, None) or self.program.run(replace(self.probe, actions=moved, last=start[0]))
+        self._bases[start] = known
+        # Each may be as large as a record can be.
+        while len(self._bases) > BASES:
+            del self._bases[next(iter(self._bases))]
+        return known
 
     def at(self, last: int, zeros: Sequence[Event], alive: Sequence[Event], *, far: bool = False) -> Point:
         """Where to ask: ``zeros`` are moved off zero, ``alive`` are made positive, events after ``last`` do not count.
@@ -63,10 +74,7 @@ class Point:
         self._moved = moved
         self._last = last
         self._far = far
-        start = (last, *moved)
-        if start not in of.known:
-            of.known[start] = of.program.run(replace(of.probe, actions=moved, last=last)) if moved else of.trace
-        self.base: Trace = of.known[start]
+        self.base: Trace = of.base((last, *moved), moved) if moved else of.trace
 
     def reach(self, sources: Sequence[list[Event]], held: Event | None = None) -> dict[int, Mask]:
         """For each source, which events change when it is disturbed.
@@ -117,6 +125,9 @@ def disturbed(value: Any) -> Any:
         rolled = _exchanged(np.roll(value, 1, axis=axis), value, axis)
         return rolled if not np.array_equal(rolled, value) else value[::-1].copy()
     classes, places = np.unique(value, return_inverse=True)
+    if len(classes) == 1 and value.dtype.kind in "biu":
+        # A sample of its own: with nothing to exchange it for, the neighbouring class.
+        return np.where(value > 0, value.astype(int) - 1, value.astype(int) + 1).astype(value.dtype)
     others = np.random.default_rng(7).integers(1, max(2, len(classes)), places.shape)
     changed = (places + others) % len(classes)
     counts = np.bincount(places.ravel())

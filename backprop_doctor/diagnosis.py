@@ -5,6 +5,7 @@ source -> program -> events -> roles -> adjoints -> findings -> fixes -> report
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -35,6 +36,7 @@ from backprop_doctor.source import Project, Source, open_project
 __all__ = ["diagnose", "examine", "open_case"]
 
 Sizes = tuple[tuple[int, int], ...]
+_Recorded = tuple[Program, Trace, Roles, Probe, list[str]]
 
 # Numbers of images that collide with no usual width; then more, for programs that need more.
 # The same number twice is for programs that break as soon as a second set has another size.
@@ -110,13 +112,15 @@ def diagnose(
     source = given = open_project(path).calling(call)
     try:
         case = open_case(source, surroundings, seed=seed)
+        if case.source.sized:
+            source = given = case.source
     except ProgramError as error:
         idle = isinstance(error, IdleError)
         found = _entered(source, surroundings, seed) if idle and not call else None
         if found is None:
             # What a notebook defines can be checked although a cell of it needs what is not there.
             apart = not call and (idle or source.is_notebook)
-            layers = _pairs(source, surroundings, seed=seed) if apart else None
+            layers = _pairs(source, surroundings, seed=seed, whole=idle) if apart else None
             if layers is None or (layers.verdict == "unknown" and not idle):
                 crashed = (
                     _crashed(error, source, surroundings, seed, fix=fix) if isinstance(error, CrashError) else None
@@ -136,7 +140,7 @@ def diagnose(
     told = report.network is not None and any(p.verdict != "unknown" for p in report.network.parameters)
     if report.verdict == "unknown" and not told and not call and source is given:
         # A loop that only looks like training, such as a gradient check of its own, is no more than that.
-        layers = _pairs(source, surroundings, seed=seed)
+        layers = _pairs(source, surroundings, seed=seed, whole=False)
         if layers is not None and layers.verdict != "unknown":
             site = case.program.sites[case.roles.training.loop]
             remarks = (f"the loop at line {site.line} of {os.path.basename(site.source.name)} seems to train nothing",)
@@ -186,12 +190,17 @@ def _apart(
 
 
 def _pairs(
-    source: Project, surroundings: Surroundings | None, *, seed: int, judged: Sequence[LineVerdict] = ()
+    source: Project,
+    surroundings: Surroundings | None,
+    *,
+    seed: int,
+    judged: Sequence[LineVerdict] = (),
+    whole: bool = True,
 ) -> FileReport | None:
     """What a file defines, checked pair by pair; most programs need none of that."""
     from backprop_doctor import pairs
 
-    return pairs.check_pairs(source, surroundings, seed=seed, judged=judged)
+    return pairs.check_pairs(source, surroundings, seed=seed, judged=judged, whole=whole)
 
 
 def _joined(report: FileReport, further: Sequence[tuple[Case, FileReport]]) -> FileReport:
@@ -431,7 +440,7 @@ def open_case(
     With ``steady`` it is known that undisturbed runs are all alike.
     """
     program = Program(instrument(source), surroundings, seed=seed)
-    trace, roles, probe, remarks = _recorded(program, sizes, events, steady)
+    program, trace, roles, probe, remarks = _recorded(program, sizes, events, steady)
     return _judged(program, trace, roles, probe, scale, remarks)
 
 
@@ -499,13 +508,16 @@ def _judged(program: Program, trace: Trace, roles: Roles, probe: Probe, scale: f
     )
 
 
-def _recorded(
-    program: Program, sizes: Sizes, events: tuple[int, ...], steady: bool
-) -> tuple[Trace, Roles, Probe, list[str]]:
+def _recorded(program: Program, sizes: Sizes, events: tuple[int, ...], steady: bool) -> _Recorded:
     """The shortest recorded run in which training shows, and what went wrong on the way to it."""
     remarks: list[str] = []
     failure: CannotCheckError | None = None
     for train, test in sizes:
+        # A program that breaks on few images may just say how many there are; all of them take long.
+        if (train, test) == SIZES[-1] and isinstance(failure, CrashError):
+            sized = _to_size(program, "all", sizes[: sizes.index((train, test))], events, steady)
+            if sized is not None:
+                return sized
         barren: set[tuple[Iteration, Iteration]] = set()
         for limit in events:
             probe = Probe(train=train, test=test, limit=limit)
@@ -515,7 +527,8 @@ def _recorded(
             try:
                 last = limit == events[-1] or trace.full or trace.ended != "stopped"
                 roles = assign_roles(program, trace, Probe(train=train, test=test), final=last, barren=barren)
-                return trace, roles, probe, [*remarks, *_passed_over(trace)]
+                sized = _to_size(program, "divisors", ((train, test),), events, steady) if _is_served(program) else None
+                return sized or (program, trace, roles, probe, [*remarks, *_passed_over(trace)])
             except ProgramError as error:
                 # A crash says more than the lack of training that it causes.
                 if trace.failed or not remarks:
@@ -534,6 +547,23 @@ def _recorded(
             break
     assert failure is not None
     raise failure
+
+
+def _is_served(program: Program) -> bool:
+    """Whether the program was served a number of images."""
+    return bool(getattr(getattr(program.surroundings, "stand_ins", None), "is_asked", False))
+
+
+def _to_size(
+    program: Program, sized: Literal["divisors", "all"], sizes: Sizes, events: tuple[int, ...], steady: bool
+) -> _Recorded | None:
+    """The same of a program whose numbers of images are as many as it is served; None if there is nothing to see."""
+    source = program.source.to_size(sized)
+    if source is None:
+        return None
+    with contextlib.suppress(ProgramError):
+        return _recorded(Program(instrument(source), program.surroundings, seed=program.seed), sizes, events, steady)
+    return None
 
 
 def _passed_over(trace: Trace) -> list[str]:

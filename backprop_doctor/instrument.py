@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any, Literal
 
-from backprop_doctor.source import Project, Source
+from backprop_doctor.source import Project, Source, counts_in
 
-__all__ = ["CURRENT", "PROBE", "TICK", "Instrumented", "Site", "instrument"]
+__all__ = ["COUNT", "CURRENT", "PROBE", "TICK", "Instrumented", "Site", "instrument"]
 
 # One leading underscore: two would be mangled inside classes.
 PROBE = "_backprop_doctor_probe"
 TICK = "_backprop_doctor_tick"
 CURRENT = "_backprop_doctor_current"
+COUNT = "_backprop_doctor_count"
 
 # Names that a module finds, and that say where it is.
 MODULE_NAMES = frozenset({"__name__", "__file__", "__package__", "__path__"})
@@ -93,6 +94,8 @@ class Instrumented:
         rewriter = _Rewriter(source, self.sites, self._only)
         tree = source.parse()
         rewriter.pair(pristine, tree)
+        if self.source.sized:
+            tree = _Counts(counts_in(tree, self.source.sized)).visit(tree)
         tree = ast.fix_missing_locations(rewriter.visit(tree))
         return compile(tree, source.name, "exec")
 
@@ -113,6 +116,21 @@ def instrument(source: Source | Project, only: frozenset[int] | None = None) -> 
         If the file does not parse.
     """
     return Instrumented(Project.of(source), only)
+
+
+class _Counts(ast.NodeTransformer):
+    """Lets numbers of images be as many as are served in each run."""
+
+    def __init__(self, counts: list[ast.Constant]) -> None:
+        self._counts = {id(node) for node in counts}
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        if id(node) not in self._counts:
+            return node
+        return ast.copy_location(ast.Call(ast.Name(COUNT, ast.Load()), [node], []), node)
+
+    def visit_MatchValue(self, node: ast.AST) -> ast.AST:
+        return node
 
 
 class _Rewriter(ast.NodeTransformer):
@@ -185,6 +203,8 @@ class _Rewriter(ast.NodeTransformer):
         return self._probed(node, "load") if isinstance(node.ctx, ast.Load) else node
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
+        if isinstance(node.func, ast.Name) and node.func.id == COUNT:
+            return node
         # A call with ``out=`` changes an array that others know: nothing new takes its place.
         site = self._site(node, "store" if any(k.arg == "out" for k in node.keywords) else "call")
         self._parents.append(site)

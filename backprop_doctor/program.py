@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from backprop_doctor import libraries
-from backprop_doctor.instrument import CURRENT, PROBE, TICK, Instrumented, Site
+from backprop_doctor.instrument import COUNT, CURRENT, PROBE, TICK, Instrumented, Site
 from backprop_doctor.libraries import kind_of
 from backprop_doctor.modules import Modules, package_of
 from backprop_doctor.randomness import frozen_randomness
+from backprop_doctor.source import COUNTS
 from backprop_doctor.values import is_same
 
 __all__ = [
@@ -123,6 +124,11 @@ class Probe:
     latest: frozenset[int] = frozenset()
     brief: bool = False
     pace: Pace | None = None
+
+    def count(self, written: int) -> int:
+        """How many images are served in place of a number that the program writes out."""
+        parts = COUNTS[written]
+        return parts[0] * self.train + parts[1] * self.test
 
 
 @dataclass(frozen=True)
@@ -264,6 +270,7 @@ class Program:
         builtins.__dict__[PROBE] = run.probe
         builtins.__dict__[TICK] = run.tick
         builtins.__dict__[CURRENT] = run.current
+        builtins.__dict__[COUNT] = probe.count
         modules = self._modules
         modules.loaded = run.make_room
         try:

@@ -17,14 +17,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from backprop_doctor import notebook, python2
 from backprop_doctor.errors import SourceError, UsageError
 from backprop_doctor.records import Edit, Position
 
-__all__ = ["Project", "Source", "open_project", "read"]
+__all__ = ["COUNTS", "Project", "Source", "counts_in", "open_project", "read"]
+
+Sized = Literal["", "divisors", "all"]
 
 PYTHON_2 = "it looks like Python 2"
+# How many images the usual sets have, and how many times those for training and for testing that is.
+COUNTS = {60_000: (1, 0), 50_000: (1, 0), 10_000: (0, 1), 70_000: (1, 1), 42_000: (1, 0), 28_000: (0, 1)}
 STATEMENTS_OF_PYTHON_2 = re.compile(
     r"^\s*(print\s+[^\s=(.,\[]|print\s*$|exec\s+[\"'\w]|raise\s+\w+\s*,|except\s+[\w.]+\s*,\s*\w+\s*:)|[^\w\s]\s*<>\s*\w|\b0[0-7]+L?\b|\b\d+L\b"
 )
@@ -241,6 +246,39 @@ def _looks_like_python_2(code: str, error: SyntaxError) -> bool:
     return "print" in message or "exec" in message or bool(STATEMENTS_OF_PYTHON_2.search(line))
 
 
+def counts_in(tree: ast.AST, sized: Sized) -> list[ast.Constant]:
+    """Where numbers of images stand: all of them, or those that something is divided by."""
+    nodes = list(ast.walk(tree))
+    found = [n for n in nodes if isinstance(n, ast.Constant) and type(n.value) is int and n.value in COUNTS]
+    if sized != "divisors" or not found:
+        return found if sized else []
+    # A number of turns, and the 10000 of a rate, are something else.
+    counting = [n for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "range"]
+    counted = {n.id for call in counting for n in ast.walk(call) if isinstance(n, ast.Name)}
+    divisors: set[int] = set()
+    for node in nodes:
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and not isinstance(node.left, ast.Constant):
+            divisors.add(id(node.right))
+        elif isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Div):
+            divisors.add(id(node.value))
+        elif isinstance(node, ast.Assign):
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            if names and not counted & {*names} and any(_is_divisor(name, nodes) for name in names):
+                divisors.add(id(node.value))
+    return [node for node in found if id(node) in divisors]
+
+
+def _is_divisor(name: str, nodes: list[ast.AST]) -> bool:
+    """Whether something is divided by a variable."""
+    return any(
+        isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Div)
+        and isinstance(node.right, ast.Name)
+        and node.right.id == name
+        for node in nodes
+    )
+
+
 class Project:
     """The sources of one program.
 
@@ -252,14 +290,23 @@ class Project:
         Modules of the user's by path, in the order of their import; more are read when they are imported.
     remarks : sequence of str
         What the report has to say about the sources.
+    sized : str
+        Which numbers of images that the program writes out stand for as many as it is served: none, those it
+        divides by, or all.
     """
 
     def __init__(
-        self, main: Sequence[Source], modules: Mapping[str, Source] | None = None, remarks: Sequence[str] = ()
+        self,
+        main: Sequence[Source],
+        modules: Mapping[str, Source] | None = None,
+        remarks: Sequence[str] = (),
+        *,
+        sized: Sized = "",
     ) -> None:
         self.main = tuple(main)
         self.modules: dict[str, Source] = dict(modules or {})
         self.remarks = tuple(remarks)
+        self.sized = sized
         self._homes: dict[int, Source] = {}
         self._mapped: set[int] = set()
 
@@ -336,7 +383,17 @@ class Project:
     def calling(self, call: str) -> Project:
         """The same program with code to run after it."""
         last = replace(self.main[-1], call=call)
-        return Project((*self.main[:-1], last), self.modules, self.remarks)
+        return Project((*self.main[:-1], last), self.modules, self.remarks, sized=self.sized)
+
+    def to_size(self, sized: Sized) -> Project | None:
+        """The program with its numbers of images as many as it is served; None if it writes out no such number."""
+        nodes = (node for source in self.sources for node in counts_in(source.tree, sized))
+        found = {node.value for node in nodes if isinstance(node.value, int)}
+        if self.sized or not found:
+            return None
+        named = " and ".join(map(str, sorted(found, reverse=True)))
+        remark = f"{named} in the program stood for the number of images that it was served"
+        return Project(self.main, self.modules, (*self.remarks, remark), sized=sized)
 
     def edited(self, edits: Iterable[Edit]) -> Project:
         """The program with every edit made in the source it belongs to.
@@ -357,7 +414,7 @@ class Project:
             return replace(source, text=source.apply(own)) if own else source
 
         modules = {path: changed(source) for path, source in self.modules.items()}
-        return Project([changed(source) for source in self.main], modules, self.remarks)
+        return Project([changed(source) for source in self.main], modules, self.remarks, sized=self.sized)
 
     def parse(self) -> None:
         """Raise `SourceError` where a source does not parse."""
@@ -367,7 +424,8 @@ class Project:
     @property
     def key(self) -> tuple[str, ...]:
         """What tells two versions of a program apart."""
-        return tuple(text for source in self.sources for text in (source.name, source.text, source.call))
+        texts = tuple(text for source in self.sources for text in (source.name, source.text, source.call))
+        return (*texts, "sized") if self.sized else texts
 
     def file_text(self, path: str) -> str:
         """The whole file at a path as it is with the texts of this project."""

@@ -200,13 +200,14 @@ def main() -> None:
         answer = json.dumps(diagnosis.run_task(message["task"], message["request"]), allow_nan=False)
     except DoctorError as error:
         answer = _sorry(next(kind for kind, of in _KINDS.items() if isinstance(error, of)), str(error))
-    except MemoryError:
-        answer = _sorry("program", f"the program needs more memory than {message['memory']} MiB (--memory-limit)")
     except BaseException as error:  # whatever happens, the parent gets a sentence
-        import traceback
+        if isinstance(error, MemoryError) or "failed to map segment" in str(error):
+            answer = _sorry("program", f"the program needs more memory than {message['memory']} MiB (--memory-limit)")
+        else:
+            import traceback
 
-        text = f"a fault of this tool: {type(error).__name__}: {error}\n{traceback.format_exc(limit=-4)}"
-        answer = _sorry("cannot", text)
+            text = f"a fault of this tool: {type(error).__name__}: {error}\n{traceback.format_exc(limit=-4)}"
+            answer = _sorry("cannot", text)
     unfinished = folder / f"{REPLY}.{os.getpid()}"
     unfinished.write_text(answer, encoding="utf-8")
     unfinished.replace(folder / REPLY)

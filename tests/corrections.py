@@ -128,6 +128,10 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "batch_averaging_missing_or_twice/bad_features_first": (("dZ1.mean(axis=1", "dZ1.sum(axis=1"),),
     "batch_averaging_missing_or_twice/bad_layers": (("self.x.T @ grad / len(self.x)", "self.x.T @ grad"),),
     "batch_averaging_missing_or_twice/bad_samples_first": (("(1 - A1**2) / m", "(1 - A1**2)"),),
+    "batch_averaging_missing_or_twice/bad_stray_numbers": (
+        ("np.dot(A1.T, dZ2) * 2", "np.dot(A1.T, dZ2)"),
+        ("4.0 / m", "1.0 / m"),
+    ),
     "batch_averaging_missing_or_twice/bad_two_of_four": (
         ("rate * delta2.sum(axis=0)", "rate * delta2.sum(axis=0) / n"),
         ("rate * delta1.sum(axis=0)", "rate * delta1.sum(axis=0) / n"),
@@ -430,6 +434,13 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "update_before_backprop/bad_features_first": (
         ("    W2 = W2 - 0.5 * dW2\n", ""),
         ("    W1 = W1 - 0.5 * dW1\n", "    W1 = W1 - 0.5 * dW1\n    W2 = W2 - 0.5 * dW2\n"),
+    ),
+    "update_before_backprop/bad_rows_of_a_table": (
+        ("        output -= 0.1 * np.outer(vector, error)\n", ""),
+        (
+            "        table[given] -= 0.1 * (output @ error)\n",
+            "        table[given] -= 0.1 * (output @ error)\n        output -= 0.1 * np.outer(vector, error)\n",
+        ),
     ),
     "update_before_backprop/bad_samples_first": (
         ("    W2 = W2 - 0.5 * dW2\n", ""),

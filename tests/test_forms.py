@@ -9,11 +9,11 @@ import pytest
 
 # What is not met yet, and what takes too long until it is; each that is mended leaves its list.
 NOT_YET = {
-    "bias_in_last_row_first_row_dropped",
     "lstm_sum_wrong_gate",
     "parameter_objects_no_mask",
     "neuron_dicts_wrong_index",
     "parameter_objects_bias_mean",
+    "whole_number_columns_zeros_first",
 }
 TOO_SLOW = {"floats_in_lists", "floats_in_lists_update_first"}
 

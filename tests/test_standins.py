@@ -327,6 +327,62 @@ Y = np.eye(10)[idx2numpy.convert_from_file('train-labels.idx1-ubyte')]
 """,
 }
 
+# How many images there are is written out, where they are told apart and where something is divided by them.
+WRITTEN_OUT = """\
+import numpy as np
+from keras.datasets import mnist
+
+(x, y), (u, v) = mnist.load_data()
+{shapes}
+W = np.random.randn(784, 10) * 0.01
+b = np.zeros((1, 10))
+for epoch in range(10000):
+    z = x @ W + b
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    p = e / e.sum(axis=1, keepdims=True)
+    loss = -np.sum(t * np.log(p + 1e-12)) / 60000
+    dz = (p - t) / {count}
+    dW = x.T @ dz
+    db = dz.sum(axis=0, keepdims=True)
+    W = W - 0.5 * dW
+    b = b - 0.5 * db
+    hits = np.sum(np.argmax(u @ W + b, axis=1) == v)
+    print(loss, hits / 10000)
+"""
+SHAPES = {
+    "written out": """\
+x = x.reshape(60000, 784) / 255
+u = u.reshape(10000, 784) / 255
+t = np.zeros((60000, 10))
+t[np.arange(60000), y] = 1
+""",
+    "asked for": """\
+x = x.reshape(len(x), 784) / 255
+u = u.reshape(len(u), 784) / 255
+t = np.eye(10)[y]
+""",
+}
+
+
+@pytest.mark.parametrize("shapes", sorted(SHAPES))
+def test_numbers_of_images_that_are_written_out_are_as_many_as_are_served(shapes: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    path.write_text(WRITTEN_OUT.format(shapes=SHAPES[shapes], count=60000))
+    report = networks.diagnosed(path)
+    assert report.verdict == "healthy"
+    assert not [f for f in report.findings if f.severity == "warning"]
+    assert report.network is not None
+    assert [(p.verdict, p.factor) for p in report.network.parameters] == [("right", "1")] * 2
+    assert any("stood for the number of images" in remark for remark in report.remarks)
+
+
+def test_a_number_of_images_that_is_the_wrong_one_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    text = WRITTEN_OUT.format(shapes=SHAPES["asked for"], count=60000)
+    path.write_text(text.replace("hits / 10000", "hits / 60000"))
+    assert {f.code for f in networks.diagnosed(path).findings if f.severity == "error"} == {"BD504"}
+
+
 # Per-sample convolution of images by scipy, and messages to a library that is not there.
 CONVOLUTION = """\
 import numpy as np

@@ -30,7 +30,12 @@ SECONDS_A_STRANGER = 0.3
 
 
 def check_pairs(
-    source: Project, surroundings: Surroundings | None, *, seed: int = 0, judged: Sequence[LineVerdict] = ()
+    source: Project,
+    surroundings: Surroundings | None,
+    *,
+    seed: int = 0,
+    judged: Sequence[LineVerdict] = (),
+    whole: bool = True,
 ) -> FileReport | None:
     """The report on what a file defines, or None if it defines nothing of the kind.
 
@@ -44,6 +49,8 @@ def check_pairs(
         Start of all randomness.
     judged : sequence of LineVerdict
         Lines of which more is known already: pairs that have one of them are left out.
+    whole : bool
+        Whether nothing but that is in the file: no training that could not be judged.
     """
     with executed(source, surroundings, seed) as defined:
         session = _Session(defined, seed)
@@ -52,7 +59,7 @@ def check_pairs(
             session.judge()
         except Interrupted as error:
             session.unchecked.append(Unchecked("what else is defined", str(error)))
-    return file_report(source, session.ways, session.unchecked)
+    return file_report(source, session.ways, session.unchecked, whole=whole)
 
 
 class _Session:

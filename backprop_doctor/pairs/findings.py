@@ -36,7 +36,9 @@ class _Judged:
         return f"{self.verdict.name} of {self.way.subject}"
 
 
-def file_report(source: Project, ways: Sequence[Way], unchecked: Sequence[Unchecked]) -> FileReport | None:
+def file_report(
+    source: Project, ways: Sequence[Way], unchecked: Sequence[Unchecked], *, whole: bool = True
+) -> FileReport | None:
     """The report on what a file defines, or None if nothing of it could be tried.
 
     Parameters
@@ -47,6 +49,8 @@ def file_report(source: Project, ways: Sequence[Way], unchecked: Sequence[Unchec
         How what it defines was called.
     unchecked : sequence of Unchecked
         What could not be called.
+    whole : bool
+        Whether the file is no more than that: else there is a training, of which right activations say nothing.
     """
     if not ways and not unchecked:
         return None
@@ -58,7 +62,9 @@ def file_report(source: Project, ways: Sequence[Way], unchecked: Sequence[Unchec
     lines = {id(one): f.position.line for (alike, _), f in zip(told_together, findings, strict=True) for one in alike}
     unknown = [Unchecked(f"gradient of {one.name}", one.told.reason) for one in judged if one.told.verdict == "unknown"]
     errors = any(finding.severity == "error" for finding in findings)
-    known = any(one.told.verdict != "unknown" for one in judged)
+    told_of = [one.way for one in judged if one.told.verdict != "unknown"]
+    # Functions of one array, activations mostly, speak for a file only if there is nothing else in it.
+    known = any(len(way.names) > 1 for way in told_of) or bool(told_of and whole and not unchecked)
     return FileReport(
         path=source.path,
         verdict="faulty" if errors else "healthy" if known else "unknown",

@@ -35,7 +35,25 @@ def word_for(case: Case, number: int, at: Event) -> str:
         scope = case.program.sites[at.site].scope
         fixed = (text for text in elements if not _is_turning(_expression(text)))
         found = {text for text in fixed if (root := _root(text)) and case.is_read_in(scope, root)}
+    found = found or _elsewhere(case, number, at, latest)
     return min(found, key=lambda text: (_plainness(text), len(text), text), default="")
+
+
+def _elsewhere(case: Case, number: int, at: Event, latest: dict[str, Event]) -> set[str]:
+    """Elements that another function knows the object by, of what has the same name and the same content here."""
+    others: dict[str, dict[str, int]] = {}
+    for event in case.trace.events[: at.index]:
+        site = case.program.sites[event.site]
+        if event.object != -1 and site.scope != case.program.sites[at.site].scope:
+            texts = [site.target or "", case.text(site.node) if site.kind == "load" else ""]
+            own = others.setdefault(site.scope, {})
+            own |= {text: event.object for text in texts if "[" in text or "." in text}
+    found = set()
+    for own in others.values():
+        same = {_root(text) for text, event in latest.items() if own.get(text) == event.object} - {""}
+        known = (text for text, one in own.items() if one == number and _root(text) in same)
+        found |= {text for text in known if _expression(text) is not None and not _is_turning(_expression(text))}
+    return found
 
 
 def numpy_name(tree: ast.AST) -> str:

@@ -142,7 +142,7 @@ def examine(case: Case) -> Iterator[Sighting]:
     proportional = abs(half - top * share) < 1e-9 * top
     for node, hits, divisor in _divisions(case, accuracy):
         floor = isinstance(node.op, ast.FloorDiv)
-        if floor and hits < divisor and half < top * share * 0.9:
+        if floor and 0 <= hits < divisor and half < top * share * 0.9:
             yield _sighting(
                 case,
                 accuracy,
@@ -234,8 +234,9 @@ def _divisions(case: Case, accuracy: Accuracy) -> Iterator[tuple[ast.BinOp, floa
 
 
 def _operand(case: Case, node: ast.expr, latest: dict[int, Event], site: int) -> float | None:
-    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
-        return float(node.value)
+    if isinstance(node, ast.Constant):
+        number = case.number(node)
+        return None if number is None else float(number)
     for child in case.program.sites[site].children:
         if case.program.sites[child].node is node and child in latest and np.size(latest[child].value) == 1:
             return float(np.squeeze(latest[child].value))

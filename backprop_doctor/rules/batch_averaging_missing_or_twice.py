@@ -150,6 +150,7 @@ Slope = Callable[[Measurement, Tangent], float]
 SAME_WITHIN = 1e-4
 EXPLAINED_WITHIN = 1e-5
 OTHER_SCALE = 1.6
+FEW = 8
 NUMBERS = 40  # more numbers than these explain any ratio
 
 
@@ -231,6 +232,9 @@ def _is_shared(case: Case) -> bool:
 
 def _stand_ins(case: Case, parameter: Parameter) -> list[Quantity]:
     gradient = case.gradient(parameter)
+    if gradient is not None and np.prod(parameter.shape) >= FEW:
+        # Half of a gradient that is twice too large, as a step is, would pass for the gradient itself.
+        return [gradient.value]
     found = [*([gradient.value] if gradient else []), *case.judgement.operands.get(parameter.object, [])]
     return list({q.object: q for q in found}.values())
 
@@ -464,6 +468,10 @@ def _without(case: Case, place: Quantity, ratio: float) -> tuple[str, tuple[Edit
             number = 1 / number if number and isinstance(node.op, ast.Div) else number
             if number and abs(number / ratio - 1) < SAME_WITHIN:
                 return f"without {case.text(factor)}", (case.edit(node, case.text(rest)),)
+        above = node.left if isinstance(node.op, ast.Div) else None
+        if isinstance(above, ast.Constant) and abs(float(case.number(above) or 0) / ratio - 1) < SAME_WITHIN:
+            one = "1.0" if isinstance(above.value, float) else "1"
+            return f"{one} in place of {case.text(above)}", (case.edit(above, one),)
     return _divided(case, place, ratio)
 
 
@@ -486,7 +494,7 @@ def _divided(case: Case, place: Quantity, ratio: float) -> tuple[str, tuple[Edit
 
 def _culprit(case: Case, gradient: Adjoint, healthy: list[Adjoint]) -> Adjoint:
     """The first link from the loss whose own factor is not 1, unless healthy gradients rest on it too."""
-    trusted = {link.value.object for g in healthy for link in case.chain(g)}
+    trusted = _trusted(case, healthy)
     links = case.chain(gradient)
     for link in reversed(links[1:]):
         if link.value.object not in trusted and abs(link.fit.factor - 1) > SAME_WITHIN:
@@ -494,11 +502,36 @@ def _culprit(case: Case, gradient: Adjoint, healthy: list[Adjoint]) -> Adjoint:
     return gradient
 
 
+def _trusted(case: Case, healthy: list[Adjoint]) -> set[int]:
+    """The values that healthy gradients rest on: by their chains, or by what was read for one judged on the loss."""
+    known = {link.value.object for g in healthy for link in case.chain(g)}
+    direct = {g.value.object for g in healthy if len(case.chain(g)) == 1}
+    return known.union(*(found for number, found in case.once(_read_for).items() if number in direct))
+
+
+def _read_for(case: Case) -> dict[int, set[int]]:
+    """For each gradient that was judged on the loss alone the values of the backward pass it is made from."""
+    found: dict[int, set[int]] = {}
+    for parameter in case.roles.parameters:
+        gradient = case.gradient(parameter)
+        if gradient is None or len(case.chain(gradient)) > 1 or gradient.is_step:
+            continue
+        seen, pending = found.setdefault(gradient.value.object, set()), [gradient.value]
+        while pending:
+            value = pending.pop()
+            for read in case.operand_quantities(case.statement(value)):
+                is_backward = case.roles.backward(case.trace.by_key[read.birth])
+                if is_backward and read.object not in seen and read.index < value.index:
+                    seen.add(read.object)
+                    pending.append(read)
+    return found
+
+
 def _source(
     link: Adjoint, ratio: float, found: list[tuple[Adjoint, float, _Total]], healthy: list[Adjoint], case: Case
 ) -> Quantity:
     """The value from which two lines have the same factor, if nothing healthy rests on it; else the link's own."""
-    trusted = {known.value.object for g in healthy for known in case.chain(g)}
+    trusted = _trusted(case, healthy)
     given = link.upstream
     if given is None or given.object in trusted:
         return link.value

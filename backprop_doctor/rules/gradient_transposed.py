@@ -192,7 +192,8 @@ def examine(case: Case) -> Iterator[Sighting]:
     for link in [*case.wrong_adjoints, *(g for _, g in case.wrong_gradients)]:
         value = np.asarray(case.value(link.value), np.float64)
         b, of = link.value, link.of
-        if value.ndim == 2 and value.shape[0] == value.shape[1] and _fits(case, value.T, link):
+        square = value.ndim == 2 and value.shape[0] == value.shape[1] > 1
+        if square and _fits(case, value.T, link):
             yield Sighting(
                 node=case.home(b),
                 message=f"{b.name} is the transpose of the gradient of {of.name}",

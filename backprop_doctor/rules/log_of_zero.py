@@ -109,7 +109,6 @@ from backprop_doctor.roles import Quantity
 
 SEVERITY = "warning"
 
-
 # Logits so far apart give exactly 0 in a softmax, and in a sigmoid; the smaller ones do not overflow exp.
 SPANS = (400.0, 750.0)
 TRIED = 8
@@ -125,7 +124,7 @@ def examine(case: Case) -> Iterator[Sighting]:
         saturated = 1.0 - target
     if set(np.unique(saturated)) - {0.0, 1.0}:
         return
-    trace = case.measurement.run({output.birth: lambda v: saturated})
+    trace = case.measurement.run({output.birth: always(saturated)})
     for event in case.step_events:
         if event.index < output.index:
             continue

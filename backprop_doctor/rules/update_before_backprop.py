@@ -86,12 +86,14 @@ The first step is run twice from the same point: with all updates held back,
 and with updates in force. A gradient that is right and differs between the
 two was computed from a changed parameter. To find which, one parameter's
 update after the other is held back alone; the one whose absence at least
-halves the difference is blamed.
+halves the difference is blamed. Where no gradient is stored, what the update
+adds to a parameter is compared, with the other parameters held back and not.
 
 Fix safety
 ----------
-No edit is made: lines would have to be moved, and the text between them may
-matter. The finding names the line below which the update belongs.
+The update is moved below the line that needs the old value, where both stand
+in one block on lines of their own, and only the run decides: what lies
+between may matter, as where a row that was read is changed in place.
 
 Known limits
 ------------
@@ -113,10 +115,13 @@ References
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
+from backprop_doctor.adjoints import Adjoint
 from backprop_doctor.case import Case, Sighting
+from backprop_doctor.program import Trace
 from backprop_doctor.records import Evidence
 from backprop_doctor.roles import Parameter, Quantity
 
@@ -131,20 +136,32 @@ def examine(case: Case) -> Iterator[Sighting]:
         gradient = case.gradient(parameter)
         if gradient is None or not gradient.right:
             continue
-        key = gradient.value.birth
-        held, live = case.value(key), case.live.value(key)
+        others = tuple(other for other in case.roles.parameters if other is not parameter)
+        all_held = (
+            case.measurement.moved(frozen=False, hold=others).trace if gradient.is_step else case.measurement.trace
+        )
+        held, live = _made(gradient, parameter, all_held), _made(gradient, parameter, case.live)
         if live is None or np.shape(live) != np.shape(held) or _distance(live, held) < 1e-9:
             continue
-        for other in case.roles.parameters:
-            if case.trace.by_key[other.updates[0]].index > gradient.value.index:
+        for other in others if gradient.is_step else case.roles.parameters:
+            if case.trace.by_key[other.updates[0]].index > case.trace.by_key[gradient.value.birth].index:
                 continue
-            mended = case.run_updating_all_but(other).value(key)
+            mended = _made(gradient, parameter, case.run_updating_all_but(other))
             if mended is not None and _distance(mended, held) < 0.5 * _distance(live, held):
                 disturbed.setdefault(other.object, []).append(gradient.value)
                 largest[other.object] = max(largest.get(other.object, 0.0), _distance(live, held))
     for parameter in case.roles.parameters:
         if parameter.object in disturbed:
             yield _sighting(case, parameter, disturbed[parameter.object], largest[parameter.object])
+
+
+def _made(gradient: Adjoint, parameter: Parameter, trace: Trace) -> Any:
+    """A gradient in a run; where none is stored, what the update adds to the parameter."""
+    value = trace.value(gradient.value.birth)
+    before = trace.value(parameter.birth)
+    if not gradient.is_step or value is None or np.shape(value) != np.shape(before):
+        return value
+    return np.asarray(value, np.float64) - np.asarray(before, np.float64)
 
 
 def _sighting(case: Case, parameter: Parameter, gradients: list[Quantity], distance: float) -> Sighting:

@@ -72,7 +72,8 @@ one to make smaller is tested too, by moving the output a little towards the
 labels: a log-likelihood rises then, and going up is right if it
 is minus one of the usual losses. If every step goes
 uphill and all gradients start from one delta, that line is blamed, otherwise
-each update.
+each update. An update that subtracts a gradient whose own sign is wrong is
+left to BD311, which names the line of that gradient.
 
 Fix safety
 ----------
@@ -111,6 +112,7 @@ from backprop_doctor.case import Case, Sighting
 from backprop_doctor.gradients import aligned, fit
 from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.roles import Parameter
+from backprop_doctor.rules import batch_averaging_missing_or_twice
 
 SEVERITY = "error"
 # A wrong delta that points so nearly where the right one does still tells uphill from downhill.
@@ -143,6 +145,8 @@ def examine(case: Case) -> Iterator[Sighting]:
         )
         return
     for parameter in uphill:
+        if _is_of_the_gradient(case, parameter):
+            continue
         site = case.site(parameter.updates[-1])
         node = site.statement if site.kind == "store" else site.node
         text, edits = _flipped(node, case)
@@ -158,6 +162,19 @@ def examine(case: Case) -> Iterator[Sighting]:
             edits=edits,
             objects=(parameter.successor,),
         )
+
+
+def _is_of_the_gradient(case: Case, parameter: Parameter) -> bool:
+    """Whether the update subtracts the gradient, and that is called wrong itself: by a factor with a sign."""
+    gradient = case.gradient(parameter)
+    if gradient is None or (_step_sign(case, parameter) or 0) >= 0:
+        return False
+    made = {link.value.object for link in case.chain(gradient)}
+    return any(made & set(sighting.objects) for sighting in case.once(_odd_factors))
+
+
+def _odd_factors(case: Case) -> list[Sighting]:
+    return list(batch_averaging_missing_or_twice.examine(case))
 
 
 def _uphill(case: Case, parameter: Parameter) -> str:
