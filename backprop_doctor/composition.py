@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from backprop_doctor.records import Edit, Position
 from backprop_doctor.source import Project, Source
 
-__all__ = ["compose", "line_after"]
+__all__ = ["compose", "is_second_thought", "line_after"]
 
 # A character, and its offset in the text before all edits; None for one that an edit wrote.
 Character = tuple[str, int | None]
@@ -28,6 +28,22 @@ def compose(source: Project, before: Iterable[Edit], then: Iterable[Edit]) -> tu
     for place in dict.fromkeys([*first, *second]):
         edits += _composed(source.find(*place), first.get(place, []), second.get(place, []))
     return tuple(edits)
+
+
+def is_second_thought(source: Project, before: Iterable[Edit], then: Iterable[Edit]) -> bool:
+    """Whether one of the later edits changes nothing but what the earlier ones have just written."""
+    first, second = _by_place(before), _by_place(then)
+    for place in first.keys() & second.keys():
+        home = source.find(*place)
+        once = Source(home.path, home.apply(first[place]), cell=home.cell)
+        characters: list[Character] = [(character, offset) for offset, character in enumerate(home.text)]
+        characters = _applied(home, characters, first[place])
+        for edit in second[place]:
+            at = edit.position
+            changed = characters[once.offset(at.line, at.column) : once.offset(at.end_line, at.end_column)]
+            if changed and all(offset is None for _, offset in changed):
+                return True
+    return False
 
 
 def line_after(edits: Iterable[Edit], at: Position) -> int:

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import ast
 import difflib
+import re
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
@@ -19,7 +22,7 @@ from backprop_doctor.records import Edit, Position
 from backprop_doctor.source import Source
 from backprop_doctor.variants import Names, variants
 
-__all__ = ["candidates"]
+__all__ = ["candidates", "is_only_reading"]
 
 # Lines taken away and put elsewhere read like more than they are.
 COST_OF_A_MOVE = 6
@@ -27,6 +30,7 @@ COST_OF_A_MOVE = 6
 COST_OF_A_REMOVAL = 3
 COST_OF_A_NAME = 3
 COST_OUTSIDE = 2
+WORD = re.compile(r"[^\W\d]\w*")
 
 
 def candidates(source: Source, blamed: Position) -> Iterator[tuple[Edit, ...]]:
@@ -65,13 +69,17 @@ def _within(source: Source, blamed: Position) -> Iterator[Edit]:
     wrapper = MetadataWrapper(cst.parse_module(source.code), unsafe_skip_copy=True)
     names = Names.of(wrapper.module)
     updated = _updated(source, blamed)
+    reader = _Readings.of(source.tree)
     seen = {source.text}
     for node, place in wrapper.resolve(PositionProvider).items():
         if not isinstance(place, CodeRange) or not blamed.line <= place.start.line <= blamed.end_line:
             continue
         own = isinstance(node, cst.BaseExpression) and wrapper.module.code_for_node(node) in updated
+        before = wrapper.module.code_for_node(node) if isinstance(node, cst.BaseExpression) else ""
         for text in variants(node, names, wrapper.module):
             if own and not any(name in text for name in updated):
+                continue
+            if text in before and reader.is_only_reading(before, text):
                 continue
             edit = Edit(
                 Position(
@@ -98,3 +106,27 @@ def _updated(source: Source, blamed: Position) -> set[str]:
             parts = {source.segment(part) for part in ast.walk(node.value) if isinstance(part, ast.expr)}
             found |= {source.segment(target) for target in node.targets} & parts
     return found
+
+
+def is_only_reading(source: Source, before: str, after: str) -> bool:
+    """Whether one text in the place of another leaves no reading of a name: it was there on purpose."""
+    return _Readings.of(source.tree).is_only_reading(before, after)
+
+
+@dataclass(frozen=True)
+class _Readings:
+    """How often each name is read, of those that a program binds."""
+
+    counts: Counter[str]
+
+    @classmethod
+    def of(cls, tree: ast.AST) -> _Readings:
+        names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        bound = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+        return cls(Counter(node.id for node in names if isinstance(node.ctx, ast.Load) and node.id in bound))
+
+    def is_only_reading(self, before: str, after: str) -> bool:
+        """Whether a text reads a name for which no reading is left in the program with the other text."""
+        lost = Counter(WORD.findall(before))
+        lost.subtract(WORD.findall(after))
+        return any(0 < self.counts[name] <= number for name, number in lost.items())

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
-from backprop_doctor.composition import compose, line_after
+from backprop_doctor.composition import compose, is_second_thought, line_after
 from backprop_doctor.errors import DoctorError
 from backprop_doctor.forks import side_by_side
 from backprop_doctor.records import Edit, FileReport, Finding, Fix, Position, ProgramFix, Severity
@@ -192,6 +192,8 @@ class _Trial:
         """The state with what one fault has hidden mended too, as far as rules know how."""
         for _ in range(DEPTH):
             others = [other for other in self.faults(new) if other.edits]
+            # An edit that wants to be edited was the wrong one.
+            others = [o for o in others if not is_second_thought(self.source, new.edits, o.edits)]
             after = self.after(new, others) if others and time.monotonic() < until else None
             if after is None or self.is_better(state, after, faults):
                 return after
@@ -290,7 +292,12 @@ class _Trial:
         return True
 
     def is_backed(self, old: _State, new: _State) -> bool:
-        """Whether more is measured to be right than before, and not only less said to be wrong."""
+        """Whether more is measured to be right than before, and not only less said to be wrong.
+
+        What was meant brings up no warning that was not there: too long a step, say, by a factor of no meaning.
+        """
+        if _warned(new.report) - _warned(old.report):
+            return False
         before, after = _measured(old.report), _measured(new.report)
         return after[True] > before[True] and after[False] < before[False] and not self.is_alike(new.project)
 
@@ -507,6 +514,10 @@ def _factors(report: FileReport) -> dict[str, str]:
     parameters = report.network.parameters if report.network else ()
     factors = {p.name: p.factor for p in parameters if p.verdict == "right" and p.factor is not None}
     return {name: factor for name, factor in factors.items() if NUMBER.fullmatch(factor)}
+
+
+def _warned(report: FileReport) -> set[str]:
+    return {finding.code for finding in report.findings if finding.severity == "warning"}
 
 
 def _codes(report: FileReport) -> Counter[str]:

@@ -24,7 +24,7 @@ class Names:
     """The variables of a program: all that it binds, and those that hold a number of something.
 
     ``whole`` are the expressions that are all that is assigned, returned or handed over, ``fixed`` those in whose
-    place nothing else makes sense: targets, functions, modules.
+    place nothing else makes sense: targets, functions, modules; ``multiplied`` are the operands of matrix products.
     """
 
     bound: frozenset[str]
@@ -32,6 +32,7 @@ class Names:
     numpy: str
     whole: frozenset[cst.CSTNode]
     fixed: frozenset[cst.CSTNode]
+    multiplied: frozenset[cst.CSTNode]
 
     @classmethod
     def of(cls, module: cst.Module) -> Names:
@@ -39,7 +40,8 @@ class Names:
         reader = _Reader()
         module.visit(reader)
         counts = tuple(dict.fromkeys(reader.counts))
-        return cls(frozenset(reader.bound), counts, reader.numpy, frozenset(reader.whole), frozenset(reader.fixed))
+        sets = (frozenset(found) for found in (reader.whole, reader.fixed, reader.multiplied))
+        return cls(frozenset(reader.bound), counts, reader.numpy, *sets)
 
     def like(self, name: str) -> list[str]:
         """Other variables with a name much like it: A1 for Z1, W2 for W1."""
@@ -54,6 +56,7 @@ class _Reader(cst.CSTVisitor):
 
         self.whole: list[cst.CSTNode] = []
         self.fixed: list[cst.CSTNode] = []
+        self.multiplied: list[cst.CSTNode] = []
 
     def visit_AssignTarget(self, node: cst.AssignTarget) -> None:
         self._bind(node.target)
@@ -74,6 +77,17 @@ class _Reader(cst.CSTVisitor):
 
     def visit_Call(self, node: cst.Call) -> None:
         self.fixed.append(node.func)
+        if _called(node) in PRODUCTS:
+            self._multiply(*(argument.value for argument in node.args))
+
+    def visit_BinaryOperation(self, node: cst.BinaryOperation) -> None:
+        if isinstance(node.operator, cst.MatrixMultiply):
+            self._multiply(node.left, node.right)
+
+    def _multiply(self, *operands: cst.BaseExpression) -> None:
+        for operand in operands:
+            turned = isinstance(operand, cst.Attribute) and operand.attr.value == "T"
+            self.multiplied += [operand, operand.value] if turned else [operand]  # type: ignore[attr-defined]
 
     def visit_Attribute(self, node: cst.Attribute) -> None:
         self.fixed.append(node.attr)
@@ -322,7 +336,9 @@ def _texts(node: cst.BaseExpression, names: Names, text: str) -> Iterator[str]:
         is_product = not isinstance(node, cst.BinaryOperation) or not isinstance(node.operator, (cst.Add, cst.Subtract))
         for count in names.counts:
             yield f"{text if is_product else f'({text})'} / {count}"
-    if isinstance(node, cst.BinaryOperation) or (isinstance(node, cst.Name) and text in names.bound):
+    # The sum of an operand of a matrix product makes a number of what was meant to be an array.
+    is_value = isinstance(node, cst.BinaryOperation) or (isinstance(node, cst.Name) and text in names.bound)
+    if is_value and node not in names.multiplied:
         for axis in "01":
             yield f"{numpy}.sum({text}, axis={axis}, keepdims=True)"
             yield f"{numpy}.sum({text}, axis={axis})"

@@ -22,6 +22,9 @@ BAD = sorted(
 )
 # What these need is a choice, or more than a rule can know; what is needed is described.
 DESCRIBED = {
+    "gradient_wrong/bad_class_weights",
+    "gradient_wrong/bad_cut_off_delta",
+    "gradient_wrong/bad_noise",
     "optimizer_formula/bad_adam_by_name",
     "shuffle_breaks_pairs/bad_with_weights",
 }

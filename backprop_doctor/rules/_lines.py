@@ -151,7 +151,24 @@ def wrong_lines(case: Case) -> list[Line]:
         return []
     gradients = (g for p, g in case.wrong_gradients if not _is_new_value(case, p, g.value))
     links = {a.value.object: a for a in [*case.wrong_adjoints, *gradients]}
-    return [Line(case, a) for a in links.values() if is_wrong(a) and np.isfinite(a.fit.residual)]
+    lines = [Line(case, a) for a in links.values() if is_wrong(a) and np.isfinite(a.fit.residual)]
+    return [line for line in lines if not _is_cut_off(line)]
+
+
+def _is_cut_off(line: Line) -> bool:
+    """Whether the gradient of a parameter is right but for what is cut off at a limit, as many do on purpose."""
+    if not isinstance(line.of, Parameter):
+        return False
+    own = line.case.value(line.value)
+    whole = (line.case.value(e.key) for e in line.reads)
+    return any(is_clipped(array, own) and line.fits(array).right for array in whole)
+
+
+def is_clipped(whole: Any, part: Any) -> bool:
+    """Whether an array is another one cut off at its own least and greatest number."""
+    if np.shape(whole) != np.shape(part) or np.size(part) < 2 or np.array_equal(whole, part):
+        return False
+    return np.array_equal(np.clip(whole, np.min(part), np.max(part)), part)
 
 
 def _is_new_value(case: Case, parameter: Parameter, value: Quantity) -> bool:

@@ -15,17 +15,19 @@ from itertools import chain, product
 import numpy as np
 
 from backprop_doctor.case import Case
+from backprop_doctor.edits import is_only_reading
 from backprop_doctor.gradients import Fit, aligned
 from backprop_doctor.program import Event
 from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.rules._activation import activations_of, derivative_text
-from backprop_doctor.rules._lines import Array, Line, exchanges_in
+from backprop_doctor.rules._lines import Array, Line, exchanges_in, is_clipped
 from backprop_doctor.rules._words import word_for
 from backprop_doctor.values import is_array
 
 __all__ = ["Rewriting", "is_usual", "mended", "rewritten"]
 
 PRODUCTS_TRIED = 400
+SAME_WITHIN = 1e-4
 
 
 @dataclass(frozen=True)
@@ -62,23 +64,29 @@ def rewritten(line: Line) -> Rewriting | None:
 
 
 def _rewritings(line: Line) -> Iterator[Rewriting]:
-    return (found for make in (_shortened, _products, _slopes) for found in make(line))
+    """What may be meant, but for what was done on purpose: a limit, or an array that is there for this alone."""
+    case, own = line.case, line.case.value(line.value)
+    if any(is_clipped(case.value(event.key), own) for event in line.reads):
+        return
+    for found in (found for make in (_shortened, _products, _slopes) for found in make(line)):
+        if not is_only_reading(case.source_of(found.node), case.text(found.node), found.text):
+            yield found
 
 
 def _best(line: Line, found: Iterator[Rewriting]) -> Rewriting | None:
-    """The first whose factor is one that a gradient may have, or else the first: an odd number is there by chance."""
-    first: Rewriting | None = None
+    """The first that is the gradient itself, or else times a factor it may have: an odd number is there by chance."""
+    rest: list[Rewriting] = []
     for one in found:
-        if is_usual(line, one.fit.factor):
+        if abs(one.fit.factor - 1) < SAME_WITHIN:
             return one
-        first = first or one
-    return first
+        rest.append(one)
+    return next((one for one in rest if is_usual(line, one.fit.factor)), rest[0] if rest else None)
 
 
 def is_usual(line: Line, factor: float) -> bool:
     """Whether a factor is 1, 2 or 1/2, or that times or over the number of samples."""
     sizes = (1.0, float(line.case.samples), 1.0 / line.case.samples)
-    return any(abs(factor / (number * size) - 1) < 1e-4 for number in (1.0, 2.0, 0.5) for size in sizes)
+    return any(abs(factor / (number * size) - 1) < SAME_WITHIN for number in (1.0, 2.0, 0.5) for size in sizes)
 
 
 def _shortened(line: Line) -> Iterator[Rewriting]:
@@ -93,7 +101,7 @@ def _shortened(line: Line) -> Iterator[Rewriting]:
         inside = [parts[id(n)] for n in ast.walk(site.node) if id(n) in parts and n is not site.node]
         for part in inside:
             here, there = case.value(event.key), case.value(part.key)
-            if np.shape(here) != np.shape(there) or np.array_equal(here, there):
+            if np.shape(here) != np.shape(there) or np.array_equal(here, there) or is_clipped(there, here):
                 continue
             found = line.fits(there) if event is own else line.with_value(event, there)
             if found.right:

@@ -68,8 +68,10 @@ that nothing moves, it is the number that the update reads.
 
 Fix safety
 ----------
-No edit is proposed: which arrays belong into the product depends on the
-layer.
+The product is written of two arrays that the function has at hand, one of
+which the line reads, if it is the derivative of the parameter in this run.
+The changed program is examined again from another seed, and the fix is called
+verified only if the finding is gone and no error is new.
 
 Known limits
 ------------

@@ -74,8 +74,10 @@ of the loss along the parameter, from central differences, is another.
 
 Fix safety
 ----------
-The value that was taken is replaced by each of the errors of the backward
-pass; what is offered was run.
+The value that was taken is replaced by another array that the function has at
+hand, if the line is the derivative of the parameter with it. The changed
+program is examined again from another seed, and the fix is called verified
+only if the finding is gone and no error is new.
 
 Known limits
 ------------

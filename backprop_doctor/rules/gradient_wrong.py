@@ -94,7 +94,13 @@ faults.
 
 Fix safety
 ----------
-No edit is proposed: the rule knows that the value is wrong, not why.
+What is proposed is worked out with the values of the run and makes the line
+the derivative: one of the arrays it is made from alone (a factor or a summand
+too many), the product of two arrays that the function has at hand, or an
+error times the slope of the activation. Nothing is proposed where a value is
+cut off at a limit, nor where an array would be read no more: that was done on
+purpose. The changed program is examined again from another seed, and the fix
+is called verified only if the finding is gone and no error is new.
 
 Known limits
 ------------
@@ -102,7 +108,8 @@ Known limits
   one is reported instead.
 - Silent where at most half of the values in the backward pass can be
   understood; then the doctor is lost, and says what it could not check.
-- A gradient that is right up to a constant factor is not wrong in this sense.
+- A gradient that is right up to a constant factor is not wrong in this sense,
+  nor is that of a parameter which is cut off at a limit, as by np.clip.
 - A gradient can be exact for a loss that is wrong itself (BD101, BD102).
 - At a kink (ReLU at 0) the measured derivative depends on the side; a shorter
   step is tried before anything is said.

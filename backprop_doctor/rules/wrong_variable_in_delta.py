@@ -154,7 +154,9 @@ error.
 Fix safety
 ----------
 One name is written for the other, where it means the same in that place;
-elsewhere the finding only names the array that belongs there. The changed
+elsewhere the finding only names the array that belongs there. If the line is
+then right only up to a number of no meaning, the product of two arrays is
+written that is the derivative itself. The changed
 program is examined again from another seed, and the fix is called verified
 only if the finding is gone and no error is new.
 
