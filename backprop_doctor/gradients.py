@@ -154,16 +154,16 @@ class Measurement:
         self.probe = probe
         self._actions = self._point(scale)
         self._actions |= self._freeze(roles.parameters if frozen else hold)
-        self._last = min(roles.step.end, len(roles.trace.events)) - 1
+        self._end = min(roles.step.end, len(roles.trace.events)) - 1
         self._moved: dict[tuple[object, ...], Measurement] = {}
         self._tangents: dict[tuple[Key, float, bool, bool], list[Tangent]] = {}
-        self.trace: Trace = program.run(replace(probe, actions=self._actions, last=self._last))
+        self.trace: Trace = program.run(replace(probe, actions=self._actions, last=self._end))
         if variant and self.trace.failed and not roles.trace.failed:
             # Whole numbers that are indices have to stay what they are.
             self._actions = {k: action for k, action in self._actions.items() if action is not _moved_off_zero}
-            self.trace = program.run(replace(probe, actions=self._actions, last=self._last))
+            self.trace = program.run(replace(probe, actions=self._actions, last=self._end))
         self.watch: frozenset[Key] = frozenset(self._watched())
-        self._last = max((e.index for e in self.trace.events if e.key in self.watch), default=self._last)
+        self._indices = {event.key: event.index for event in self.trace.events}
 
     def moved(
         self,
@@ -228,8 +228,9 @@ class Measurement:
     def run(
         self, actions: dict[Key, Callable[[Any], Any]], *, keep: frozenset[Key] | None = None, last: int | None = None
     ) -> Trace:
-        """Another run at this point, with more actions, to the last watched event or to the one given."""
-        last = self._last if last is None else last
+        """Another run at this point, with more actions: to an event, to the last that is kept, or to the end."""
+        if last is None:
+            last = self._end if keep is None else max((self._indices.get(k, 0) for k in keep), default=0)
         return self.program.run(replace(self.probe, actions={**self._actions, **actions}, keep=keep, last=last))
 
     def _shifted(self, key: Key, shift: Array, keep: frozenset[Key], *, once: bool) -> Trace:
