@@ -95,9 +95,9 @@ Fix safety
 ----------
 The divisor is replaced by the length of the labels that are compared, where
 they have a name, or of what the loop goes through in which hits are counted;
-// becomes /. A share of hits never becomes their number. The changed program is examined again from
-another seed, and the fix is called verified only if the finding is gone and
-no error is new.
+// becomes /. A share of hits never becomes their number. The changed program
+is examined again from another seed, and the fix is called verified only if
+the finding is gone and no error is new.
 
 Known limits
 ------------
