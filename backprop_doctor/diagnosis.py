@@ -515,7 +515,10 @@ def _recorded(program: Program, sizes: Sizes, events: tuple[int, ...], steady: b
     for train, test in sizes:
         # A program that breaks on few images may just say how many there are; all of them take long.
         if (train, test) == SIZES[-1] and isinstance(failure, CrashError):
-            sized = _to_size(program, "all", sizes[: sizes.index((train, test))], events, steady)
+            try:
+                sized = _to_size(program, "all", sizes[: sizes.index((train, test))], events, steady)
+            except ProgramError as error:
+                sized, failure = None, error
             if sized is not None:
                 return sized
         barren: set[tuple[Iteration, Iteration]] = set()
@@ -527,7 +530,9 @@ def _recorded(program: Program, sizes: Sizes, events: tuple[int, ...], steady: b
             try:
                 last = limit == events[-1] or trace.full or trace.ended != "stopped"
                 roles = assign_roles(program, trace, Probe(train=train, test=test), final=last, barren=barren)
-                sized = _to_size(program, "divisors", ((train, test),), events, steady) if _is_served(program) else None
+                sized = None
+                with contextlib.suppress(ProgramError):
+                    sized = _to_size(program, "divisors", ((train, test),), events, steady)
                 return sized or (program, trace, roles, probe, [*remarks, *_passed_over(trace)])
             except ProgramError as error:
                 # A crash says more than the lack of training that it causes.
@@ -558,12 +563,10 @@ def _to_size(
     program: Program, sized: Literal["divisors", "all"], sizes: Sizes, events: tuple[int, ...], steady: bool
 ) -> _Recorded | None:
     """The same of a program whose numbers of images are as many as it is served; None if there is nothing to see."""
-    source = program.source.to_size(sized)
+    source = program.source.to_size(sized) if _is_served(program) else None
     if source is None:
         return None
-    with contextlib.suppress(ProgramError):
-        return _recorded(Program(instrument(source), program.surroundings, seed=program.seed), sizes, events, steady)
-    return None
+    return _recorded(Program(instrument(source), program.surroundings, seed=program.seed), sizes, events, steady)
 
 
 def _passed_over(trace: Trace) -> list[str]:

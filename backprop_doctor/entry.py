@@ -26,6 +26,9 @@ Outcome = TypeVar("Outcome")
 SECONDS = 4.0
 ATTEMPTS = 40
 MAKERS = frozenset({"zeros", "ones", "empty", "rand", "randn", "normal", "uniform", "random", "standard_normal", "eye"})
+TAKING_DATA = frozenset(
+    {"array", "asarray", "asfarray", "atleast_2d", "dot", "len", "log", "matmul", "mean", "shuffle", "sum", "zip"}
+)
 NUMBERS: dict[Kind, tuple[str, ...]] = {"count": ("3",), "rate": ("0.1",), "sizes": ("[784, 16, 10]",)}
 # Sizes in the order in which they are usually given, by how many there are.
 SIZES = {1: (("16",),), 2: (("784", "10"), ("16", "10")), 3: (("784", "16", "10"),), 4: (("784", "16", "16", "10"),)}
@@ -361,7 +364,7 @@ def _uses(
                 measured: list[ast.expr] = [p for p in ast.walk(node) if isinstance(p, (ast.Attribute, ast.Subscript))]
                 measured += [p for p in ast.walk(node) if isinstance(p, ast.Call) and _name_of(p.func) == "len"]
                 yield "data" if any(is_it(part) for whole in measured for part in ast.walk(whole)) else "count"
-            elif called in ("len", "zip", "shuffle", "dot", "matmul", "log", "sum", "mean") and any(map(is_it, given)):
+            elif called in TAKING_DATA and any(map(is_it, given)):
                 yield "data"
             elif depth < 3:
                 yield from _passed(node, called, is_it, code, owner, depth)

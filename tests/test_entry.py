@@ -17,6 +17,7 @@ FOLDER = Path(__file__).parent.parent / "fixtures" / "entry"
 CALLS = {
     "features_first_meaningless_names": "f3(images.T, one_hot.T, 16, 3, 0.1)",
     "integer_labels_class": "network = Network(784, 16, 10, 0.1); network.fit(images, digits, 3)",
+    "lists_made_columns": "for _ in range(5): network.learn(images, one_hot)",
     "list_of_pairs": "network = Network([784, 16, 10]); network.descend([(x.reshape(-1, 1), y.reshape(-1, 1))",
     "samples_first_function": "train(images, one_hot, 16, 3, 0.1)",
     "separate_methods": "for _ in range(5): output = network.forward(images); network.backward(one_hot)",
