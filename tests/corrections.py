@@ -149,6 +149,7 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("bias -= 0.01 * d_maps.sum()", "bias -= 0.01 * d_maps.sum(axis=0)"),
     ),
     "bias_gradient_no_axis/bad_samples_first": (("db1 = dZ1.sum()", "db1 = dZ1.sum(axis=0, keepdims=True)"),),
+    "bias_gradient_no_axis/bad_sum_is_nothing": (("np.sum(dZ2)", "np.sum(dZ2, axis=1, keepdims=True)"),),
     "bias_gradient_wrong_axis/bad_class": (
         ("grad = np.sum(d1, axis=1, keepdims=True)", "grad = np.sum(d1, axis=0, keepdims=True)"),
     ),

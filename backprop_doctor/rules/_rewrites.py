@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, product
+from itertools import product
 
 import numpy as np
 
@@ -53,9 +53,16 @@ class Rewriting:
 
 
 def mended(line: Line) -> Rewriting | None:
-    """The first exchange of one array of a line that makes it right, or else a rewriting of it."""
-    exchanged = (Rewriting(line, e.node, e.word, e.fit) for e in exchanges_in(line) if e.word)
-    return _best(line, chain(exchanged, _rewritings(line)))
+    """The first exchange of one array of a line that makes it right, or else a rewriting of it.
+
+    What the line multiplies by or divides by stays with an exchange, unless that is a number of no meaning.
+    """
+    first: Rewriting | None = None
+    for exchanged in (Rewriting(line, e.node, e.word, e.fit) for e in exchanges_in(line) if e.word):
+        if is_usual(line, exchanged.fit.factor):
+            return exchanged
+        first = first or exchanged
+    return rewritten(line) or first
 
 
 def rewritten(line: Line) -> Rewriting | None:
