@@ -85,7 +85,9 @@ def descend(
     steps = _paced(case, turns, pace) if pace != 1.0 else {}
     if steps is None:
         return None
-    wanted = _loss_keys(case, turns)
+    # Labels that are made of the inputs change with them, and only the program's own loss knows of that.
+    wanted = _declared_keys(case, turns) if actions else None
+    wanted = wanted or _loss_keys(case, turns)
     if wanted is None:
         return None
     keys, loss, formula = wanted
@@ -174,6 +176,10 @@ def _loss_keys(case: Case, turns: int) -> tuple[list[Key], Callable[[Any], float
         if chosen and probabilities.min() >= 0 and probabilities.max() <= 1:
             return keys, lambda p: _cross_entropy(p, target), "mean cross-entropy of output and labels"
         return keys, lambda p: _squared(p, target), "mean squared error of output and labels"
+    return _declared_keys(case, turns)
+
+
+def _declared_keys(case: Case, turns: int) -> tuple[list[Key], Callable[[Any], float | None], str] | None:
     loss = case.judgement.declared
     if loss is None:
         return None

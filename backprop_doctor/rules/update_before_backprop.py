@@ -138,9 +138,10 @@ def examine(case: Case) -> Iterator[Sighting]:
     kept = {event.storage for event in events} - {-1}
     for parameter in case.roles.parameters:
         gradient = case.gradient(parameter)
-        if gradient is None or not gradient.right or gradient.value.object in weights:
+        if gradient is None or not gradient.right:
             continue
-        if case.trace.by_key[gradient.value.birth].storage in kept:
+        made = case.trace.by_key[gradient.value.birth]
+        if not gradient.is_step and (made.object in weights or made.storage in kept):
             continue
         others = tuple(other for other in case.roles.parameters if other is not parameter)
         all_held = (
