@@ -23,7 +23,7 @@ from backprop_doctor.crashes import Crash
 from backprop_doctor.errors import CannotCheckError, CrashError, DoctorError, IdleError, ProgramError
 from backprop_doctor.gradients import lively
 from backprop_doctor.instrument import Site, instrument
-from backprop_doctor.loops import Iteration, loops_of
+from backprop_doctor.loops import Iteration, carried_by, loops_of
 from backprop_doctor.oracles.plain_steps import odd_steps
 from backprop_doctor.program import Probe, Program, Surroundings, Trace
 from backprop_doctor.proof import prove
@@ -47,7 +47,7 @@ SEARCH_SECONDS = 20.0
 # How many trainings are looked at after the first, for how long that may have taken, and how far to go for them.
 FURTHER = 3
 FURTHER_SECONDS = 10.0
-FURTHER_EVENTS = 60_000
+FURTHER_EVENTS = 40_000
 FURTHER_START = 20_000
 SIZES_OF_TRIALS = ((71, 79), (101, 101), (1213, 1013), (60000, 10000))
 SIZES_OF_A_GLANCE = ((47, 43), (101, 101), (1213, 1013), (60000, 10000))
@@ -475,22 +475,27 @@ def _following(known: Sequence[Case], scale: float) -> Case | None:
     passed = last.short
     if passed.ended == "stopped":
         probe = replace(probe, turns=last.skipped)
-        passed = program.run(replace(probe, limit=last.roles.training.start + FURTHER_EVENTS))
+        passed = program.run(replace(probe, limit=FURTHER_EVENTS))
     ended = [e.index for e in passed.events if e.object == -1 and e.occurrence < 0 and e.site in loops]
     later = [turns for turns in loops_of(passed) if ended and turns.starts[0] > ended[-1]]
+    early = [turns for turns in later if turns.starts[0] <= FURTHER_START]
     if passed.failed or not later:
         return None
-    if len(program.unchanged(probe, passed)) < sum(event.object != -1 for event in passed.events):
+    for turns in later if not early else ():
+        carried = [passed.first_seen[number].value for number in carried_by(program, passed, turns.iterations[0])]
+        if any(np.ndim(value) == 2 for value in carried):
+            place = _place(program.sites[turns.loop])
+            last.remarks.append(
+                f"the loop at {place} may train too, and was not looked at: it comes late in a long run"
+            )
+            break
+    if not early or len(program.unchanged(probe, passed)) < sum(event.object != -1 for event in passed.events):
         return None  # it took more than that to come so far
     try:
-        roles = assign_roles(program, passed, probe, after=ended[-1])
+        roles = assign_roles(program, passed, probe, after=ended[-1], until=FURTHER_START)
     except ProgramError:
         return None
     last.end_before(roles.training.loop)
-    if roles.training.start > FURTHER_START:
-        place = _place(program.sites[roles.training.loop])
-        last.remarks.append(f"the loop at {place} trains too, and was not looked at: it comes late in a long run")
-        return None
     return _judged(program, passed, roles, probe, scale, [])
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ __all__ = ["Meeting", "Parameter", "Quantity", "Roles", "Use", "assign_roles"]
 
 Array = NDArray[np.float64]
 SOURCES_LIMIT = 60
+FEW_MODES = 2
 FRESH_LIMIT = 40
 ZEROS_SOUGHT = 10_000
 
@@ -127,24 +128,28 @@ def assign_roles(
     final: bool = True,
     barren: set[tuple[Iteration, Iteration]] | None = None,
     after: int = -1,
+    until: int | None = None,
 ) -> Roles:
     """Find the roles in a recorded run; ``final`` says that no longer record will be tried.
 
     ``barren`` are the loops that were found to train nothing in a shorter record, and those found here are added.
-    With ``after``, only loops count that begin after that event and hand on arrays, and only a whole picture does.
+    With ``after``, only loops count that begin after that event, and by ``until``, and hand on matrices; only a
+    whole picture does then, and only data that is there before.
 
     Raises
     ------
     ProgramError
         If no loop trains anything.
     """
-    loops = [turns for turns in loops_of(trace, patient=final) if turns.starts[0] > after]
-    search = _Search(Dependence(program, trace, probe), set() if barren is None else barren, loops)
+    end = len(trace.events) if until is None else until
+    loops = [turns for turns in loops_of(trace, patient=final) if after < turns.starts[0] <= end]
+    modes = MODES if after < 0 else MODES[:FEW_MODES]
+    search = _Search(Dependence(program, trace, probe), set() if barren is None else barren, loops, modes)
     settled = -1
     for turns in search.loops:
         # Where parameters come into being in the first turn, or zeros hold the gradient back, the second trains more.
         several = [(outer, set(carried_by(program, trace, outer))) for outer in turns.iterations]
-        if after >= 0 and not any(is_real(trace.first_seen[o].value) for _, carried in several for o in carried):
+        if after >= 0 and not any(np.ndim(trace.first_seen[o].value) > 1 for _, carried in several for o in carried):
             continue
         for outer, carried in sorted(several, key=lambda found: -len(found[1])):
             found = search.within(outer, carried) if outer.start >= settled and carried else None
@@ -173,8 +178,15 @@ def assign_roles(
 class _Search:
     """Looks for the roles in one turn of a loop after another; ``partly`` is the best that was not whole."""
 
-    def __init__(self, dependence: Dependence, barren: set[tuple[Iteration, Iteration]], loops: list[Turns]) -> None:
+    def __init__(
+        self,
+        dependence: Dependence,
+        barren: set[tuple[Iteration, Iteration]],
+        loops: list[Turns],
+        modes: Sequence[_Mode],
+    ) -> None:
         self.loops = loops
+        self.modes = modes
         self.partly: Roles | None = None
         self._dependence = dependence
         self._barren = barren
@@ -190,7 +202,7 @@ class _Search:
             if len(carried & own) * 2 < len(carried) or pair in self._barren:
                 continue
             fruitless = True
-            for mode in MODES:
+            for mode in self.modes:
                 found = _Turn(self._dependence, loop, outer, mode).roles()
                 if found is not None and _is_whole_picture(found, own):
                     return found
