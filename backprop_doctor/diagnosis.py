@@ -54,7 +54,7 @@ SIZES_OF_A_GLANCE = ((47, 43), (101, 101), (1213, 1013), (60000, 10000))
 SIZES_OF_CONFIRMATION = ((103, 79), (103, 103), (1217, 1019), (60000, 10000))
 SCALE_OF_CONFIRMATION = 0.6
 # What is not asked for expressly is only done where one look at the program takes no longer.
-QUICK_SECONDS = 10.0
+QUICK_SECONDS = 5.0
 # Of the time for one program: when the search has to end, and what is kept back for the report.
 SHARE_OF_SEARCH = 0.5
 MARGIN_SECONDS = 3.0
