@@ -203,7 +203,7 @@ def _failed(program: Program, trace: Trace, notes: Sequence[Note]) -> tuple[str,
         return line, _stale(program, stale[1])
     if PYTHON_2.search(message):
         return line, f"the program stopped with {kind}: {message} (it looks like Python 2)"
-    shadowed = re.search(r"partially initialized module '(\w+)'", trace.ended)
+    shadowed = re.search(r"(?:partially initialized |^AttributeError: )module '(\w+)'", trace.ended)
     if shadowed and Path(program.source.path).stem == shadowed[1]:
         return line, f"the program imports {shadowed[1]} and finds itself: its file must have another name"
     if kind in ("ModuleNotFoundError", "ImportError"):
