@@ -28,7 +28,7 @@ from backprop_doctor.source import Project, Source, counts_in
 if TYPE_CHECKING:
     from backprop_doctor.oracles.accuracy import Accuracy
 
-__all__ = ["Case", "Reduction", "Sighting", "always"]
+__all__ = ["Case", "Reduction", "Sighting", "always", "is_atom"]
 
 Array = NDArray[np.float64]
 Answer = TypeVar("Answer")
@@ -113,7 +113,7 @@ class Case:
     def edit(self, node: ast.AST, replacement: str) -> Edit:
         """Replace one node's text; parentheses around it go with it where the new text needs none."""
         position = self.source.position(node)
-        return Edit(self.source_of(node).unwrapped(position) if _is_atom(replacement) else position, replacement)
+        return Edit(self.source_of(node).unwrapped(position) if is_atom(replacement) else position, replacement)
 
     def insertion(self, line: int, column: int, text: str, near: ast.AST | None = None) -> Edit:
         """Insert text before a 1-based line and column of the source that ``near`` stands in."""
@@ -310,11 +310,10 @@ class Case:
     def operand_quantities(self, statement: ast.stmt) -> list[Quantity]:
         """Arrays computed earlier that a statement reads, in reading order."""
         seen: dict[int, Quantity] = {}
-        births = {e.object: e for e in reversed(self.trace.events) if e.object != -1}
         for event in self.events_in(statement):
             site = self.program.sites[event.site]
             if site.kind == "load" and not site.children and np.ndim(event.value) > 0:
-                birth = births[event.object]
+                birth = self.trace.first_seen[event.object]
                 name = self.roles.names.get(event.object, self.text(site.node))
                 seen.setdefault(
                     event.object,
@@ -368,7 +367,13 @@ class Case:
 
     def first(self, event: Event) -> Event:
         """The first event of an event's object: what is done there reaches all its readers."""
-        return next(e for e in self.trace.events if e.object == event.object)
+        return self.trace.first_seen[event.object]
+
+    def quantity(self, event: Event) -> Quantity:
+        """What an event makes, by its name or else by its text."""
+        site = self.program.sites[event.site]
+        name = self.roles.names.get(event.object) or self.text(site.node)
+        return Quantity(event.object, event.key, event.index, name, site.line, np.shape(event.value))
 
     def step_limit(self, turns: int) -> int:
         """Events to allow a run that is to come through so many turns of the loop that makes the steps."""
@@ -463,7 +468,7 @@ class Case:
         return any(s.target == text or (s.kind == "load" and self.text(s.node) == text) for s in sites)
 
 
-def _is_atom(text: str) -> bool:
+def is_atom(text: str) -> bool:
     """Whether a text stands in any place of an expression without parentheses."""
     try:
         node = ast.parse(text, mode="eval").body

@@ -9,7 +9,6 @@ import numpy as np
 
 from backprop_doctor.case import Case, Reduction
 from backprop_doctor.gradients import fit
-from backprop_doctor.program import Event
 from backprop_doctor.roles import Parameter, Quantity
 from backprop_doctor.rules._untrained import Untrained, untrained
 from backprop_doctor.values import is_array
@@ -90,15 +89,7 @@ def _read(case: Case, value: Quantity, backward: dict[int, Quantity]) -> list[Qu
     events = case.events_in(case.statement(value))
     # In a loop over layers the line has read the values of others before.
     near = {e.site: e for e in events if e.object != value.object and e.index <= value.index and is_array(e.value)}
-    return [backward.get(e.object) or _quantity(case, e) for e in near.values() if case.roles.backward(e)]
-
-
-def _quantity(case: Case, event: Event) -> Quantity:
-    """A part of an array, as it is cut out of it."""
-    first = case.first(event)
-    site = case.program.sites[first.site]
-    name = case.roles.names.get(first.object) or case.text(site.node)
-    return Quantity(first.object, first.key, first.index, name, site.line, np.shape(first.value))
+    return [backward.get(e.object) or case.quantity(case.first(e)) for e in near.values() if case.roles.backward(e)]
 
 
 def _made(case: Case, value: Quantity, backward: dict[int, Quantity]) -> Quantity:
@@ -126,7 +117,7 @@ def _inline(case: Case, parameter: Parameter, backward: dict[int, Quantity]) -> 
     for reduction in reversed(list(case.reductions(events))):
         if reduction.operand.object in backward and np.size(reduction.event.value) == 1:
             upstream = backward[reduction.operand.object]
-            return BiasGradient(parameter, _quantity(case, reduction.event), upstream, reduction)
+            return BiasGradient(parameter, case.quantity(case.first(reduction.event)), upstream, reduction)
     return None
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_doctor.adjoints import Adjoint, is_wrong
-from backprop_doctor.case import Case
+from backprop_doctor.case import Case, Sighting
 from backprop_doctor.gradients import Fit, aligned, fit
 from backprop_doctor.program import Event
 from backprop_doctor.records import Edit, Evidence
@@ -40,10 +40,7 @@ class Line:
     @classmethod
     def of_event(cls, case: Case, event: Event, parameter: Parameter) -> Line:
         """The line that makes what a parameter moves by, of which nothing can be said as a gradient."""
-        site = case.program.sites[event.site]
-        name = case.roles.names.get(event.object, case.text(site.node))
-        value = Quantity(event.object, event.key, event.index, name, site.line, np.shape(event.value))
-        return cls(case, Adjoint(value, parameter, Fit(0.0, float("inf")), "none"))
+        return cls(case, Adjoint(case.quantity(event), parameter, Fit(0.0, float("inf")), "none"))
 
     @property
     def value(self) -> Quantity:
@@ -131,6 +128,21 @@ class Exchange:
     def edits(self) -> tuple[Edit, ...]:
         """Write the one name for the other, where the name means the same in that place."""
         return (self.line.case.edit(self.node, self.word),) if self.word else ()
+
+    def sighting(self, made: str, why: str) -> Sighting:
+        """What to say of it; ``made`` tells how the line is made from what it reads."""
+        line, wanted, text = self.line, self.wanted, self.line.case.text(self.node)
+        only = f"and is the gradient of {line.of.name} only with {wanted.name}"
+        return Sighting(
+            node=self.node,
+            message=f"{line.value.name} is {made} {text}, {only}",
+            label=f"{wanted.name} belongs here",
+            why=why,
+            evidence=line.evidence(f"the same with {wanted.name} in the place of {text}", self.fit),
+            fix=f"{self.word or wanted.name} in place of {text}",
+            edits=self.edits,
+            objects=(line.value.object,),
+        )
 
     @cached_property
     def word(self) -> str:

@@ -14,7 +14,7 @@ from itertools import product
 
 import numpy as np
 
-from backprop_doctor.case import Case
+from backprop_doctor.case import Case, is_atom
 from backprop_doctor.edits import is_only_reading
 from backprop_doctor.gradients import Fit, aligned
 from backprop_doctor.program import Event
@@ -166,7 +166,6 @@ def _slopes(line: Line) -> Iterator[Rewriting]:
                 continue
             found = line.fits(error * activation.slope)
             if found.right:
-                node = case.site(event.key).node
-                text = case.text(node)
-                factor = text if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript, ast.Call)) else f"({text})"
+                text = case.text(case.site(event.key).node)
+                factor = text if is_atom(text) else f"({text})"
                 yield Rewriting(line, case.home(line.value), f"{factor} * {formula}", found)

@@ -94,20 +94,14 @@ def _read_by(case: Case, lost: Event, constant: Quantity) -> tuple[Quantity, ...
     events = [e for e in case.events_in(case.program.sites[lost.site].statement) if e.index < lost.index]
     read = {e.object: e for e in events if case.roles.backward(e) and e.object != constant.object}
     ranked = sorted(read.values(), key=lambda e: (case.program.sites[e.site].kind != "load", e.index))
-    return tuple(_quantity(case, case.first(e)) for e in ranked)
+    return tuple(case.quantity(case.first(e)) for e in ranked)
 
 
 def _unread(case: Case) -> list[Quantity]:
     """Values of the backward pass that are given a name, and that nothing reads."""
     named = (e for e in case.step_events if case.roles.backward(e) and case.program.sites[e.site].target)
-    return [_quantity(case, e) for e in named if _is_number(e.value) and not _is_read(case, e)]
+    return [case.quantity(e) for e in named if _is_number(e.value) and not _is_read(case, e)]
 
 
 def _is_number(value: object) -> bool:
     return np.asarray(value).dtype.kind == "f"
-
-
-def _quantity(case: Case, event: Event) -> Quantity:
-    site = case.program.sites[event.site]
-    name = case.roles.names.get(event.object) or case.text(site.node)
-    return Quantity(event.object, event.key, event.index, name, site.line, np.shape(event.value))

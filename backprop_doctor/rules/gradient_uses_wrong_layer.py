@@ -189,21 +189,10 @@ LAST_RESORT = 1
 def examine(case: Case) -> Iterator[Sighting]:
     """Exchange layer for layer, and delta for delta, in each wrong line."""
     for found in case.once(exchanges):
-        line, wanted = found.line, found.wanted
-        parts = {part_of(case, found.event), part_of(case, case.trace.by_key[wanted.birth])}
+        parts = {part_of(case, found.event), part_of(case, case.trace.by_key[found.wanted.birth])}
         if len(parts) > 1 or not parts & {"layer", "error"} or is_overwritten(found):
             continue
-        text = case.text(found.node)
-        if text == wanted.name:
+        if case.text(found.node) == found.wanted.name:
             continue  # the same name at another time: what is wrong is elsewhere
-        yield Sighting(
-            node=found.node,
-            message=f"{line.value.name} is built with {text}, and is the gradient of {line.of.name} only with "
-            f"{wanted.name}",
-            label=f"{wanted.name} belongs here",
-            why="the gradient of a weight is the input of its own layer times the delta of its own layer",
-            evidence=line.evidence(f"the same with {wanted.name} in the place of {text}", found.fit),
-            fix=f"{found.word or wanted.name} in place of {text}",
-            edits=found.edits,
-            objects=(line.value.object,),
-        )
+        why = "the gradient of a weight is the input of its own layer times the delta of its own layer"
+        yield found.sighting("built with", why)

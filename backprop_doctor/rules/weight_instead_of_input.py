@@ -176,22 +176,10 @@ LAST_RESORT = 1
 def examine(case: Case) -> Iterator[Sighting]:
     """Exchange a parameter for values of a layer, or the reverse, in each wrong line."""
     for found in case.once(exchanges):
-        line, wanted = found.line, found.wanted
-        parts = part_of(case, found.event), part_of(case, case.trace.by_key[wanted.birth])
+        parts = part_of(case, found.event), part_of(case, case.trace.by_key[found.wanted.birth])
         if set(parts) != {"parameter", "layer"} or is_overwritten(found):
             continue
-        text = case.text(found.node)
         why = "the gradient of a weight takes the values that come in, not the weight"
         if parts[0] == "layer":
             why = "going back, an error passes the weights that the values passed going forward"
-        yield Sighting(
-            node=found.node,
-            message=f"{line.value.name} is made of {text}, and is the gradient of {line.of.name} only with "
-            f"{wanted.name}",
-            label=f"{wanted.name} belongs here",
-            why=why,
-            evidence=line.evidence(f"the same with {wanted.name} in the place of {text}", found.fit),
-            fix=f"{found.word or wanted.name} in place of {text}",
-            edits=found.edits,
-            objects=(line.value.object,),
-        )
+        yield found.sighting("made of", why)
