@@ -158,10 +158,6 @@ class Measurement:
         self._moved: dict[tuple[object, ...], Measurement] = {}
         self._tangents: dict[tuple[Key, float, bool, bool], list[Tangent]] = {}
         self.trace: Trace = program.run(replace(probe, actions=self._actions, last=self._end))
-        if variant and self.trace.failed and not roles.trace.failed:
-            # Whole numbers that are indices have to stay what they are.
-            self._actions = {k: action for k, action in self._actions.items() if action is not _moved_off_zero}
-            self.trace = program.run(replace(probe, actions=self._actions, last=self._end))
         self.watch: frozenset[Key] = frozenset(self._watched())
         self._indices = {event.key: event.index for event in self.trace.events}
 
@@ -345,11 +341,11 @@ def _may_tie(value: Array) -> Any:
 
 
 def _moved_off_zero(value: Any) -> Any:
-    """Inputs with positive noise of their own size; whole numbers too: where they are indices, that run fails."""
+    """Inputs with positive noise of their own size; whole numbers, which may be indices, as they are."""
     array = np.asarray(value)
-    if array.dtype.kind not in "fiu":
+    if array.dtype.kind != "f":
         return value
-    size = float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))) or 1.0
+    size = float(np.sqrt(np.mean(np.square(array)))) or 1.0
     return array + size * (0.3 + np.random.default_rng(5).random(array.shape))
 
 
