@@ -764,19 +764,18 @@ class _Judge:
         return all(links[q.object].right for q in fed)
 
     def _is_summed_in_elements(self, value: Quantity) -> bool:
-        """Whether element by element is added to a value, turn after turn: no line makes all of it, or of a part."""
+        """Whether element by element is still added to a value, turn after turn: no line makes it, or a part of it."""
         birth = self.roles.trace.by_key[value.birth]
         statement = self.program.sites[birth.site].statement
         if not isinstance(statement, ast.AugAssign) or not isinstance(statement.target, ast.Subscript):
             return False
-        turns = [
-            e
-            for e in self.roles.trace.events[self.roles.step.start : value.index + 1]
-            if e.site == birth.site and e.storage == birth.storage
-        ]
+        step = self.roles.trace.events[self.roles.step.start : self.roles.step.middle]
+        turns = [e.index for e in step if e.site == birth.site and e.storage == birth.storage]
+        if turns[0] == value.index or turns[-1] <= value.index:
+            return False  # not yet, or no more
         elements = {site.id for site in self.program.sites if site.node is statement.target}
-        added = [e for e in self.roles.trace.events[turns[0].index : value.index] if e.site in elements]
-        return len(turns) > 1 and any(np.size(e.value) < np.size(birth.value) for e in added)
+        added = (e for e in step if turns[0] <= e.index < value.index and e.site in elements)
+        return any(np.size(e.value) < np.size(birth.value) for e in added)
 
     def _moves(self, of: Quantity, loss: Quantity) -> bool:
         tangents = self.m.tangents(of.birth, once=isinstance(of, Use))

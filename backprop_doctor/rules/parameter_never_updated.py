@@ -76,10 +76,10 @@ otherwise the line that created the array. It is an error if the gradient is
 computed or the new value is stored elsewhere, and a warning if neither is in
 sight: some arrays are left fixed on purpose. A gradient that nothing reads
 and that is wrong counts as one where the sum of the same delta over the
-samples is the gradient; what is wrong about it is reported at its line. An array that is given a new
-value, while all readings of the next forward pass still find the old one, is
-confirmed by a run in which the new value is another: the next output must
-stay what it is.
+samples is the gradient; what is wrong about it is reported at its line. An
+array that is given a new value, while all readings of the next forward pass
+still find the old one, is confirmed by a run in which the new value is
+another: the next output must stay what it is.
 
 Fix safety
 ----------
