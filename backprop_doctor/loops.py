@@ -9,7 +9,7 @@ from backprop_doctor.errors import ProgramError
 from backprop_doctor.program import Event, Key, Program, Trace
 from backprop_doctor.values import is_array
 
-__all__ = ["Iteration", "Turns", "carried_by", "existed", "loads", "loops_of"]
+__all__ = ["Iteration", "Turns", "carried_by", "changed_in", "existed", "is_inside_another", "loads", "loops_of"]
 
 
 @dataclass(frozen=True)
@@ -128,3 +128,23 @@ def carried_by(program: Program, trace: Trace, loop: Iteration) -> dict[int, Eve
         if later.object != event.object and (made or later.storage == event.storage != -1):
             carried[event.object] = later
     return carried
+
+
+def changed_in(trace: Trace, start: int, end: int) -> dict[int, Event]:
+    """What a stretch of a run changes in place of all that was there, each with the event that stores the new value."""
+    latest = {e.storage: e.object for e in trace.events[:start] if e.storage != -1}
+    changed: dict[int, Event] = {}
+    for event in trace.events[start:end]:
+        before = latest.get(event.storage, event.object)
+        if event.object != before:
+            changed.setdefault(before, event)
+    return changed
+
+
+def is_inside_another(trace: Trace, loop: Iteration) -> bool:
+    """Whether another loop has begun and not ended when a loop begins."""
+    inside: set[int] = set()
+    for event in trace.events[: loop.start]:
+        if event.object == -1 and event.site != loop.loop:
+            (inside.discard if event.occurrence < 0 else inside.add)(event.site)
+    return bool(inside)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from backprop_doctor.records import Edit, Position
 from backprop_doctor.source import Source
 
-__all__ = ["loops", "rearranged", "reset", "summed"]
+__all__ = ["into", "loops", "rearranged", "reset", "summed"]
 
 Loop = ast.For | ast.While
 
@@ -71,6 +71,26 @@ def summed(source: Source, statement: ast.stmt, loop: Loop) -> tuple[Edit, ...]:
     start = _start(source, loop)
     before = Position(source.path, start, 1, start, 1, source.cell)
     return Edit(before, f"{_indent(source, loop)}{target} = 0{_ending(source)}"), Edit(at, "+=")
+
+
+def into(source: Source, statements: list[ast.stmt], loop: Loop) -> tuple[Edit, ...]:
+    """Statements from above a loop at the top of its body; no edits where they stand in another block or share lines.
+
+    What is read above the loop, by other statements, stays there too.
+    """
+    block = next((b for b in _blocks(source.tree) if loop in b), [])
+    above = block[: block.index(loop)] if block else []
+    places = sorted(above.index(s) for s in statements if s in above)
+    if not places or len(places) < len(statements) or not all(_is_alone(source, block, i) for i in places):
+        return ()
+    moved = [above[i] for i in places]
+    names = {n.id for s in moved for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    others = [s for s in above[places[0] :] if s not in moved]
+    is_read = any(isinstance(n, ast.Name) and n.id in names for s in others for n in ast.walk(s))
+    pairs = [_moved(source, s, _start(source, loop.body[0]), loop.body[0]) for s in moved]
+    first = pairs[0][1]
+    together = Edit(first.position, "".join(at.replacement for _, at in pairs))
+    return (*(gap for gap, _ in pairs if not is_read), together)
 
 
 def loops(tree: ast.Module, node: ast.AST) -> list[Loop]:

@@ -12,6 +12,7 @@ import ast
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,16 @@ from numpy.typing import NDArray
 from backprop_doctor.dependence import Dependence, Mask
 from backprop_doctor.errors import ProgramError
 from backprop_doctor.instrument import Site
-from backprop_doctor.loops import Iteration, Turns, carried_by, existed, loads, loops_of
+from backprop_doctor.loops import (
+    Iteration,
+    Turns,
+    carried_by,
+    changed_in,
+    existed,
+    is_inside_another,
+    loads,
+    loops_of,
+)
 from backprop_doctor.program import Event, Key, Once, Probe, Program, Trace
 from backprop_doctor.values import is_array, is_real, is_same
 
@@ -28,6 +38,8 @@ __all__ = ["Meeting", "Parameter", "Quantity", "Roles", "Use", "assign_roles"]
 
 Array = NDArray[np.float64]
 SOURCES_LIMIT = 60
+# So many parameters that a turn changes and does not read before are asked for what was made of them.
+UNREAD = 6
 FEW_MODES = 2
 FRESH_LIMIT = 40
 ZEROS_SOUGHT = 10_000
@@ -203,8 +215,15 @@ class _Search:
                 continue
             fruitless = True
             for mode in self.modes:
-                found = _Turn(self._dependence, loop, outer, mode).roles()
-                if found is not None and _is_whole_picture(found, own):
+                turn = _Turn(self._dependence, loop, outer, mode)
+                found = turn.roles()
+                is_whole = found is not None and _is_whole_picture(found, own)
+                past = self._with_past(turn)
+                # Activations that each turn makes for the next are handed on as parameters are.
+                other = [p for p in found.parameters if p.birth not in turn.ready] if found and is_whole else []
+                if past is not None and len(past.parameters) >= len(other):
+                    return past
+                if is_whole:
                     return found
                 fruitless = fruitless and found is None
                 if self.partly is None or (found and not self.partly.meetings):
@@ -213,6 +232,28 @@ class _Search:
             if fruitless and loop.end < len(trace.events):
                 self._barren.add(pair)
         return None
+
+    def _with_past(self, turn: _Turn) -> Roles | None:
+        """The roles in a turn with an output made before it: each turn makes one for the next, or none does."""
+        start = turn.start_of_past()
+        if start is None:
+            return None
+        longer = _Turn(self._dependence, replace(turn.loop, start=start), turn.training, turn.mode)
+        # Nothing reads them in the next turn, where there is no forward pass.
+        longer.carried = turn.changed | longer.carried
+        past = longer.roles()
+        if past is None or past.output is None or not _is_whole_picture(past, set(longer.carried)):
+            return None
+        events, loop = turn.trace.events, turn.loop
+        if past.output.index >= loop.start:
+            return None
+        if any(e.site == past.output.birth[0] for e in events[loop.start : loop.middle]):
+            return past
+        # A step may be taken sample by sample, when all are through the forward pass: another loop is around it.
+        first = next((e for e in events[loop.start : loop.middle] if past.backward(e) and is_real(e.value)), None)
+        second = next((e for e in events[loop.middle : loop.end] if first and e.site == first.site), None)
+        serves = first is not None and second is not None and is_same(first.value, second.value)
+        return past if serves and not is_inside_another(turn.trace, loop) else None
 
 
 def _is_whole_picture(roles: Roles, carried: set[int]) -> bool:
@@ -272,6 +313,8 @@ class _Turn:
         self.first_seen = self.trace.first_seen
         self.carried = carried_by(self.program, self.trace, loop)
         self.entries: dict[int, Event] = {}
+        self.ready: set[Key] = set()
+        self.groups: dict[int, list[Event]] = {}
         self._known: dict[tuple[int, ...], Mask] = {}
         self.sources = list(self._sources())
 
@@ -286,6 +329,31 @@ class _Turn:
             if positive is not None or data is None:
                 return positive
         return None if data is None else self._cast(data)
+
+    def start_of_past(self) -> int | None:
+        """Where a turn begins that makes what this one reads ready made, of what it changes; None if it reads none."""
+        self.ready |= self._ready_unread()
+        if not self.ready:
+            return None
+        births = [self.first_seen[o].index for o in (*self.carried, *self.changed)]
+        first = min(self.trace.by_key[key].index for key in self.ready)
+        start = 1 + max((birth for birth in births if birth < first), default=self.loop.start)
+        return start if start < self.loop.start else None
+
+    def _ready_unread(self) -> set[Key]:
+        """What is handed on and made of parameters that the turn changes in place and does not read before."""
+        made = [e for e in self.sources if e.object in self.carried and e.object not in self.changed]
+        known = {e.object for e in self.sources}
+        unread = [[self.first_seen[o]] for o in self.changed if o not in known and is_real(self.first_seen[o].value)]
+        if not made or not self.groups:
+            return set()
+        masks = self.point.reach(unread[:UNREAD])
+        return {e.key for e in made if any(mask[e.index] for mask in masks.values())}
+
+    @cached_property
+    def changed(self) -> dict[int, Event]:
+        """What the turn changes in place, though the next may not read it."""
+        return changed_in(self.trace, self.loop.start, self.loop.middle)
 
     def _sources(self) -> Iterator[Event]:
         program, loop, mode = self.program, self.loop, self.mode
@@ -318,6 +386,12 @@ class _Turn:
         # Labels that the program makes from the inputs hang on them before training only: disturb later.
         births = np.array([o.index for o in self.sources])
         makers = [g for g in groups if masks[g[0].object][np.setdiff1d(births, [e.index for e in g])].any()]
+        remade = [g for g in makers if g[0].object in self.carried]
+        self.ready = {
+            e.key
+            for e in self.sources
+            if is_real(e.value) and any(masks[g[0].object][e.index] and e not in g for g in remade)
+        }
         masks |= self.point.reach([[self.entries[e.object] for e in group] for group in makers])
         if mode.fresh:
             nothing = np.zeros(len(trace.events), bool)
