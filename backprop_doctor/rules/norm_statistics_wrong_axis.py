@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_doctor.case import Case, Reduction, Sighting, axis_edits
-from backprop_doctor.loops import carried_by
+from backprop_doctor.loops import carried_by, loops_of
 from backprop_doctor.oracles.standardisation import (
     Centring,
     Scaling,
@@ -26,6 +26,7 @@ from backprop_doctor.oracles.standardisation import (
 from backprop_doctor.program import Event
 from backprop_doctor.records import Edit, Evidence
 from backprop_doctor.rules._lines import wrong_lines
+from backprop_doctor.values import is_same
 
 SEVERITY = "error"
 
@@ -49,7 +50,7 @@ def examine(case: Case) -> Iterator[Sighting]:
             yield from _two_axes(case, scaling)
     sound = [c for c in centred if c.mean.aligned]
     yield from _kept(case, sound, scaled)
-    yield from _carried_over(case, sound)
+    yield from _carried_over(case, sound, scaled)
 
 
 # -- each value meets the statistics of another row ----------------------------------------------------------
@@ -58,30 +59,31 @@ def examine(case: Case) -> Iterator[Sighting]:
 def _laid_wrong(case: Case, centred: list[Centring], scaled: list[Scaling]) -> Iterator[Sighting]:
     spreads = {s.centring.event.object: s.spread for s in scaled}
     used = [(c.mean, c.whole, "mean", c.event, spreads.get(c.event.object)) for c in centred]
-    used += [(s.spread, s.centring.event, "spread", s.event, s.centring.mean) for s in scaled]
+    used += [(s.spread, s.centring.whole, "spread", s.event, s.centring.mean) for s in scaled]
     for statistic, whole, word, event, partner in used:
         if statistic.aligned:
             continue
         shape, axes = np.shape(whole.value), statistic.axes
         # Where the other statistic lies right, both run over its axes.
-        wanted = partner.axes if partner is not None and partner.aligned else axes
-        keepdims = wanted == axes or not _leads(wanted)
-        node, edits = _with_axes(case, statistic.event, wanted, keepdims=keepdims)
-        name = case.text(node)
-        worst, own, met = _worst(whole, statistic, word)
+        is_lone = partner is None or partner.aligned
+        meant = partner.axes if partner is not None and partner.aligned else _chosen(case, shape, _others(shape, axes))
+        keepdims = meant == axes or not _leads(meant)
+        node, edits = _with_axes(case, statistic.event, meant, keepdims=keepdims)
+        what = f"the {word}" if is_lone else "mean and spread"
+        place, own, met = _worst(whole, statistic, word)
         yield Sighting(
             node=node,
-            message=f"{name} is one {word} for each slice of {_named(case, whole)} {case.describe(shape)} over "
-            f"{_over(axes)}, and is laid along {_over(_last(shape, statistic))}: each value meets the {word} of another "
-            "row",
-            label="has lost its axis",
-            why=f"{np.shape(statistic.event.value)} and {shape} are lined up from the right; keepdims=True keeps the "
-            f"place of {_over(axes)}",
+            message=f"{what} of {_named(case, whole)} {case.describe(shape)} over {_over(axes)} "
+            f"{'is' if is_lone else 'are'} laid along {_over(_last(shape, statistic))}: each value is normalised with "
+            "the numbers of another row",
+            label="has lost its axis" if np.ndim(statistic.event.value) < len(shape) else "lies along another axis",
+            why=f"{np.shape(statistic.event.value)} and {shape} are lined up from the right, which fits only because "
+            "the array is square",
             evidence=(
-                Evidence(f"{word} that entry {worst} of {_named(case, whole)} meets", f"{met:.3g}", f"{own:.3g}"),
+                Evidence(f"{word} that entry {place} of {_named(case, whole)} meets", f"{met:.3g}", f"{own:.3g}"),
                 *_moments(event, axes, word),
             ),
-            fix="keepdims=True" if wanted == axes else f"axis={_plain(wanted)}, as for the other statistic",
+            fix="keepdims=True" if meant == axes else f"axis={_plain(meant)}",
             edits=edits,
             objects=(event.object, *_spoilt(case, event)),
         )
@@ -129,20 +131,22 @@ def _two_axes(case: Case, scaling: Scaling) -> Iterator[Sighting]:
     if spread.of == "squares" and not _is_one_formula(case, scaling):
         return
     off = min(_distance(scaling.event, mean.axes), _distance(scaling.event, spread.axes))
-    node, edits = _with_axes(case, spread.event, mean.axes, keepdims=not _leads(mean.axes))
+    wanted = _chosen(case, shape, [mean.axes, spread.axes])
+    wrong, word, other = (spread, "spread", "mean") if wanted == mean.axes else (mean, "mean", "spread")
+    node, edits = _with_axes(case, wrong.event, wanted, keepdims=not _leads(wanted))
     made = _named(case, scaling.event)
     yield Sighting(
         node=node,
         message=f"{_named(case, whole)} {case.describe(shape)} loses its mean over {_over(mean.axes)} and is divided "
         f"by a spread over {_over(spread.axes)}: {made} is normalised along neither",
-        label=f"spread over {_over(spread.axes)}, mean over {_over(mean.axes)}",
+        label=f"{word} over {_over(wrong.axes)}, {other} over {_over(wanted)}",
         why=f"each slice along {_over(mean.axes)} has mean 0 only until its entries are divided by different numbers",
         evidence=tuple(
-            Evidence(f"{word} of {made} over {_over(axes)}", _range(numbers), f"{wanted}, if that is meant")
+            Evidence(f"{moment} of {made} over {_over(axes)}", _range(numbers), f"{right}, if that is meant")
             for axes in (mean.axes, spread.axes)
-            for word, numbers, wanted in _both(scaling.event, axes)
+            for moment, numbers, right in _both(scaling.event, axes)
         ),
-        fix=f"axis={_plain(mean.axes)}, as for the mean",
+        fix=f"axis={_plain(wanted)}, as for the {other}",
         edits=edits,
         severity="error" if off > NEITHER and not in_two_steps else "warning",
         objects=(scaling.event.object, *_spoilt(case, scaling.event)),
@@ -177,6 +181,26 @@ def _is_one_formula(case: Case, scaling: Scaling) -> bool:
     return not is_step and sites[centred.site].scope == sites[scaling.event.site].scope
 
 
+def _others(shape: tuple[int, ...], axes: Axes) -> list[Axes]:
+    """The axes given, and those that would leave a statistic of the same size."""
+    if len(shape) != 2 or len(axes) != 1:
+        return [axes]
+    return [axes, (1 - axes[0],)]
+
+
+def _chosen(case: Case, shape: tuple[int, ...], options: list[Axes]) -> Axes:
+    """Which of some axes are meant: those the backward pass sums over, the first if that does not tell.
+
+    The gradients of parameters are sums over the samples in any case.
+    """
+    backward = [e for e in case.step_events if case.roles.backward(e)]
+    summed = {r.axes for r in case.reductions(backward) if np.shape(r.operand.value) == shape}
+    meant = [axes for axes in options if axes in summed]
+    if len(meant) > 1 and case.axes.output_samples is not None:
+        meant = [axes for axes in meant if axes != (case.axes.output_samples,)]
+    return meant[0] if len(meant) == 1 else options[0]
+
+
 # -- statistics of these samples, kept for others ------------------------------------------------------------
 
 
@@ -194,23 +218,30 @@ def _kept(case: Case, centred: list[Centring], scaled: list[Scaling]) -> Iterato
     inside = [c for c in centred if start <= c.event.index < middle]
     if not inside:
         return
-    carried = carried_by(case.program, case.trace, case.roles.step)
-    buffers = [_Buffer(case.trace.first_seen[number], later) for number, later in carried.items()]
-    buffers = [b for b in buffers if np.size(b.before.value) > 1 and np.size(b.after.value) >= FEWEST]
     for centring in inside:
-        for buffer in buffers:
-            if _follows(buffer, centring.mean.event):
-                found = _kept_wrong(case, centring, buffer, scaled)
-                if found is not None:
-                    yield found
-                    break
+        found = (_kept_wrong(case, centring, buffer, scaled) for buffer in _buffers(case, centring.mean.event))
+        yield from [sighting for sighting in found if sighting is not None][:1]
+
+
+def _buffers(case: Case, mean: Event) -> Iterator[_Buffer]:
+    """What follows a mean from step to step, the second step looked at where it is made in the first."""
+    trace = case.trace
+    turns = next((turns for turns in loops_of(trace) if turns.starts[0] == case.roles.step.start), None)
+    for iteration in [case.roles.step] if turns is None else turns.iterations:
+        means = [e for e in trace.at(mean.site) if iteration.start <= e.index < iteration.middle]
+        carried = carried_by(case.program, trace, iteration)
+        for number, later in carried.items():
+            buffer = _Buffer(trace.first_seen[number], later)
+            large = np.size(buffer.before.value) > 1 and np.size(later.value) >= FEWEST
+            if large and any(_follows(buffer, one) for one in means):
+                yield buffer
 
 
 def _kept_wrong(case: Case, centring: Centring, buffer: _Buffer, scaled: list[Scaling]) -> Sighting | None:
     mean, whole = centring.mean, centring.whole
     declared, kept = np.shape(buffer.before.value), np.shape(buffer.after.value)
     grown = int(np.prod(kept)) > int(np.prod(declared))
-    used = _is_used(case, buffer)
+    used = _is_used(case, buffer, np.size(mean.event.value))
     if not grown and not (used and _is_one_a_sample(case, mean.event)):
         return None
     name = _named(case, buffer.before)
@@ -218,8 +249,7 @@ def _kept_wrong(case: Case, centring: Centring, buffer: _Buffer, scaled: list[Sc
     edits: tuple[Edit, ...] = ()
     node, own = _with_axes(case, mean.event, axes or mean.axes, keepdims=_keeps(mean, whole))
     if axes and grown:
-        spreads = [s.spread for s in scaled if s.centring.event.object == centring.event.object]
-        edits = (*own, *(e for s in spreads for e in _with_axes(case, s.event, axes, keepdims=_keeps(s, whole))[1]))
+        edits = (*own, *_alike(case, scaled, centring, axes))
     shapes = f"the mean of {_named(case, whole)} {case.describe(np.shape(whole.value))} over {_over(mean.axes)}"
     if grown:
         message = f"{name} is made {case.describe(declared)}, and {shapes} stretches it to {case.describe(kept)}"
@@ -236,7 +266,7 @@ def _kept_wrong(case: Case, centring: Centring, buffer: _Buffer, scaled: list[Sc
         fix=f"axis={_plain(axes)}" if axes else "statistics over the samples, one number a feature",
         edits=edits,
         severity="error" if used else "warning",
-        objects=(buffer.after.object,),
+        objects=(buffer.after.object, *(_spoilt(case, whole) if grown else ())),
     )
 
 
@@ -255,8 +285,8 @@ def _follows(buffer: _Buffer, mean: Event) -> bool:
     return bool(left <= TOLERANCE * np.abs(after).max() and abs(shares[1]) > TOLERANCE)
 
 
-def _is_used(case: Case, buffer: _Buffer) -> bool:
-    """Whether something is centred by a buffer, whether or not that goes well."""
+def _is_used(case: Case, buffer: _Buffer, size: int) -> bool:
+    """Whether something with more numbers than a mean is centred by a buffer, whether or not that goes well."""
     trace = case.short
     site = case.trace.first_seen[buffer.after.object].site
     own = {e.object for e in trace.at(site)}
@@ -271,7 +301,7 @@ def _is_used(case: Case, buffer: _Buffer) -> bool:
             assert above is not None
             sides = trace.operands(event, case.program.sites[above].children)
             other = next((e for e in sides if case.program.sites[e.site].node is node.left), None)
-            if other is not None and np.size(other.value) > np.size(event.value):
+            if other is not None and np.size(other.value) > size:
                 return True
     return False
 
@@ -310,6 +340,8 @@ def _sample_axes(case: Case, whole: Event, declared: tuple[int, ...]) -> Axes:
     """The axes to take statistics over, for them to have a declared shape, or else the axis of the samples."""
     shape = np.shape(whole.value)
     if declared:
+        if len(declared) == len(shape):
+            return tuple(axis for axis, n in enumerate(declared) if n == 1 < shape[axis])
         wide = [n for n in declared if n > 1]
         left = [axis for axis, n in enumerate(shape) if [n] == wide]
         return tuple(axis for axis in range(len(shape)) if axis not in left) if len(left) == 1 else ()
@@ -320,7 +352,7 @@ def _sample_axes(case: Case, whole: Event, declared: tuple[int, ...]) -> Axes:
 # -- statistics of the training samples, used on others ------------------------------------------------------
 
 
-def _carried_over(case: Case, centred: list[Centring]) -> Iterator[Sighting]:
+def _carried_over(case: Case, centred: list[Centring], scaled: list[Scaling]) -> Iterator[Sighting]:
     """Means with one number for each sample they were taken of, subtracted from other samples."""
     trace = case.short
     for centring in centred:
@@ -337,10 +369,11 @@ def _carried_over(case: Case, centred: list[Centring]) -> Iterator[Sighting]:
         for event, other in others:
             if np.shape(other.value) == np.shape(whole.value) and np.array_equal(other.value, whole.value):
                 continue
-            if not _is_by_sample(case, birth, 1 - mean.axes[0], other):
+            if not _is_by_sample(case, birth, 1 - mean.axes[0]) or _hangs_on(case, other, birth):
                 break
             axes = (1 - mean.axes[0],)
             node, edits = _with_axes(case, mean.event, axes, keepdims=_keeps(mean, whole))
+            edits += _alike(case, scaled, centring, axes)
             yield Sighting(
                 node=node,
                 message=f"{case.text(node)} has one number for each sample of {_named(case, whole)}, and is subtracted "
@@ -355,8 +388,22 @@ def _carried_over(case: Case, centred: list[Centring]) -> Iterator[Sighting]:
             break
 
 
-def _is_by_sample(case: Case, whole: Event, axis: int, other: Event) -> bool:
-    """Whether slices of data are samples: one moves one sample of the output, and nothing of other data."""
+def _alike(case: Case, scaled: list[Scaling], centring: Centring, axes: Axes) -> tuple[Edit, ...]:
+    """The edits that let the spreads that belong to a mean run over other axes too."""
+    own = [s.spread for s in scaled if s.centring.event.object == centring.event.object]
+    made = [_with_axes(case, s.event, axes, keepdims=_keeps(s, centring.whole))[1] for s in own]
+    return tuple(edit for edits in made for edit in edits)
+
+
+def _hangs_on(case: Case, other: Event, whole: Event) -> bool:
+    """Whether an array is made of another one: a noisy copy has the same samples."""
+    moved = {whole.key: lambda value: np.asarray(value, np.float64) * 1.01 + 0.01}
+    trace = case.run(moved, keep=frozenset({other.key}), turns=case.cut, limit=case.short_limit)
+    return not is_same(trace.value(other.key), other.value)
+
+
+def _is_by_sample(case: Case, whole: Event, axis: int) -> bool:
+    """Whether slices of data are samples: one of them moves one sample of the output alone."""
     output, samples = case.roles.output, case.axes.output_samples
     if output is None or samples is None:
         return False
