@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from backprop_doctor import adjoints, axes, chart, confinement, rules
+from backprop_doctor.asides import without_asides
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.crashes import Crash
 from backprop_doctor.errors import CannotCheckError, CrashError, DoctorError, IdleError, ProgramError
@@ -534,7 +535,8 @@ def _recorded(program: Program, sizes: Sizes, events: tuple[int, ...], steady: b
                 _repeated(program, trace, probe)
             try:
                 last = limit == events[-1] or trace.full or trace.ended != "stopped"
-                roles = assign_roles(program, trace, Probe(train=train, test=test), final=last, barren=barren)
+                probe, trace = without_asides(program, trace, probe) or (probe, trace)
+                roles = assign_roles(program, trace, replace(probe, limit=Probe.limit), final=last, barren=barren)
                 sized = None
                 with contextlib.suppress(ProgramError):
                     sized = _to_size(program, "divisors", ((train, test),), events, steady)
