@@ -1,6 +1,150 @@
 """BD113 norm-statistics-wrong-axis: values are normalised with statistics that are not theirs.
 
-TODO
+What it does
+------------
+Finds normalisations, ``(x - mean) / spread``, whose statistics cannot be
+meant: taken over two different axes, laid along another axis than the one
+they belong to, or kept for samples to come although there is one for each
+sample.
+
+Why it is wrong
+---------------
+N samples in rows, D features. Over axis 0 each feature gets mean 0 and
+variance 1 (standardised data, batch norm), over axis 1 each sample (pictures
+one by one, layer norm). Both are right, a mixture is neither: what has mean 0
+over the samples,
+
+    sum over i of (x[i, j] - mean[j]) = 0
+
+has another mean once its entries are divided by spread[i]. In a square array
+statistics of shape (N,) fit along either axis, and without keepdims those of
+row i go to column i. And row i of the next batch is another sample: what is
+kept for it has to be one number a feature.
+
+Example (samples first)
+-----------------------
+The mean is taken over the samples, the spread over the features::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 20)) * rng.uniform(0.5, 4, size=20) + 3
+    Y = np.eye(3)[(X @ rng.normal(size=(20, 3))).argmax(axis=1)]
+    X = (X - X.mean(axis=0)) / X.std(axis=1, keepdims=True)
+    W, b = 0.1 * rng.normal(size=(20, 3)), np.zeros((1, 3))
+    for step in range(20):
+        Z = X @ W + b
+        E = np.exp(Z - Z.max(axis=1, keepdims=True))
+        A = E / E.sum(axis=1, keepdims=True)
+        loss = -np.sum(Y * np.log(A + 1e-12)) / len(X)
+        dZ = (A - Y) / len(X)
+        W = W - 0.5 * X.T @ dZ
+        b = b - 0.5 * dZ.sum(axis=0, keepdims=True)
+        print(step, loss)
+
+Example (features first)
+------------------------
+The same with samples in columns::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20, 120)) * rng.uniform(0.5, 4, size=(20, 1)) + 3
+    Y = np.eye(3)[(rng.normal(size=(3, 20)) @ X).argmax(axis=0)].T
+    X = (X - X.mean(axis=1, keepdims=True)) / X.std(axis=0)
+    W, b = 0.1 * rng.normal(size=(3, 20)), np.zeros((3, 1))
+    for step in range(20):
+        Z = W @ X + b
+        E = np.exp(Z - Z.max(axis=0, keepdims=True))
+        A = E / E.sum(axis=0, keepdims=True)
+        loss = -np.sum(Y * np.log(A + 1e-12)) / X.shape[1]
+        dZ = (A - Y) / X.shape[1]
+        W = W - 0.5 * dZ @ X.T
+        b = b - 0.5 * dZ.sum(axis=1, keepdims=True)
+        print(step, loss)
+
+Use instead (samples first)
+---------------------------
+Both over the samples::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 20)) * rng.uniform(0.5, 4, size=20) + 3
+    Y = np.eye(3)[(X @ rng.normal(size=(20, 3))).argmax(axis=1)]
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    W, b = 0.1 * rng.normal(size=(20, 3)), np.zeros((1, 3))
+    for step in range(20):
+        Z = X @ W + b
+        E = np.exp(Z - Z.max(axis=1, keepdims=True))
+        A = E / E.sum(axis=1, keepdims=True)
+        loss = -np.sum(Y * np.log(A + 1e-12)) / len(X)
+        dZ = (A - Y) / len(X)
+        W = W - 0.5 * X.T @ dZ
+        b = b - 0.5 * dZ.sum(axis=0, keepdims=True)
+        print(step, loss)
+
+Use instead (features first)
+----------------------------
+Both over the samples::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20, 120)) * rng.uniform(0.5, 4, size=(20, 1)) + 3
+    Y = np.eye(3)[(rng.normal(size=(3, 20)) @ X).argmax(axis=0)].T
+    X = (X - X.mean(axis=1, keepdims=True)) / X.std(axis=1, keepdims=True)
+    W, b = 0.1 * rng.normal(size=(3, 20)), np.zeros((3, 1))
+    for step in range(20):
+        Z = W @ X + b
+        E = np.exp(Z - Z.max(axis=0, keepdims=True))
+        A = E / E.sum(axis=0, keepdims=True)
+        loss = -np.sum(Y * np.log(A + 1e-12)) / X.shape[1]
+        dZ = (A - Y) / X.shape[1]
+        W = W - 0.5 * dZ @ X.T
+        b = b - 0.5 * dZ.sum(axis=1, keepdims=True)
+        print(step, loss)
+
+How it is detected
+------------------
+By values: what is subtracted from an array is its mean over some axes, and
+what the difference is divided by is a root of its variance over some axes, a
+small number added or not. The rule fires if
+
+- neither choice of axes is part of the other: an error where the quotient
+  has mean 0 and variance 1 along neither to within 0.1, else a warning, and
+  a warning where centring and scaling are steps of their own;
+- the numbers are those of a mean or a spread, and broadcasting lays them
+  along an axis for which they are no statistic at all;
+- an array that follows a mean from step to step, and is subtracted from
+  other values, has numbers that move with one sample each, or has grown from
+  the shape it was made in;
+- a mean is subtracted from other data than it was taken of, and a change of
+  one slice of that data moves one sample of the output alone.
+
+Fix safety
+----------
+The axis of the other statistic or of the samples is written, or keepdims=True
+added; where the backward pass sums over one of two axes only, that one is
+meant. The changed program is examined again from another seed, and the fix is
+called verified only if the finding is gone and no error is new. Where the
+array that is kept was made with one number a sample no edit is proposed.
+
+Known limits
+------------
+- One axis for both is never called wrong: batch norm and layer norm look
+  alike. Nor is one choice of axes within the other, as a mean image and one
+  spread for all pixels.
+- Weighted statistics, medians and minima are not recognised.
+- Of programs that take one sample at a time nothing is said.
+
+References
+----------
+- Ioffe and Szegedy (2015), Batch Normalization: Accelerating Deep Network
+  Training by Reducing Internal Covariate Shift, algorithms 1 and 2.
+- Ba, Kiros and Hinton (2016), Layer Normalization, equation 3.
+- NumPy user guide, broadcasting:
+  https://numpy.org/doc/stable/user/basics.broadcasting.html
 """
 
 from __future__ import annotations
