@@ -163,7 +163,6 @@ from backprop_doctor.oracles.standardisation import (
     Centring,
     Scaling,
     Statistic,
-    centrings,
     operands_of,
     standardisations,
 )
@@ -524,7 +523,9 @@ def _carried_over(case: Case, centred: list[Centring], scaled: list[Scaling]) ->
                 f"from other samples in {case.text(case.program.sites[event.site].node)}",
                 label="one number for each sample",
                 why="what is kept for other samples has to be taken over the samples: row i of them is another one",
-                evidence=(Evidence(f"samples of the output that move with the first of {_named(case, whole)}", "1", "all"),),
+                evidence=(
+                    Evidence(f"samples of the output that move with the first of {_named(case, whole)}", "1", "all"),
+                ),
                 fix=f"axis={_plain(axes)}",
                 edits=edits,
                 objects=(centring.event.object,),
