@@ -297,21 +297,24 @@ def _data(case: Case) -> tuple[Array, Array] | None:
     if output is None or len(roles.meetings) != 1:
         return None
     axis, batch = case.axes.input_samples, _table(case.trace.value(roles.batch.birth))
-    if batch is None or not batch.size or batch.ndim > 2:
+    width = 0 if batch is None else batch.size if axis is None else batch.size // max(1, batch.shape[axis])
+    if batch is None or batch.ndim > 2 or not 0 < width <= MOST_INPUTS:
         return None
-    if axis is not None and case.axes.output_samples is not None and batch.ndim == 2:
-        rows = batch if axis == 0 else batch.T
+    if axis is not None and case.axes.output_samples is not None:
+        rows = batch.reshape(-1, 1) if batch.ndim == 1 else batch if axis == 0 else batch.T
         target = case.judgement.target
         labels = None if target is None else _rows(target, case.axes.output_samples, len(rows))
         whole = _whole(case, rows, axis)
         if whole is not None and whole[1].shape[0] > len(rows):
             rows, labels = whole
+    elif axis is not None:
+        return None
     else:
         pairs = _whole(case, batch.reshape(1, -1), 0) or _one_by_one(case)
         if pairs is None:
             return None
         rows, labels = pairs
-    if labels is None or len(labels) != len(rows) or len(rows) < FEWEST or rows.shape[1] > MOST_INPUTS:
+    if labels is None or len(labels) != len(rows) or len(rows) < FEWEST:
         return None
     step = -(-len(rows) // MOST_SAMPLES)
     rows, labels = rows[::step], labels[::step]

@@ -375,8 +375,9 @@ def _buffers(case: Case, mean: Event) -> Iterator[_Buffer]:
         carried = carried_by(case.program, trace, iteration)
         for number, later in carried.items():
             buffer = _Buffer(trace.first_seen[number], later)
-            large = np.size(buffer.before.value) > 1 and np.size(later.value) >= FEWEST
-            if large and any(_follows(buffer, one) for one in means):
+            before, after = np.size(buffer.before.value), np.size(later.value)
+            fits = after >= FEWEST and (after == np.size(mean.value) or after > before > 1)
+            if fits and before > 1 and any(_follows(buffer, one) for one in means):
                 yield buffer
 
 
@@ -453,16 +454,18 @@ def _is_one_a_sample(case: Case, event: Event) -> bool:
     """Whether each number of a value moves with one sample of the batch alone."""
     axis, batch = case.axes.input_samples, case.roles.batch
     before = case.value(event.key)
-    if axis is None or case.samples < FEWEST or before is None or event.index < batch.index:
+    if axis is None or event.index < batch.index or not FEWEST <= case.samples == np.size(before):
         return False
-    places = []
+    places = set[int]()
     for sample in range(SLICES):
         after = case.changed({batch.birth: _moved(axis, sample)}, event.key)
         if np.shape(after) != np.shape(before):
             return False
         moved = np.flatnonzero(np.ravel(after) != np.ravel(before))
-        places.append(tuple(moved))
-    return all(len(place) == 1 for place in places) and len(set(places)) == SLICES
+        if moved.size != 1:
+            return False
+        places.add(int(moved[0]))
+    return len(places) == SLICES
 
 
 class _moved:
