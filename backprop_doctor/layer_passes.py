@@ -252,6 +252,7 @@ class Methods:
         is_loss = self.arguments.has_labels and len(required(getattr(self.layer, name))) in (0, len(run.inputs))
         if is_loss:
             yield from silent
+            yield from self._from_the_output(run)
         yield Convention("backward(dout)", outputs, lambda r, u: backward(r, *u))
         for rates in (1, 2):
             yield Convention(
@@ -268,6 +269,20 @@ class Methods:
             yield Convention("backward(dout, input)", outputs, lambda r, u: backward(r, *u, r.inputs[0]))
         if not is_loss:
             yield from silent
+
+    def _from_the_output(self, run: Run) -> Iterator[Convention]:
+        """A loss that has its output layer in it may go back from the probabilities that its forward pass left."""
+        first = self.arguments.moved[0]
+        for place, value in arrays(run.layer):
+            if np.shape(value) != np.shape(run.inputs[first]) or np.array_equal(value, run.inputs[first]):
+                continue
+
+            def call(run: Run, upstream: list[Any], place: Place = place) -> Any:
+                left = dict(arrays(run.layer))[place].copy()
+                given = [left if i == first else value for i, value in enumerate(run.inputs)]
+                return getattr(run.layer, self.backward)(*given)
+
+            yield Convention(f"backward({spelled(place)}, ...)", 1, call, upstream=False)
 
     def candidates(self, run: Run, returned: Any, convention: Convention) -> list[Candidate]:
         """What may be a gradient once the backward pass has run."""
