@@ -29,7 +29,7 @@ from backprop_doctor.program import Probe, Program, Surroundings, Trace
 from backprop_doctor.proof import prove
 from backprop_doctor.records import FileReport, Finding, Fix, LineVerdict, Network, Unchecked
 from backprop_doctor.repair import repair
-from backprop_doctor.roles import Roles, assign_roles
+from backprop_doctor.roles import Roles, assign_roles, is_made_of_itself
 from backprop_doctor.selection import Selection, sift
 from backprop_doctor.source import Project, Source, open_project
 
@@ -494,6 +494,9 @@ def _following(known: Sequence[Case], scale: float) -> Case | None:
     try:
         roles = assign_roles(program, passed, probe, after=ended[-1], until=FURTHER_START)
     except ProgramError:
+        return None
+    # A network that was trained goes on from layer to layer too: its weights may look like data there.
+    if not any(is_made_of_itself(program, roles, parameter) for parameter in roles.parameters):
         return None
     last.end_before(roles.training.loop)
     return _judged(program, passed, roles, probe, scale, [])
