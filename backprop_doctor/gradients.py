@@ -158,7 +158,8 @@ class Measurement:
         self._moved: dict[tuple[object, ...], Measurement] = {}
         self._tangents: dict[tuple[Key, float, bool, bool], list[Tangent]] = {}
         self.trace: Trace = program.run(replace(probe, actions=self._actions, last=self._end))
-        self.watch: frozenset[Key] = frozenset(self._watched())
+        # With other weights a branch may not be taken that counted a hit, say.
+        self.watch: frozenset[Key] = frozenset(key for key in self._watched() if key in self.trace.by_key)
         self._indices = {event.key: event.index for event in self.trace.events}
 
     def moved(

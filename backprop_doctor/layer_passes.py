@@ -193,7 +193,7 @@ class Functions:
 
     def candidates(self, run: Run, returned: Any, convention: Convention) -> list[Candidate]:
         """What may be a gradient once the backward pass has run."""
-        return list(returned_arrays(returned))
+        return list(returned_arrays(_whole(returned, self.point)))
 
 
 class Methods:
@@ -286,7 +286,7 @@ class Methods:
 
     def candidates(self, run: Run, returned: Any, convention: Convention) -> list[Candidate]:
         """What may be a gradient once the backward pass has run."""
-        found = list(returned_arrays(returned))
+        found = list(returned_arrays(_whole(returned, self.point)))
         for place, value in arrays(run.layer):
             before, text = run.before.get(place), spelled(place)
             if place in self.places:
@@ -361,6 +361,16 @@ def outputs_of(result: Any) -> list[Array]:
             arrays.append(as_array(value).astype(np.float64))
         return arrays
     return [as_array(result).astype(np.float64)] if has_numbers(result) else []
+
+
+def _whole(returned: Any, points: list[Array]) -> Any:
+    """A list of numpy's numbers as one array, where it has the shape of what is differentiated."""
+    if isinstance(returned, list) and returned and not has_numbers(returned):
+        with contextlib.suppress(TypeError, ValueError):
+            array = np.asarray(returned, np.float64)
+            if any(array.shape == point.shape for point in points):
+                return array
+    return returned
 
 
 def returned_arrays(value: Any) -> Iterator[Candidate]:
