@@ -478,15 +478,23 @@ def _loops_over_data(function: Function) -> bool:
 
 
 def _changes_self(function: Function, owner: ast.ClassDef) -> bool:
-    own = {m.name: m for m in owner.body if isinstance(m, Function) and m is not function}
-    stored = any(
-        (
-            isinstance(node, ast.Attribute)
-            and isinstance(node.value, ast.Name)
-            and isinstance(node.ctx, ast.Store)
-            and node.value.id == "self"
-        )
-        or (isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store))
-        for node in ast.walk(function)
+    """Whether a method stores something, or calls one that does."""
+    own = {m.name: m for m in owner.body if isinstance(m, Function) and m.name != "__init__"}
+    pending, seen = [function], {function.name}
+    while pending:
+        method = pending.pop()
+        if any(_is_stored(node) for node in ast.walk(method)):
+            return True
+        names = _called(method) & set(own) - seen
+        seen |= names
+        pending += [own[name] for name in sorted(names)]
+    return False
+
+
+def _is_stored(node: ast.AST) -> bool:
+    """Whether something is kept there: in an attribute of the object, or in an array or a dictionary."""
+    return (
+        isinstance(node, (ast.Attribute, ast.Subscript))
+        and isinstance(node.ctx, ast.Store)
+        and (isinstance(node, ast.Subscript) or (isinstance(node.value, ast.Name) and node.value.id == "self"))
     )
-    return stored or any(_changes_self(own[name], owner) for name in _called(function) & set(own) - {"__init__"})

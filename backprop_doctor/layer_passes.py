@@ -207,14 +207,21 @@ class Methods:
         self.inputs = list(range(len(arguments.names)))
         self.places: list[tuple[Any, ...]] = []
         self.names, self.point = list(arguments.names), list(arguments.point)
-        if not any(True for _ in arrays(layer)):
-            # Some layers make their parameters when they see the first input.
+        # Some layers make their parameters when they see the first input.
+        self.is_late = not any(True for _ in arrays(layer))
+        if self.is_late:
             self.arguments.call(getattr(self.layer, forward), self.point)
         self._find_parameters()
+        if self.is_late and not self.places:
+            self.layer, self.is_late = cloned(layer), False
 
     def run(self, values: list[Array]) -> Run:
         """The forward pass, with these values for what is differentiated."""
         layer = cloned(self.layer)
+        if self.is_late:
+            # It may remember that input, and go back from it: let it be this one.
+            layer = cloned(self.untouched)
+            self.arguments.call(getattr(layer, self.forward), values[: len(self.inputs)])
         for place, value in zip(self.places, values[len(self.inputs) :], strict=True):
             put(layer, place, value)
         inputs, result = self._forward(layer, values[: len(self.inputs)])
@@ -364,12 +371,14 @@ def outputs_of(result: Any) -> list[Array]:
 
 
 def _whole(returned: Any, points: list[Array]) -> Any:
-    """A list of numpy's numbers as one array, where it has the shape of what is differentiated."""
+    """A list as one array, where it holds numpy's numbers, or rows, for each element or row of what is differentiated."""
     if isinstance(returned, list) and returned and not has_numbers(returned):
         with contextlib.suppress(TypeError, ValueError):
             array = np.asarray(returned, np.float64)
-            if any(array.shape == point.shape for point in points):
-                return array
+            for point in points:
+                alike = [n for n in array.shape if n != 1] == [n for n in point.shape if n != 1]
+                if point.ndim and alike and len(array) == len(point):
+                    return array.reshape(point.shape)
     return returned
 
 
