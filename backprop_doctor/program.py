@@ -163,6 +163,7 @@ class Trace:
     passed_over: tuple[str, ...] = ()  # cells that raised, as sentences; those below them ran
     latest: Mapping[int, Any] = field(default_factory=dict)
     full: bool = False  # whether it was stopped because the values kept took too much memory
+    kept_bytes: int = 0  # about what the copies of arrays take
 
     @cached_property
     def by_key(self) -> dict[Key, Event]:
@@ -302,7 +303,7 @@ class Program:
         if caught is not None:
             text = _users_traceback(caught, {source.name for source in self.source.main})
         passed_over = tuple(_sentence(error) for error in failed)
-        return Trace(run.events, ended, text, passed_over, run.latest, run.full)
+        return Trace(run.events, ended, text, passed_over, run.latest, run.full, run.kept_bytes)
 
     def _namespace(self) -> dict[str, Any]:
         namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "__doc__": None}
@@ -338,7 +339,7 @@ class _Run:
         self._concerned = None if probe.keep is None else {site for site, _ in probe.keep} | self._acting | probe.latest
         self._counts = [0] * len(sites)
         self._index = -1
-        self._bytes = 0
+        self.kept_bytes = 0
         # An object that was promoted or replaced stands for the original wherever that is read again.
         # The original is kept, so that its id is not given to another object.
         self._substitutes: dict[int, tuple[Any, Any]] = {}
@@ -486,8 +487,8 @@ class _Run:
         copy = known.copy
         if isinstance(value, np.ndarray):
             if copy is None or copy.shape != value.shape or not (copy == value).all():
-                self._bytes += value.nbytes
-                if self._bytes > RECORD_BYTES:
+                self.kept_bytes += value.nbytes
+                if self.kept_bytes > RECORD_BYTES:
                     self.full = True
                     self._stop()
                 if copy is not None and not np.array_equal(copy, value, equal_nan=True):
