@@ -39,8 +39,9 @@ Sizes = tuple[tuple[int, int], ...]
 _Recorded = tuple[Program, Trace, Roles, Probe, list[str]]
 
 # Numbers of images that collide with no usual width; then more, for programs that need more.
-# The same number twice is for programs that break as soon as a second set has another size.
-SIZES = ((97, 83), (97, 97), (1201, 1009), (6007, 5003), (60000, 10000))
+# The same number twice is for programs that break as soon as a second set has another size; the thousands are
+# multiples of usual batches, for those that break on a remainder.
+SIZES = ((97, 83), (97, 97), (1201, 1009), (3200, 1600), (60000, 10000))
 # A changed program is examined on other images, and started from another seed; what is to be written into a file
 # once more, with weights of another size.
 SEARCH_SECONDS = 20.0
@@ -49,9 +50,9 @@ FURTHER = 3
 FURTHER_SECONDS = 10.0
 FURTHER_EVENTS = 40_000
 FURTHER_START = 20_000
-SIZES_OF_TRIALS = ((71, 79), (101, 101), (1213, 1013), (6011, 5009), (60000, 10000))
-SIZES_OF_A_GLANCE = ((47, 43), (101, 101), (1213, 1013), (6011, 5009), (60000, 10000))
-SIZES_OF_CONFIRMATION = ((103, 79), (103, 103), (1217, 1019), (6029, 5011), (60000, 10000))
+SIZES_OF_TRIALS = ((71, 79), (101, 101), (1213, 1013), (4800, 2400), (60000, 10000))
+SIZES_OF_A_GLANCE = ((47, 43), (101, 101), (1213, 1013), (4000, 2000), (60000, 10000))
+SIZES_OF_CONFIRMATION = ((103, 79), (103, 103), (1217, 1019), (5600, 2800), (60000, 10000))
 SCALE_OF_CONFIRMATION = 0.6
 # What is not asked for expressly is only done where one look at the program takes no longer.
 QUICK_SECONDS = 5.0

@@ -371,7 +371,7 @@ def outputs_of(result: Any) -> list[Array]:
 
 
 def _whole(returned: Any, points: list[Array]) -> Any:
-    """A list as one array, where it holds numpy's numbers, or rows, for each element or row of what is differentiated."""
+    """A list as one array, where it holds a number of numpy, or a row, for each one of what is differentiated."""
     if isinstance(returned, list) and returned and not has_numbers(returned):
         with contextlib.suppress(TypeError, ValueError):
             array = np.asarray(returned, np.float64)
