@@ -719,7 +719,9 @@ class _Judge:
                 yield "implied", name, total
 
     def _canonical(self, value: Quantity, of: Quantity) -> Adjoint | None:
-        """Output - target, the adjoint of the pre-activation for the matching loss."""
+        """Output - target, the adjoint of the pre-activation for the matching loss; no parameter is that."""
+        if isinstance(of, Parameter):
+            return None
         for meeting, target in zip(self.roles.meetings, self.targets, strict=True):
             shape = meeting.output.shape
             if target is None or aligned(np.empty(of.shape), shape) is None:

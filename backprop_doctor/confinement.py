@@ -30,6 +30,7 @@ PYTHON_2 = re.compile(
     r"|No module named '(cPickle|cStringIO|StringIO|urllib2|urlparse|Tkinter|ConfigParser|Queue|__builtin__)'"
     r"|has no attribute '(iteritems|itervalues|iterkeys|has_key|urlretrieve)'"
 )
+MISSING = re.compile(r"ModuleNotFoundError: No module named '(\w+)'")
 ADVICE = {
     "waits for input": "write the value into the program, or run a part of it with --call",
     "the network is refused": "have the data in a file beside the program",
@@ -98,14 +99,16 @@ def _helpers(path: str) -> frozenset[str]:
 
 
 def run(program: Program, probe: Probe) -> tuple[Trace, Sequence[Note]]:
-    """Execute a program, and say what it did; once more where the stand-in of a library was not enough."""
+    """Execute a program, and say what it did; once more where a stand-in was not enough, or another may do."""
     surroundings = program.surroundings
     if not isinstance(surroundings, Confinement):
         return program.run(probe), ()
     while True:
         withdrawn = len(surroundings.stand_ins.withdrawn)
         trace = program.run(probe)
-        if len(surroundings.stand_ins.withdrawn) == withdrawn:
+        lacking = MISSING.match(trace.ended)
+        again = lacking is not None and surroundings.stand_ins.retried(lacking[1])
+        if len(surroundings.stand_ins.withdrawn) == withdrawn and not again:
             return trace, surroundings.guards.notes
 
 

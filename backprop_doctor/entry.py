@@ -19,7 +19,7 @@ from backprop_doctor.source import Project
 
 __all__ = ["Entry", "entries", "search"]
 
-Kind = Literal["data", "size", "sizes", "count", "rate", "text", "unknown"]
+Kind = Literal["data", "size", "sizes", "count", "few", "rate", "flag", "text", "unknown"]
 Function = ast.FunctionDef
 Outcome = TypeVar("Outcome")
 
@@ -29,7 +29,13 @@ MAKERS = frozenset({"zeros", "ones", "empty", "rand", "randn", "normal", "unifor
 TAKING_DATA = frozenset(
     {"array", "asarray", "asfarray", "atleast_2d", "dot", "len", "log", "matmul", "mean", "shuffle", "sum", "zip"}
 )
-NUMBERS: dict[Kind, tuple[str, ...]] = {"count": ("3",), "rate": ("0.1",), "sizes": ("[784, 16, 10]",)}
+NUMBERS: dict[Kind, tuple[str, ...]] = {
+    "count": ("3",),
+    "few": ("1",),
+    "flag": ("False",),
+    "rate": ("0.1",),
+    "sizes": ("[784, 16, 10]",),
+}
 # Sizes in the order in which they are usually given, by how many there are.
 SIZES = {1: (("16",),), 2: (("784", "10"), ("16", "10")), 3: (("784", "16", "10"),), 4: (("784", "16", "16", "10"),)}
 PRELUDE = """\
@@ -38,6 +44,8 @@ from backprop_doctor.mnist import load as load_images
 images, digits = load_images("train")
 images = images.reshape(len(images), -1) / 255
 one_hot = numpy.eye(10)[digits]
+points = numpy.random.RandomState(0).normal(size=(97, 2))
+sides = (points[:, 0] * points[:, 1] > 0) * 1.0
 """
 # Inputs and labels in the forms that programs take them, the usual ones first.
 FORMS = (
@@ -50,11 +58,18 @@ FORMS = (
     ("images", "(digits > 4).reshape(-1, 1) * 1.0"),
     ("images.T", "(digits > 4).reshape(1, -1) * 1.0"),
 )
+# What is made for two features takes no images.
+POINTS = (
+    ("points", "sides.reshape(-1, 1)"),
+    ("points.T", "sides.reshape(1, -1)"),
+    ("points", "sides"),
+    ("points", "sides.astype(int)"),
+)
 PAIRS = (
     "[(x.reshape(-1, 1), y.reshape(-1, 1)) for x, y in zip(images, one_hot)]",
     "[(x, y) for x, y in zip(images, one_hot)]",
 )
-OURS = ("digits", "images", "load_images", "network", "one_hot", "output")
+OURS = ("digits", "images", "load_images", "network", "one_hot", "output", "points", "sides")
 TESTING = re.compile(r"test|val|dev|eval", re.IGNORECASE)
 LABELS = re.compile(r"^(y|t|d)([_\d].*|s)?$|label|target|truth|expected|answer", re.IGNORECASE)
 COUNTS = re.compile(r"epoch|iter|step|round|batch", re.IGNORECASE)
@@ -109,7 +124,7 @@ def search(source: Project, attempt: Callable[[Project], tuple[float, Outcome] |
 def entries(source: Project) -> Iterator[Entry]:
     """Calls that may train something, the likeliest first."""
     code = _Code.of(ast.Module([statement for part in source.main for statement in part.tree.body], []))
-    guesses = [*_functions(code), *_methods(code), *_drivers(code)]
+    guesses = [*_functions(code), *_methods(code), *_holders(code), *_drivers(code)]
     seen: set[str] = set()
     taken = _taken(source) & set(OURS)
     # Each form of data of each guess in turn: what comes first is not tried to exhaustion.
@@ -166,6 +181,29 @@ def _called_on(owner: ast.ClassDef, method: Function, code: _Code) -> Iterator[E
             yield _entry(f"network.{method.name}({given})", f"network = {made}\n")
 
 
+def _holders(code: _Code) -> Iterator[Iterator[Entry]]:
+    """Objects that are made with the data, and then told to train, or to do the parts of a step in turn."""
+    for owner in code.classes.values():
+        maker = _maker(owner)
+        kinds = _kinds(maker, code, owner) if maker is not None else []
+        if [kind for _, kind in kinds].count("data") >= 2:
+            yield _held(owner, kinds, code)
+
+
+def _held(owner: ast.ClassDef, kinds: list[tuple[str, Kind]], code: _Code) -> Iterator[Entry]:
+    names = [name for name, kind in kinds if kind == "data"]
+    wanted = {method.name: _kinds(method, code, owner) for method in _public(owner)}
+    looping = [method.name for method in _public(owner) if _loops(method, code, method_of=owner)]
+    parts = [name for name, own in wanted.items() if not own and name not in looping]
+    for x, y in (*FORMS, *POINTS):
+        made = f"network = {owner.name}({_filled(kinds, _shared(names, x, y), {})})\n"
+        for name in looping:
+            data = _shared([of for of, kind in wanted[name] if kind == "data"], x, y)
+            yield _entry(f"network.{name}({_filled(wanted[name], data, {})})", made)
+        if parts:
+            yield _entry("for _ in range(5):\n" + "".join(f"    network.{name}()\n" for name in parts), made)
+
+
 def _drivers(code: _Code) -> Iterator[Iterator[Entry]]:
     """Loops around methods that do a single step, or the parts of one."""
     for owner in code.classes.values():
@@ -187,7 +225,7 @@ def _drivers(code: _Code) -> Iterator[Iterator[Entry]]:
 
 def _gradients(owner: ast.ClassDef, code: _Code) -> Iterator[Entry]:
     """A loop around a method that returns gradients, for parameters that are kept in a dictionary."""
-    maker = next((m for m in owner.body if isinstance(m, Function) and m.name == "__init__"), None)
+    maker = _maker(owner)
     kept = [
         node.targets[0].attr
         for node in ast.walk(maker or ast.Pass())
@@ -212,7 +250,7 @@ def _gradients(owner: ast.ClassDef, code: _Code) -> Iterator[Entry]:
 
 
 def _stepped(owner: ast.ClassDef, methods: Sequence[Function], code: _Code) -> Iterator[Entry]:
-    for x, y in FORMS:
+    for x, y in (*FORMS, *POINTS):
         for back in (y, f"output - {y}"):
             lines = []
             for method in methods:
@@ -243,7 +281,7 @@ def _number(kind: Kind) -> str:
 
 def _made(owner: ast.ClassDef, code: _Code) -> Iterator[str]:
     """Calls that make an object of a class."""
-    maker = next((node for node in owner.body if isinstance(node, Function) and node.name == "__init__"), None)
+    maker = _maker(owner)
     if maker is None:
         yield f"{owner.name}()"
         return
@@ -268,6 +306,7 @@ def _arguments(function: Function, code: _Code, owner: ast.ClassDef | None) -> I
     forms = [{names[0]: pairs} for pairs in PAIRS] if len(names) == 1 else []
     forms += [_shared(names, x, y) for x, y in FORMS]
     if len(names) > 1:  # and the other way round: names may say nothing
+        forms += [_shared(names, x, y) for x, y in POINTS]
         forms += [_shared(names, y, x) for x, y in FORMS]
     for form in forms:
         for chosen in sizes:
@@ -326,7 +365,7 @@ def _kind(name: str, function: Function, code: _Code, owner: ast.ClassDef | None
         for method in (node for node in owner.body if isinstance(node, Function)):
             for attribute in sorted(kept):
                 seen += _uses(f"self.{attribute}", method, method, code, owner, depth)
-    for kind in ("sizes", "text", "size", "count", "data", "rate"):
+    for kind in ("sizes", "text", "size", "count", "data", "few", "rate", "flag"):
         if kind in seen:
             if kind == "count" and "size" not in seen and WIDTHS.search(name) and not COUNTS.search(name):
                 return "size"
@@ -374,13 +413,18 @@ def _uses(
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
             if is_it(node.left) or is_it(node.right):
                 yield "data"
+        elif isinstance(node, (ast.If, ast.IfExp)) and is_it(node.test):
+            yield "flag"
         elif (isinstance(node, ast.For) and is_it(node.iter)) or (
             isinstance(node, ast.Subscript) and _picks(node, is_it)
         ):
             yield "data"
         elif isinstance(node, ast.Compare) and is_it(node.left):
-            if any(isinstance(c, ast.Constant) and isinstance(c.value, str) for c in node.comparators):
+            constants = [c.value for c in node.comparators if isinstance(c, ast.Constant)]
+            if any(isinstance(value, str) for value in constants):
                 yield "text"
+            elif any(type(value) is int and value > 0 for value in constants):
+                yield "few"  # how many layers there are, say
         elif isinstance(node, ast.Subscript) and is_it(node.value):
             yield "sizes" if _is_neighbours(node) else "data"
         elif isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Mult, ast.Div)):
@@ -440,6 +484,10 @@ def _public(owner: ast.ClassDef) -> list[Function]:
     return [node for node in owner.body if isinstance(node, Function) and not node.name.startswith("_")]
 
 
+def _maker(owner: ast.ClassDef) -> Function | None:
+    return next((node for node in owner.body if isinstance(node, Function) and node.name == "__init__"), None)
+
+
 def _is_static(function: Function) -> bool:
     return any(isinstance(node, ast.Name) and node.id == "staticmethod" for node in function.decorator_list)
 
@@ -478,15 +526,23 @@ def _loops_over_data(function: Function) -> bool:
 
 
 def _changes_self(function: Function, owner: ast.ClassDef) -> bool:
-    own = {m.name: m for m in owner.body if isinstance(m, Function) and m is not function}
-    stored = any(
-        (
-            isinstance(node, ast.Attribute)
-            and isinstance(node.value, ast.Name)
-            and isinstance(node.ctx, ast.Store)
-            and node.value.id == "self"
-        )
-        or (isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store))
-        for node in ast.walk(function)
+    """Whether a method stores something, or calls one that does."""
+    own = {m.name: m for m in owner.body if isinstance(m, Function) and m.name != "__init__"}
+    pending, seen = [function], {function.name}
+    while pending:
+        method = pending.pop()
+        if any(_is_stored(node) for node in ast.walk(method)):
+            return True
+        names = _called(method) & set(own) - seen
+        seen |= names
+        pending += [own[name] for name in sorted(names)]
+    return False
+
+
+def _is_stored(node: ast.AST) -> bool:
+    """Whether something is kept there: in an attribute of the object, or in an array or a dictionary."""
+    return (
+        isinstance(node, (ast.Attribute, ast.Subscript))
+        and isinstance(node.ctx, ast.Store)
+        and (isinstance(node, ast.Subscript) or (isinstance(node.value, ast.Name) and node.value.id == "self"))
     )
-    return stored or any(_changes_self(own[name], owner) for name in _called(function) & set(own) - {"__init__"})

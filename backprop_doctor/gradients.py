@@ -27,6 +27,7 @@ __all__ = ["Fit", "Measurement", "Tangent", "aligned", "fit", "fits", "lively", 
 Array = NDArray[np.float64]
 
 MOSTLY = 0.9
+KEPT_BYTES = 400_000_000
 DIRECTIONS = 3
 STEP_RELATIVE = 1e-5
 VARIANTS = 3
@@ -155,10 +156,12 @@ class Measurement:
         self._actions = self._point(scale)
         self._actions |= self._freeze(roles.parameters if frozen else hold)
         self._end = min(roles.step.end, len(roles.trace.events)) - 1
+        # Those made from one another are kept together.
         self._moved: dict[tuple[object, ...], Measurement] = {}
         self._tangents: dict[tuple[Key, float, bool, bool], list[Tangent]] = {}
         self.trace: Trace = program.run(replace(probe, actions=self._actions, last=self._end))
-        self.watch: frozenset[Key] = frozenset(self._watched())
+        # With other weights a branch may not be taken that counted a hit, say.
+        self.watch: frozenset[Key] = frozenset(key for key in self._watched() if key in self.trace.by_key)
         self._indices = {event.key: event.index for event in self.trace.events}
 
     def moved(
@@ -173,11 +176,16 @@ class Measurement:
         scale = self.scale if scale is None else scale
         variant = self.variant if variant is None else variant
         asked = scale, frozen, tuple(parameter.birth for parameter in hold), variant
-        known = self._moved.get(asked)
+        known = self._moved.pop(asked, None)
         if known is None:
-            known = self._moved[asked] = Measurement(
+            known = Measurement(
                 self.program, self.roles, self.probe, scale=scale, frozen=frozen, hold=hold, variant=variant
             )
+            known._moved = self._moved
+        self._moved[asked] = known
+        # Each may be as large as a record can be: the ones that were not asked for longest are made again.
+        while len(self._moved) > 1 and sum(m.trace.kept_bytes for m in self._moved.values()) > KEPT_BYTES:
+            del self._moved[next(iter(self._moved))]
         return known
 
     def value(self, key: Key) -> Any:

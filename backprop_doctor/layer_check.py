@@ -416,8 +416,10 @@ def _remarks(reports: list[GradientReport], passes: Passes) -> tuple[str, ...]:
     )
 
 
-def _rights(report: GradientReport) -> int:
-    return sum(verdict.verdict == "right" for verdict in report.verdicts)
+def _rights(report: GradientReport) -> tuple[int, int]:
+    """How many gradients are right, and how many are multiples of the right one."""
+    verdicts = report.verdicts
+    return sum(v.verdict == "right" for v in verdicts), sum(v.kind == "factor" for v in verdicts)
 
 
 def _unknown(name: str, values: Array, kind: str, reason: str) -> GradientVerdict:

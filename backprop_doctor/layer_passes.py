@@ -193,7 +193,7 @@ class Functions:
 
     def candidates(self, run: Run, returned: Any, convention: Convention) -> list[Candidate]:
         """What may be a gradient once the backward pass has run."""
-        return list(returned_arrays(returned))
+        return list(returned_arrays(_whole(returned, self.point)))
 
 
 class Methods:
@@ -207,14 +207,21 @@ class Methods:
         self.inputs = list(range(len(arguments.names)))
         self.places: list[tuple[Any, ...]] = []
         self.names, self.point = list(arguments.names), list(arguments.point)
-        if not any(True for _ in arrays(layer)):
-            # Some layers make their parameters when they see the first input.
+        # Some layers make their parameters when they see the first input.
+        self.is_late = not any(True for _ in arrays(layer))
+        if self.is_late:
             self.arguments.call(getattr(self.layer, forward), self.point)
         self._find_parameters()
+        if self.is_late and not self.places:
+            self.layer, self.is_late = cloned(layer), False
 
     def run(self, values: list[Array]) -> Run:
         """The forward pass, with these values for what is differentiated."""
         layer = cloned(self.layer)
+        if self.is_late:
+            # It may remember that input, and go back from it: let it be this one.
+            layer = cloned(self.untouched)
+            self.arguments.call(getattr(layer, self.forward), values[: len(self.inputs)])
         for place, value in zip(self.places, values[len(self.inputs) :], strict=True):
             put(layer, place, value)
         inputs, result = self._forward(layer, values[: len(self.inputs)])
@@ -252,6 +259,7 @@ class Methods:
         is_loss = self.arguments.has_labels and len(required(getattr(self.layer, name))) in (0, len(run.inputs))
         if is_loss:
             yield from silent
+            yield from self._from_the_output(run)
         yield Convention("backward(dout)", outputs, lambda r, u: backward(r, *u))
         for rates in (1, 2):
             yield Convention(
@@ -269,9 +277,23 @@ class Methods:
         if not is_loss:
             yield from silent
 
+    def _from_the_output(self, run: Run) -> Iterator[Convention]:
+        """A loss that has its output layer in it may go back from the probabilities that its forward pass left."""
+        first = self.arguments.moved[0]
+        for place, value in arrays(run.layer):
+            if np.shape(value) != np.shape(run.inputs[first]) or np.array_equal(value, run.inputs[first]):
+                continue
+
+            def call(run: Run, upstream: list[Any], place: Place = place) -> Any:
+                left = dict(arrays(run.layer))[place].copy()
+                given = [left if i == first else value for i, value in enumerate(run.inputs)]
+                return getattr(run.layer, self.backward)(*given)
+
+            yield Convention(f"backward({spelled(place)}, ...)", 1, call, upstream=False)
+
     def candidates(self, run: Run, returned: Any, convention: Convention) -> list[Candidate]:
         """What may be a gradient once the backward pass has run."""
-        found = list(returned_arrays(returned))
+        found = list(returned_arrays(_whole(returned, self.point)))
         for place, value in arrays(run.layer):
             before, text = run.before.get(place), spelled(place)
             if place in self.places:
@@ -346,6 +368,18 @@ def outputs_of(result: Any) -> list[Array]:
             arrays.append(as_array(value).astype(np.float64))
         return arrays
     return [as_array(result).astype(np.float64)] if has_numbers(result) else []
+
+
+def _whole(returned: Any, points: list[Array]) -> Any:
+    """A list as one array, where it holds a number of numpy, or a row, for each one of what is differentiated."""
+    if isinstance(returned, list) and returned and not has_numbers(returned):
+        with contextlib.suppress(TypeError, ValueError):
+            array = np.asarray(returned, np.float64)
+            for point in points:
+                alike = [n for n in array.shape if n != 1] == [n for n in point.shape if n != 1]
+                if point.ndim and alike and len(array) == len(point):
+                    return array.reshape(point.shape)
+    return returned
 
 
 def returned_arrays(value: Any) -> Iterator[Candidate]:

@@ -163,6 +163,7 @@ class Trace:
     passed_over: tuple[str, ...] = ()  # cells that raised, as sentences; those below them ran
     latest: Mapping[int, Any] = field(default_factory=dict)
     full: bool = False  # whether it was stopped because the values kept took too much memory
+    kept_bytes: int = 0  # about what the copies of arrays take
 
     @cached_property
     def by_key(self) -> dict[Key, Event]:
@@ -302,7 +303,7 @@ class Program:
         if caught is not None:
             text = _users_traceback(caught, {source.name for source in self.source.main})
         passed_over = tuple(_sentence(error) for error in failed)
-        return Trace(run.events, ended, text, passed_over, run.latest, run.full)
+        return Trace(run.events, ended, text, passed_over, run.latest, run.full, run.kept_bytes)
 
     def _namespace(self) -> dict[str, Any]:
         namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "__doc__": None}
@@ -338,7 +339,7 @@ class _Run:
         self._concerned = None if probe.keep is None else {site for site, _ in probe.keep} | self._acting | probe.latest
         self._counts = [0] * len(sites)
         self._index = -1
-        self._bytes = 0
+        self.kept_bytes = 0
         # An object that was promoted or replaced stands for the original wherever that is read again.
         # The original is kept, so that its id is not given to another object.
         self._substitutes: dict[int, tuple[Any, Any]] = {}
@@ -449,20 +450,20 @@ class _Run:
             return new if isinstance(action, Once) else self._substitute(value, new)
         if isinstance(action, Once):
             new = action(np.array(value))
-            return np.asarray(new).tolist() if isinstance(value, list) else new
+            return np.asarray(new).tolist() if isinstance(value, list) else _like(value, new)
         if isinstance(value, list):
             numbers: list[Any] = np.asarray(action(np.array(value))).tolist()
             if self._sites[site].kind != "store" or len(numbers) != len(value):
                 return self._substitute(value, numbers)
             value[:] = numbers
             return value
-        new = action(value)
+        new = action(np.asarray(value) if isinstance(value, np.matrix) else value)
         if not isinstance(value, np.ndarray):
             return new
         if self._sites[site].kind == "store" and np.shape(new) == value.shape:
             value[...] = new
             return value
-        return self._substitute(value, np.asarray(new))
+        return self._substitute(value, _like(value, np.asarray(new)))
 
     def _record(self, site: int, occurrence: int, value: Any) -> None:
         copy: Any
@@ -477,7 +478,8 @@ class _Run:
                 copy = value.item() if isinstance(value, np.generic) else value
                 self.events.append(Event(self._index, site, occurrence, self._next_object(), copy))
                 return
-            value = np.array(value) if isinstance(value, list) else value
+            # Of a matrix the numbers count.
+            value = np.array(value) if isinstance(value, (list, np.matrix)) else value
         known = self._objects.get(place)
         if known is None:
             known = self._objects[place] = _Known(len(self._objects), original)
@@ -485,8 +487,8 @@ class _Run:
         copy = known.copy
         if isinstance(value, np.ndarray):
             if copy is None or copy.shape != value.shape or not (copy == value).all():
-                self._bytes += value.nbytes
-                if self._bytes > RECORD_BYTES:
+                self.kept_bytes += value.nbytes
+                if self.kept_bytes > RECORD_BYTES:
                     self.full = True
                     self._stop()
                 if copy is not None and not np.array_equal(copy, value, equal_nan=True):
@@ -516,7 +518,7 @@ class _Comparison(_Run):
         if before is None:
             return
         if type(value) is not np.ndarray:
-            value = np.array(value) if isinstance(value, list) else _seen(value)
+            value = np.array(value) if isinstance(value, (list, np.matrix)) else _seen(value)
         if is_same(before.value, value):
             self.unchanged.add((site, occurrence))
 
@@ -558,6 +560,11 @@ class _Training(_Run):
             return self._left > 0 and site in self._pace.resting
         self._left -= 1
         return False
+
+
+def _like(value: Any, new: Any) -> Any:
+    """A new value for a matrix is one too: its products are others than those of arrays."""
+    return np.asmatrix(new) if isinstance(value, np.matrix) else new
 
 
 def _seen(value: Any) -> Any:

@@ -55,8 +55,8 @@ def frozen_randomness(seed: int) -> Iterator[None]:
         def __init__(self, start: Any = None) -> None:
             super().__init__(fresh(start))
 
-    def reseed(start: Any = None) -> None:
-        saved["seed"](fresh(start))
+    def reseed(seed: Any = None) -> None:
+        saved["seed"](fresh(seed))
 
     ticks = itertools.count(1)
     stand_ins = {"default_rng": default_rng, "RandomState": RandomState, "seed": reseed, **_drawing}

@@ -34,7 +34,7 @@ from backprop_doctor.loops import (
 from backprop_doctor.program import Event, Key, Once, Probe, Program, Trace
 from backprop_doctor.values import is_array, is_real, is_same
 
-__all__ = ["Meeting", "Parameter", "Quantity", "Roles", "Use", "assign_roles"]
+__all__ = ["Meeting", "Parameter", "Quantity", "Roles", "Use", "assign_roles", "is_made_of_itself"]
 
 Array = NDArray[np.float64]
 SOURCES_LIMIT = 60
@@ -184,6 +184,20 @@ def assign_roles(
     raise ProgramError(
         "no training was found: no array is changed from one pass of a loop to the next "
         "by values that depend on both data and labels"
+    )
+
+
+def is_made_of_itself(program: Program, roles: Roles, parameter: Parameter) -> bool:
+    """Whether the next value of a parameter is made from it where it appears, and is no activation of the next layer.
+
+    What a forward pass hands on from layer to layer comes out of a product or a function, in a line that does not
+    read what went in.
+    """
+    update = roles.trace.by_key[parameter.updates[-1]]
+    site = program.sites[update.site]
+    return site.kind == "store" or any(
+        e.object == parameter.object and program.sites[e.site].statement is site.statement
+        for e in roles.trace.events[roles.step.start : update.index]
     )
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import _pickle
 import argparse
 import builtins
+import collections
+import collections.abc
 import contextlib
 import gzip
 import importlib
@@ -24,6 +26,7 @@ import re
 import shutil
 import struct
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -98,12 +101,24 @@ COURSES = (
     (r"common|dataset", "the book 'Deep Learning from Scratch'"),
     (r"mnist_loader|network2?", "the book 'Neural Networks and Deep Learning'"),
 )  # fmt: skip
-# Names that numpy has given up, and what stood behind them.
-REMOVED = {
-    "float": float, "int": int, "bool": bool, "object": object, "str": str, "complex": complex, "long": int,
-    "unicode": str, "float_": np.float64, "complex_": np.complex128, "Inf": np.inf, "Infinity": np.inf, "infty": np.inf,
-    "NaN": np.nan, "NAN": np.nan, "product": np.prod, "cumproduct": np.cumprod, "alltrue": np.all, "sometrue": np.any,
-    "row_stack": np.vstack, "mat": np.asmatrix, "asfarray": partial(np.asarray, dtype=np.float64),
+
+
+def perf_counter() -> float:
+    """The clock of its time: a run has one of its own."""
+    return time.perf_counter()
+
+
+# Names that modules have given up, and what stood behind them.
+REMOVED: dict[ModuleType, dict[str, Any]] = {
+    np: {
+        "float": float, "int": int, "bool": bool, "object": object, "str": str, "complex": complex, "long": int,
+        "unicode": str, "float_": np.float64, "complex_": np.complex128, "Inf": np.inf, "Infinity": np.inf,
+        "infty": np.inf, "NaN": np.nan, "NAN": np.nan, "product": np.prod, "cumproduct": np.cumprod,
+        "alltrue": np.all, "sometrue": np.any, "row_stack": np.vstack, "mat": np.asmatrix,
+        "asfarray": partial(np.asarray, dtype=np.float64),
+    },
+    collections: {name: getattr(collections.abc, name) for name in collections.abc.__all__},
+    time: {"clock": perf_counter},
 }  # fmt: skip
 # Helpers whose names leave no doubt what they compute.
 KNOWN: dict[str, tuple[str, Callable[[Any], Any]]] = {
@@ -120,7 +135,7 @@ OPENML_NUMBERS = (554, 40996)
 
 IDX = r"(train|t10k|test)[-_.]?(images|labels)[-_.]idx[13][-_.]ubyte(\.gz)?"
 FILES = (
-    (rf"((fashion[-_]?)?mnist[-_]?)?(train|test)(ing)?([-_]\d+k?)?\.csv|({IDX}|mnist[-_]784)\.csv", "csv"),
+    (rf"((fashion[-_]?)?mnist[-_]?)?(train|test)(ing)?([-_]\d+k?)?\.csv|({IDX}|.*mnist.*)\.csv", "csv"),
     (r"(fashion[-_])?mnist\.npz", "npz"),
     (r"mnist\.pkl(\.gz)?", "pickle"),
     (IDX, "idx"),
@@ -163,6 +178,8 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def __init__(self, scratch: Path, folder: Path | None = None, helpers: frozenset[str] = frozenset()) -> None:
         self._helpers = helpers - set(PACKAGES)
+        self._admitted: set[str] = set()
+        self._refused: set[str] = {"torch"}  # its randomness is frozen, and that asks for the real one
         self.used: list[str] = []
         self.withdrawn: set[str] = set()
         self._scratch = scratch
@@ -199,9 +216,11 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             if not self._is_ours(sys.modules[name]):
                 self._override(sys.modules[name])
         sys.meta_path.insert(0, self)
-        packaged, lookup = mnist.load, np.__dict__.get("__getattr__")
+        packaged = mnist.load
         mnist.load = self._own  # type: ignore[assignment]
-        setattr(np, "__getattr__", partial(self._removed, lookup))  # noqa: B010 - mypy knows no such attribute
+        lookups = {module: module.__dict__.get("__getattr__") for module in REMOVED}
+        for module, lookup in lookups.items():
+            setattr(module, "__getattr__", partial(self._removed, module, lookup))  # noqa: B010 - mypy knows none such
         # What IPython gives to every cell; scripts made from notebooks call it too.
         shell = {"get_ipython": lambda: Absorber("IPython"), "display": Absorber("IPython")}
         shell = {name: value for name, value in shell.items() if not hasattr(builtins, name)}
@@ -222,20 +241,28 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             for name in shell:
                 delattr(builtins, name)
             mnist.load = packaged
-            setattr(np, "__getattr__", lookup)  # noqa: B010
+            for module, lookup in lookups.items():
+                if lookup is None:
+                    delattr(module, "__getattr__")
+                else:
+                    setattr(module, "__getattr__", lookup)  # noqa: B010
             sys.meta_path.remove(self)
             for (name, attribute), original in self._originals.items():
                 setattr(sys.modules[name], attribute, original)
             self._originals.clear()
 
-    def _removed(self, lookup: Any, name: str) -> Any:
-        """What a name meant that this numpy does not have any more."""
-        if name not in REMOVED:
+    def _removed(self, module: ModuleType, lookup: Any, name: str) -> Any:
+        """What a name meant that a module does not have any more."""
+        known = REMOVED[module]
+        if name not in known:
             if lookup is None:
-                raise AttributeError(f"module 'numpy' has no attribute {name!r}")
+                raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
             return lookup(name)
-        self._say(f"np.{name} was removed from numpy: it was answered with what it stood for, {_meaning(name)}")
-        return REMOVED[name]
+        short = "np" if module is np else module.__name__
+        meaning = _meaning(module, known[name])
+        removed = f"{short}.{name} was removed from {module.__name__}"
+        self._say(f"{removed}: it was answered with what it stood for, {meaning}")
+        return known[name]
 
     def _parsing(self, parse: Any) -> Any:
         """Read the command line; where it is empty, what the program cannot do without is made up."""
@@ -255,6 +282,24 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             if self._is_ours(module):
                 del sys.modules[name]
 
+    def retried(self, lacking: str) -> bool:
+        """Whether another run may get further than to a module that is not there.
+
+        Many are imported and never used: an empty module does for them.  Where it does not, the program is left
+        with what it was without.
+        """
+        if lacking in self._admitted:
+            self._admitted.discard(lacking)
+            self._refused.add(lacking)
+            self.used = [sentence for sentence in self.used if not sentence.startswith(f"{lacking} is not there")]
+            for name in [name for name in sys.modules if name.partition(".")[0] == lacking]:
+                del sys.modules[name]
+            return True
+        if lacking in self._refused | self._helpers or self._find_real(lacking, None) is not None:
+            return False
+        self._admitted.add(lacking)
+        return True
+
     def _own(self, split: Literal["train", "test"], count: int | None = None) -> Any:
         """The packaged set itself, for programs that use it by name."""
         available = self._train if split == "train" else self._test
@@ -271,7 +316,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         top = name.partition(".")[0]
         if self._searching:
             return None
-        if top in self._helpers and top not in self._tops:
+        if top in self._helpers | self._admitted and top not in self._tops:
             return None if self._find_real(top, None) else importlib.machinery.ModuleSpec(name, self, is_package=True)
         if top not in self._tops:
             return None
@@ -295,9 +340,9 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Fill a stand-in module."""
         name = module.__name__
-        if name.partition(".")[0] in self._helpers - self._tops:
+        if name.partition(".")[0] in (self._helpers | self._admitted) - self._tops:
             module.__dict__["__getattr__"] = lambda key: self._help(name, key)
-            self._say(f"{name} is not there: an empty module stood in for it")
+            self._say(f"{name.partition('.')[0]} is not there: an empty module stood in for it")
             return
         contents = self._modules.get(name, {})
         module.__dict__.update({"__version__": "0.0", "__getattr__": lambda key: self._attribute(name, key)} | contents)
@@ -673,7 +718,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def _shortened(self, path: str, name: str, kind: str) -> bytes | None:
         """As much of the user's own data as is to be served; None if it has no more."""
         shorten = SHORTENERS.get(kind or name.rpartition(".")[2])
-        if shorten is None or not os.path.isfile(path):
+        if shorten is None or path.startswith(_OWN_LIBRARY) or not os.path.isfile(path):
             return None
         with io.BufferedReader(io.FileIO(path)) as file:
             stream: Any = gzip.GzipFile(fileobj=file) if name.endswith(".gz") else file
@@ -795,8 +840,9 @@ def _made_up_words(parser: argparse.ArgumentParser) -> list[str]:
     return words
 
 
-def _meaning(name: str) -> str:
-    value = REMOVED[name]
+def _meaning(module: ModuleType, value: Any) -> str:
+    if module is not np:
+        return f"{'collections.abc' if module is collections else module.__name__}.{value.__name__}"
     if isinstance(value, float):
         return f"np.{value}"
     known = getattr(value, "__name__", "np.asarray(..., dtype=float)")
@@ -804,7 +850,7 @@ def _meaning(name: str) -> str:
 
 
 class _Unavailable:
-    """Something of a library that is not there: it may be imported, not used."""
+    """Something of a library that is not there: it may be imported, and set up, but not used."""
 
     def __init__(self, name: str, refuse: Callable[[], ModuleNotFoundError]) -> None:
         self.__name__ = name
@@ -819,7 +865,12 @@ class _Unavailable:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise self._refuse()
+        return _Unavailable(name, self._refuse)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    __getitem__ = __iter__ = __len__ = __bool__ = __add__ = __sub__ = __mul__ = __array__ = __call__
 
 
 class _Overriding(importlib.abc.Loader):

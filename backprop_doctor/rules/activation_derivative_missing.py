@@ -90,6 +90,11 @@ together with their slope. The rule fires if the value times that slope is the
 right delta (relative error below 1e-5). The weights are random ones of
 ordinary size, so that the slope is far from 1.
 
+At the output each of two deltas may be right for a loss of its own: output
+less target is the gradient of the output for squared error, and that of what
+goes into a sigmoid for cross-entropy. Where one gradient takes it for the
+one, and another for the other, the line without the derivative is blamed.
+
 Fix safety
 ----------
 For tanh, sigmoid and ReLU the factor is added at the end of the expression,
@@ -172,6 +177,50 @@ def examine(case: Case) -> Iterator[Sighting]:
                 objects=(b.object, *(w.value.object for w in case.wrong_adjoints if w.value.birth[0] == b.birth[0])),
             )
             break
+    yield from _for_two_losses(case)
+
+
+def _for_two_losses(case: Case) -> Iterator[Sighting]:
+    """One error that is taken for the gradient of the output here, and there for that of what goes into it."""
+    readers: dict[int, list[tuple[str, Adjoint, Adjoint]]] = {}
+    for parameter in case.roles.parameters:
+        gradient = case.gradient(parameter)
+        links = case.chain(gradient) if gradient is not None else []
+        if len(links) > 1 and all(link.right for link in links):
+            readers.setdefault(links[-1].value.object, []).append((parameter.name, links[-2], links[-1]))
+    blamed: set[int] = set()
+    for several in readers.values():
+        through = [(name, end) for name, _, end in several if _is_output(case, end)]
+        past = [(r, end) for _, r, end in several if not _is_output(case, end) and end.given != "declared"]
+        for reader, end in past if through else ():
+            rightly, whole = through[0]
+            activation = next((a for a in activations_after(case, end) if a.output.object == whole.of.object), None)
+            if activation is None or end.loss == whole.loss or reader.value.birth[0] in blamed:
+                continue
+            blamed.add(reader.value.birth[0])
+            node, formula = case.home(reader.value), derivative_text(activation)
+            reads = [n for n in ast.walk(node) if isinstance(n, ast.expr) and case.text(n) == end.value.name]
+            factor = f"{end.value.name} * {formula}" if formula else ""
+            yield Sighting(
+                node=node,
+                message=f"{reader.value.name} takes {end.value.name} for the gradient of {end.of.name}, and "
+                f"the gradient of {rightly} takes it for that of {whole.of.name}: the derivative of the activation "
+                "is missing here",
+                label=f"no derivative of {activation.name}",
+                why=f"{end.value.name} is the gradient of {whole.of.name} for {whole.loss}, and that of {end.of.name} "
+                f"for {end.loss}: no one loss has both gradients",
+                evidence=(
+                    Evidence(f"loss that {rightly} goes down", whole.loss, "one for all"),
+                    Evidence(f"loss that what rests on {reader.value.name} goes down", end.loss, "one for all"),
+                ),
+                fix=factor or f"multiply {end.value.name} by the derivative of {activation.name}",
+                edits=(case.edit(reads[0], f"({factor})"),) if factor and len(reads) == 1 else (),
+                objects=tuple(r.value.object for r, _ in past if r.value.birth[0] == reader.value.birth[0]),
+            )
+
+
+def _is_output(case: Case, end: Adjoint) -> bool:
+    return any(end.of.object == meeting.output.object for meeting in case.roles.meetings)
 
 
 def _used_instead(case: Case, wrong: Adjoint) -> Sighting | None:

@@ -105,7 +105,7 @@ import numpy as np
 
 from backprop_doctor.case import Case, Reduction, Sighting, axis_edits
 from backprop_doctor.records import Edit, Evidence
-from backprop_doctor.roles import Parameter, Quantity
+from backprop_doctor.roles import Parameter, Quantity, is_made_of_itself
 from backprop_doctor.rules._words import word_for
 
 SEVERITY = "error"
@@ -120,6 +120,9 @@ def examine(case: Case) -> Iterator[Sighting]:
         if after is None or np.size(after) == np.prod(parameter.shape, dtype=int):
             continue
         site = case.site(parameter.updates[-1])
+        # The activation of the next layer has a shape of its own, and so has a table to which columns are added.
+        if not isinstance(site.node, ast.BinOp) or not is_made_of_itself(case.program, case.roles, parameter):
+            continue
         operands = case.judgement.operands[parameter.object]
         gradient = next((q for q in operands if q.shape != parameter.shape), None)
         cause = f"; {gradient.name} is {case.describe(gradient.shape)}" if gradient else ""
