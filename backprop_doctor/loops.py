@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from backprop_doctor.errors import ProgramError
 from backprop_doctor.program import Event, Key, Program, Trace
-from backprop_doctor.values import is_array
+from backprop_doctor.values import is_array, is_same
 
 __all__ = ["Iteration", "Turns", "carried_by", "existed", "loads", "loops_of"]
 
@@ -125,6 +125,8 @@ def carried_by(program: Program, trace: Trace, loop: Iteration) -> dict[int, Eve
             continue
         # What is changed through a view of it (a row of a matrix, say) shows at the next reading.
         made = loop.start <= seen[later.object].index < loop.middle
-        if later.object != event.object and (made or later.storage == event.storage != -1):
+        if event.storage != -1 and later.storage == event.storage:
+            made = not is_same(later.value, event.value)
+        if later.object != event.object and made:
             carried[event.object] = later
     return carried

@@ -193,26 +193,41 @@ class _Search:
 
     def within(self, outer: Iteration, carried: set[int]) -> Roles | None:
         """The roles in one turn of a loop that carries these objects, or in a shorter turn inside it."""
-        program, trace = self._dependence.program, self._dependence.trace
         # The shorter the turn, the cheaper the runs: the innermost loop that carries the same comes first.
-        inside = [n.iterations[0] for n in self.loops if outer.start < n.starts[0] and n.end <= outer.middle]
-        for loop in [*reversed(inside), outer]:
-            own = set(carried_by(program, trace, loop))
-            pair = replace(loop, finish=-1), replace(outer, finish=-1)
-            if len(carried & own) * 2 < len(carried) or pair in self._barren:
+        inside = [n.iterations for n in self.loops if outer.start < n.starts[0] and n.end <= outer.middle]
+        for turns in [*reversed(inside), [outer]]:
+            own = set(carried_by(self._dependence.program, self._dependence.trace, turns[0]))
+            found = self._in_turn(turns[0], outer, own) if 2 * len(carried & own) >= len(carried) else None
+            if found is None:
                 continue
-            fruitless = True
-            for mode in self.modes:
-                found = _Turn(self._dependence, loop, outer, mode).roles()
-                if found is not None and _is_whole_picture(found, own):
-                    return found
-                fruitless = fruitless and found is None
-                if self.partly is None or (found and not self.partly.meetings):
-                    self.partly = found
-            # What is recorded of these turns is the same in every longer record, unless it ends in them.
-            if fruitless and loop.end < len(trace.events):
-                self._barren.add(pair)
+            # Of a sample that is nothing but zeros the first layer learns nothing.
+            again = self._in_turn(turns[1], outer, own) if _is_blank(found) and len(turns) > 1 else None
+            return again if again is not None and len(again.parameters) > len(found.parameters) else found
         return None
+
+    def _in_turn(self, loop: Iteration, outer: Iteration, own: set[int]) -> Roles | None:
+        pair = replace(loop, finish=-1), replace(outer, finish=-1)
+        if pair in self._barren:
+            return None
+        fruitless = True
+        for mode in self.modes:
+            found = _Turn(self._dependence, loop, outer, mode).roles()
+            if found is not None and _is_whole_picture(found, own):
+                return found
+            fruitless = fruitless and found is None
+            if self.partly is None or (found and not self.partly.meetings):
+                self.partly = found
+        # What is recorded of these turns is the same in every longer record, unless it ends in them.
+        if fruitless and loop.end < len(self._dependence.trace.events):
+            self._barren.add(pair)
+        return None
+
+
+def _is_blank(roles: Roles) -> bool:
+    """Whether the inputs of the step are whole numbers that are all zero somewhere: they are not moved off it."""
+    turn = roles.trace.events[roles.step.start : roles.step.middle]
+    data = (e for e in turn if roles.on_inputs[e.index] and not roles.on_parameters[e.index])
+    return any(is_array(e.value) and e.value.dtype.kind in "iub" and not e.value.any() for e in data)
 
 
 def _is_whole_picture(roles: Roles, carried: set[int]) -> bool:
@@ -408,7 +423,7 @@ class _Turn:
         program, trace, loop, first_seen = self.program, self.trace, self.loop, self.first_seen
         x, y, masks = data.inputs, data.labels, self.masks
         masks[x] = data.on_inputs
-        params = [*data.parameters, *self._adrift(x, y)]
+        params = self._without_wholes([*data.parameters, *self._adrift(x, y)])
         names = self.dependence.names
         parameters = [_parameter(program, trace, p, self.carried[p], loop, names) for p in params]
         parameters.sort(key=lambda p: next(e.index for e in trace.events[loop.start :] if e.object == p.object))
@@ -436,6 +451,16 @@ class _Turn:
         roles.meetings = _meetings(program, roles)
         roles.unfinished = _unfinished(program, trace.events[loop.start : loop.middle])
         return roles
+
+    def _without_wholes(self, params: list[int]) -> list[int]:
+        """Parameters but for tables of which all rows are among them: they are read and trained one by one."""
+        values = {p: np.asarray(self.first_seen[p].value) for p in params}
+        vectors = [value for value in values.values() if value.ndim == 1]
+
+        def is_whole(value: Array) -> bool:
+            return value.ndim == 2 and all(any(is_same(row, vector) for vector in vectors) for row in value)
+
+        return [p for p in params if not is_whole(values[p])]
 
     def _constants(self, x: int, y: int, params: list[int]) -> Iterator[int]:
         """Real sources that the forward pass meets and training leaves as they are."""
@@ -693,7 +718,7 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
     latest: dict[int, Event] = {}
     stored: dict[int, Event] = {}
     met: list[tuple[int, Event | None, int]] = []
-    singles: set[int] = set()
+    singles: dict[int, dict[object, tuple[Event, Event]]] = {}
     label: Event | None = None
     parameters = {parameter.object for parameter in roles.parameters}
     unnamed: list[tuple[int, Event | None, int]] = []
@@ -718,7 +743,8 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
                 named = [n for o in outputs for n in _named_inside(program, o, latest)]
                 met += [(n.object, _leaf(program, labels[0], latest), event.index) for n in named if is_output(n)]
                 read = [o for o in operands if isinstance(program.sites[o.site].node, ast.Subscript)]
-                singles |= {n.object for n in named if any(np.size(o.value) == 1 < np.size(n.value) for o in read)}
+                for n, o in ((n, o) for n in named for o in read if np.size(o.value) == 1 < np.size(n.value)):
+                    singles.setdefault(n.object, {}).setdefault(_place(program, o, latest), (o, labels[0]))
             before = stored.get(event.storage)
             if site.kind == "store" and before is not None and is_output(before):
                 met.append((before.object, label, event.index))
@@ -743,7 +769,28 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
             if original.object not in roles.names:
                 output = replace(output, name=program.source.segment(program.sites[original.site].node))
             found[number] = Meeting(output, with_label, number in singles)
-    return sorted(found.values(), key=lambda m: m.output.index)
+    return sorted(_one_by_one(program, roles, found, singles), key=lambda m: m.output.index)
+
+
+def _one_by_one(
+    program: Program, roles: Roles, found: dict[int, Meeting], singles: dict[int, dict[object, tuple[Event, Event]]]
+) -> Iterator[Meeting]:
+    """The meetings found, but for outputs in a row of numbers, each of which meets a label of its own."""
+    for number, meeting in found.items():
+        elements = singles.get(number, {}).values()
+        if elements and all(roles.is_value(o.value) and np.size(label.value) == 1 for o, label in elements):
+            for o, label in elements:
+                element = _quantity(program, roles.trace.first_seen[o.object], roles.names)
+                yield Meeting(replace(element, name=program.source.segment(program.sites[o.site].node)), label)
+        else:
+            yield meeting
+
+
+def _place(program: Program, event: Event, latest: dict[int, Event]) -> tuple[object, ...]:
+    """Which element is read at an event: the text, and what its index is at that time."""
+    site = program.sites[event.site]
+    indices = [latest[c].value for c in site.children if c in latest and np.ndim(latest[c].value) == 0]
+    return (program.source.segment(site.node), *indices)
 
 
 def _original(program: Program, roles: Roles, event: Event) -> Event:
