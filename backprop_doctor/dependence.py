@@ -125,7 +125,7 @@ def disturbed(value: Any) -> Any:
         return value + 1e-3 * (abs(value) or 0.1)
     if value.dtype.kind == "f":
         return _with_noise(value, 1e-3, 0.1)
-    long = [axis for axis, n in enumerate(value.shape) if n > 1]
+    long = _long(value)
     if len(long) > 1 and (value.size > FEW or _is_one_hot(value)):
         # One-hot rows stay one-hot, and every one of them changes.
         axis = min(long, key=lambda axis: value.shape[axis])
@@ -144,14 +144,23 @@ def disturbed(value: Any) -> Any:
 
 
 def _others(value: Any, change: Action) -> Array | None:
-    """An array of a few classes in which those are exchanged that a change leaves as they are; None if there are none."""
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "iub" or not 1 < value.size <= FEW:
+    """Classes exchanged where a change leaves them as they are, in small numbers or in one-hot rows; None if it does not."""
+    if not isinstance(value, np.ndarray):
+        return None
+    if value.dtype.kind == "f":
+        # Who looks for the largest of a row is told nothing by a little noise.
+        return disturbed(value.astype(int)).astype(float) if len(_long(value)) > 1 and _is_one_hot(value) else None
+    if value.dtype.kind not in "iub" or not 1 < value.size <= FEW:
         return None
     same = change(value) == value
     if not np.any(same) or np.all(same):
         return None
     classes, places = np.unique(value, return_inverse=True)
     return classes[(places.reshape(value.shape) + same) % len(classes)]
+
+
+def _long(value: Array) -> list[int]:
+    return [axis for axis, n in enumerate(value.shape) if n > 1]
 
 
 def _is_one_hot(value: Array) -> bool:

@@ -31,6 +31,7 @@ SOURCES_LIMIT = 60
 FEW_MODES = 2
 FRESH_LIMIT = 40
 ZEROS_SOUGHT = 10_000
+LITTLE = 0.2
 
 
 @dataclass(frozen=True)
@@ -378,8 +379,15 @@ class _Turn:
         # Of a bias that is never trained there are not as many as samples, nor another one for each sample; a
         # learning rate joins late and reaches less than the labels do.
         data = y not in self.later_reads or _have_an_axis_in_common(first_seen[x].value, first_seen[y].value)
-        rank = (not self._stays(y), len(params), x not in self.carried, data, only_y)
+        unlike = not any(self._is_added(together & reached) for reached in (xs, masks[y]))
+        rank = (not self._stays(y), len(params), x not in self.carried, unlike, data, only_y)
         return _Data(rank, x, y, params, xs)
+
+    def _is_added(self, together: Mask) -> bool:
+        """Whether what meets the parameters is added to something of theirs at first, as a bias is."""
+        site = self.program.sites[self.trace.events[int(np.argmax(together))].site]
+        node = site.statement if site.kind == "store" else site.node
+        return isinstance(node, (ast.BinOp, ast.AugAssign)) and isinstance(node.op, ast.Add)
 
     def _met(self, params: tuple[int, ...]) -> Mask:
         if params not in self._known:
@@ -419,11 +427,13 @@ class _Turn:
 
     # -- the other roles -------------------------------------------------------------------------------------
 
-    def _cast(self, data: _Data) -> Roles:
+    def _cast(self, data: _Data) -> Roles | None:
         program, trace, loop, first_seen = self.program, self.trace, self.loop, self.first_seen
         x, y, masks = data.inputs, data.labels, self.masks
         masks[x] = data.on_inputs
         params = self._without_wholes([*data.parameters, *self._adrift(x, y)])
+        if 2 * sum(self._is_stepped(p) for p in params) < len(params):
+            return None
         names = self.dependence.names
         parameters = [_parameter(program, trace, p, self.carried[p], loop, names) for p in params]
         parameters.sort(key=lambda p: next(e.index for e in trace.events[loop.start :] if e.object == p.object))
@@ -498,6 +508,14 @@ class _Turn:
                 if shares is None or np.ptp(shares) > 1e-6 or not 0 <= np.mean(shares) < 1 - 1e-6:
                     yield o
 
+    def _is_stepped(self, o: int) -> bool:
+        """Whether the next value of an array is the old one and a step: a recurrent state is another one altogether."""
+        update = self.first_seen[self.carried[o].object]
+        if self._is_added_to(o, update):
+            return True
+        shares = self._shares([self.first_seen[o].key], update)
+        return shares is not None and float(np.mean(np.abs(shares - 1))) < LITTLE
+
     def _is_added_to(self, o: int, update: Event) -> bool:
         """Whether an update adds something to what it reads of an array."""
         sites = self.program.sites
@@ -528,7 +546,7 @@ class _Turn:
 class _Data:
     """Two sources that may be inputs and labels, the parameters they meet, and how likely that is."""
 
-    rank: tuple[bool, int, bool, bool, int]
+    rank: tuple[bool, int, bool, bool, bool, int]
     inputs: int
     labels: int
     parameters: list[int]
