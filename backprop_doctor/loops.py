@@ -100,6 +100,11 @@ def existed(program: Program, trace: Trace, birth: Event, loop: Iteration) -> bo
     site = program.sites[birth.site]
     if birth.index < loop.start or site.kind != "load":
         return birth.index < loop.start
+    if type(birth.value) is float:
+        # The elements of an array that a loop goes through are no older than it is.
+        for event in trace.operands(birth, site.over):
+            if is_array(event.value) and not existed(program, trace, trace.first_seen[event.object], loop):
+                return False
     return not any(is_array(e.value) for e in trace.operands(birth, site.children))
 
 
