@@ -140,7 +140,8 @@ class _Judge:
         for event in self.roles.trace.events[self.roles.step.start : self.roles.step.middle]:
             if event.object != -1:
                 first.setdefault(event.object, event)
-        computed = [e for e in first.values() if self.program.sites[e.site].kind != "load"]
+        outputs = {meeting.output.object for meeting in self.roles.meetings}
+        computed = [e for e in first.values() if self.program.sites[e.site].kind != "load" or e.object in outputs]
         # What is computed from the parameters after the output (1 - a**2, say) is no part of the forward pass.
         last = max((m.output.index for m in self.roles.meetings), default=self.roles.step.middle)
         whole = (e for e in computed if e.object not in self.roles.unfinished)
@@ -231,7 +232,8 @@ class _Judge:
                 continue
             found = self._adjoint(link.upstream, link.through)
             if not found.right:
-                better = (self._adjoint(link.upstream, through) for through in link.others)
+                alike = (*link.others, *self._again(link.through))
+                better = (self._adjoint(link.upstream, through) for through in alike)
                 found = next((claim for claim in better if claim.right), found)
                 other = None if found.right else self._at_another_time(link, link.upstream, link.through)
                 if other is None:
@@ -244,9 +246,17 @@ class _Judge:
             self.result.adjoints[found.value.object, found.of.birth] = found
             pending.append(found)
 
+    def _again(self, through: Quantity) -> Iterator[Quantity]:
+        """The same forward value, made once more: for the loss, to show the prediction."""
+        for other in self.forward:
+            same = other.birth[0] == through.birth[0] and other.object != through.object
+            if same and is_same(self.values[other.object], self.values[through.object]):
+                yield other
+
     def _at_another_time(self, link: Adjoint, upstream: Quantity, through: Quantity) -> Adjoint | None:
         """The claim that a value is the adjoint of what was made at the same place a turn earlier or later."""
-        alike = [q for q in self.forward if q.birth[0] == through.birth[0] and q.object != through.object]
+        again = {q.object for q in (through, *self._again(through))}
+        alike = [q for q in self.forward if q.birth[0] == through.birth[0] and q.object not in again]
         for near in sorted(alike, key=lambda q: abs(q.birth[1] - through.birth[1]))[:TURNS_TRIED]:
             found = self._adjoint(upstream, near)
             if found.right and not self._fit_on(link, upstream, near).right:

@@ -94,13 +94,20 @@ class Point:
         actions: dict[Key, Action] = {e.key: self._change(e) for e in source}
         if held is not None:
             actions[held.key] = _Then(None, _Kept(self.base.value(held.key)))
-        probe = replace(self._of.probe, actions={**self._moved, **actions}, last=self._last)
-        same, broke = self._of.program.compared(probe, self.base)
+        same, broke = self._compared(actions)
+        left = {e.key: rest for e in source if (rest := _others(e.value, actions[e.key])) is not None}
+        if left and not broke:
+            again, _ = self._compared({**actions, **{key: _Kept(rest) for key, rest in left.items()}})
+            same &= again
         mask = np.zeros(len(self._of.trace.events), bool)
         # A length or an axis that breaks the program when it is changed is no data.
         for event in () if broke else self._of.trace.events[: self._last + 1]:
             mask[event.index] = event.object != -1 and event.key not in same
         return mask
+
+    def _compared(self, actions: dict[Key, Action]) -> tuple[set[Key], bool]:
+        probe = replace(self._of.probe, actions={**self._moved, **actions}, last=self._last)
+        return self._of.program.compared(probe, self.base)
 
     def _change(self, source: Event) -> Action:
         """What is done to a source at one of its events."""
@@ -118,7 +125,7 @@ def disturbed(value: Any) -> Any:
         return value + 1e-3 * (abs(value) or 0.1)
     if value.dtype.kind == "f":
         return _with_noise(value, 1e-3, 0.1)
-    long = [axis for axis, n in enumerate(value.shape) if n > 1]
+    long = _long(value)
     if len(long) > 1 and (value.size > FEW or _is_one_hot(value)):
         # One-hot rows stay one-hot, and every one of them changes.
         axis = min(long, key=lambda axis: value.shape[axis])
@@ -134,6 +141,26 @@ def disturbed(value: Any) -> Any:
     if np.array_equal(np.bincount(changed.ravel(), minlength=len(counts)), counts) and value.size > 1:
         changed.flat[-1] = places.flat[-1]
     return classes[changed].reshape(value.shape)
+
+
+def _others(value: Any, change: Action) -> Array | None:
+    """Classes exchanged where a change leaves them as they are, in small numbers or in one-hot rows; None if it does not."""
+    if not isinstance(value, np.ndarray):
+        return None
+    if value.dtype.kind == "f":
+        # Who looks for the largest of a row is told nothing by a little noise.
+        return disturbed(value.astype(int)).astype(float) if len(_long(value)) > 1 and _is_one_hot(value) else None
+    if value.dtype.kind not in "iub" or not 1 < value.size <= FEW:
+        return None
+    same = change(value) == value
+    if not np.any(same) or np.all(same):
+        return None
+    classes, places = np.unique(value, return_inverse=True)
+    return classes[(places.reshape(value.shape) + same) % len(classes)]
+
+
+def _long(value: Array) -> list[int]:
+    return [axis for axis, n in enumerate(value.shape) if n > 1]
 
 
 def _is_one_hot(value: Array) -> bool:

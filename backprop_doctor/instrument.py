@@ -36,7 +36,8 @@ class Site:
     ``source`` is the file or cell it stands in.  ``kind`` tells how the value comes about: read (``load``),
     computed (``operation``, ``call``), written out (``constant``), changed in place (``store``); a ``loop``
     has ticks instead of values.  ``target`` is the text the value is bound to, ``statement`` the enclosing
-    simple statement (or loop header), ``parent`` the enclosing expression's site.
+    simple statement (or loop header), ``parent`` the enclosing expression's site.  ``over`` are, of a name that a
+    loop binds at each turn, the sites that read what the loop goes through.
     """
 
     id: int
@@ -48,6 +49,7 @@ class Site:
     target: str | None = None
     parent: int | None = None
     children: list[int] = field(default_factory=list)
+    over: list[int] = field(default_factory=list)
 
     @property
     def line(self) -> int:
@@ -324,16 +326,20 @@ class _Rewriter(ast.NodeTransformer):
         return [ast.copy_location(ast.Expr(self._wrap(site, ast.copy_location(read, target))), target)]
 
     def visit_For(self, node: ast.For) -> list[ast.stmt]:
+        first = len(self.sites)
         node.iter = self.visit(node.iter)
-        return self._loop(node)
+        return self._loop(node, [site.id for site in self.sites[first:] if site.kind == "load"])
 
     def visit_While(self, node: ast.While) -> list[ast.stmt]:
         node.test = self.visit(node.test)
         return self._loop(node)
 
-    def _loop(self, node: ast.For | ast.While) -> list[ast.stmt]:
+    def _loop(self, node: ast.For | ast.While, over: list[int] | None = None) -> list[ast.stmt]:
         site = self._site(node, "loop")
+        first = len(self.sites)
         bound = self._loop_targets(node.target) if isinstance(node, ast.For) else []
+        for target in self.sites[first:]:
+            target.over = over or []
         self._turning.append(_turning(node))
         node.body, node.orelse = self._block(node.body), self._block(node.orelse)
         self._turning.pop()

@@ -122,7 +122,9 @@ class LayerCheck:
     linear: bool = False
 
 
-def look_once(layer: Any, *inputs: Any, scale: float = 1.0, moved: bool = False, seed: int = 0) -> LayerCheck:
+def look_once(
+    layer: Any, *inputs: Any, scale: float = 1.0, moved: bool = False, seed: int = 0, alone: int | None = None
+) -> LayerCheck:
     """The layer at inputs of one size, as `check_layer` looks at it several times.
 
     Parameters
@@ -137,6 +139,8 @@ def look_once(layer: Any, *inputs: Any, scale: float = 1.0, moved: bool = False,
         Whether the parameters of an object are moved away from their initial values.
     seed : int
         Chooses the upstream gradient and the directions.
+    alone : int, optional
+        The one element of the upstream gradient that is not 0, counted over all of them.
 
     Returns
     -------
@@ -151,7 +155,7 @@ def look_once(layer: Any, *inputs: Any, scale: float = 1.0, moved: bool = False,
     randomness = Randomness()
     passes = open_layer(layer, inputs, {}, randomness)
     try:
-        return _checked(passes, scale, moved=moved, limit=LIMIT_RELATIVE, given=None, seed=seed)
+        return _checked(passes, scale, moved=moved, limit=LIMIT_RELATIVE, given=None, seed=seed, alone=alone)
     finally:
         randomness.rewind()
 
@@ -160,7 +164,14 @@ def look_once(layer: Any, *inputs: Any, scale: float = 1.0, moved: bool = False,
 
 
 def _checked(
-    passes: Passes, scale: float, *, moved: bool, limit: float, given: Mapping[str, int] | None, seed: int
+    passes: Passes,
+    scale: float,
+    *,
+    moved: bool,
+    limit: float,
+    given: Mapping[str, int] | None,
+    seed: int,
+    alone: int | None = None,
 ) -> LayerCheck:
     """The layer at inputs of one size, called in the way in which most of its gradients are right."""
     generator = np.random.default_rng([seed, 19])
@@ -191,7 +202,7 @@ def _checked(
             continue
         key = (convention.outputs, convention.upstream)
         if key not in judges:
-            judges[key] = _judge(passes, point, outputs, key, limit, sizes, seed)
+            judges[key] = _judge(passes, point, outputs, key, limit, sizes, seed, alone)
         judge, upstream = judges[key]
         fresh = passes.run(point)
         try:
@@ -228,13 +239,16 @@ def _judge(
     limit: float,
     sizes: Mapping[str, int],
     seed: int,
+    alone: int | None,
 ) -> tuple[Judge, list[Any]]:
-    """A judge of the function <dout, forward(inputs)>, and that random dout."""
+    """A judge of the function <dout, forward(inputs)>, and that random dout, or what is left of it."""
     number, random = key
     generator = np.random.default_rng([seed, 23])
     upstream: list[Any] = [
         generator.standard_normal(output.shape) if random else np.ones(output.shape) for output in outputs
     ]
+    if alone is not None:
+        upstream = [np.where(np.arange(u.size).reshape(u.shape) == alone % max(u.size, 1), u, 0.0) for u in upstream]
     upstream = [float(u) if u.ndim == 0 else u for u in upstream]
 
     def value(values: list[Array]) -> float:

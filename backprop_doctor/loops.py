@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from backprop_doctor.errors import ProgramError
 from backprop_doctor.program import Event, Key, Program, Trace
-from backprop_doctor.values import is_array
+from backprop_doctor.values import is_array, is_same
 
 __all__ = ["Iteration", "Turns", "carried_by", "changed_in", "existed", "is_inside_another", "loads", "loops_of"]
 
@@ -100,6 +100,11 @@ def existed(program: Program, trace: Trace, birth: Event, loop: Iteration) -> bo
     site = program.sites[birth.site]
     if birth.index < loop.start or site.kind != "load":
         return birth.index < loop.start
+    if type(birth.value) is float:
+        # The elements of an array that a loop goes through are no older than it is.
+        for event in trace.operands(birth, site.over):
+            if is_array(event.value) and not existed(program, trace, trace.first_seen[event.object], loop):
+                return False
     return not any(is_array(e.value) for e in trace.operands(birth, site.children))
 
 
@@ -125,7 +130,9 @@ def carried_by(program: Program, trace: Trace, loop: Iteration) -> dict[int, Eve
             continue
         # What is changed through a view of it (a row of a matrix, say) shows at the next reading.
         made = loop.start <= seen[later.object].index < loop.middle
-        if later.object != event.object and (made or later.storage == event.storage != -1):
+        if event.storage != -1 and later.storage == event.storage:
+            made = not is_same(later.value, event.value)
+        if later.object != event.object and made:
             carried[event.object] = later
     return carried
 

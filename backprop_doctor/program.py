@@ -453,9 +453,9 @@ class _Run:
             return np.asarray(new).tolist() if isinstance(value, list) else _like(value, new)
         if isinstance(value, list):
             numbers: list[Any] = np.asarray(action(np.array(value))).tolist()
-            if self._sites[site].kind != "store" or len(numbers) != len(value):
+            if np.shape(numbers) != np.shape(value):
                 return self._substitute(value, numbers)
-            value[:] = numbers
+            _fill(value, numbers)
             return value
         new = action(np.asarray(value) if isinstance(value, np.matrix) else value)
         if not isinstance(value, np.ndarray):
@@ -486,14 +486,18 @@ class _Run:
             known.object = self._next_object()
         copy = known.copy
         if isinstance(value, np.ndarray):
+            # What is stored may be what was there, as where a ReLU in place finds nothing to cut: it is another value.
+            stored = copy is not None and self._sites[site].kind == "store"
             if copy is None or copy.shape != value.shape or not (copy == value).all():
                 self.kept_bytes += value.nbytes
                 if self.kept_bytes > RECORD_BYTES:
                     self.full = True
                     self._stop()
-                if copy is not None and not np.array_equal(copy, value, equal_nan=True):
+                if copy is not None and not stored and not np.array_equal(copy, value, equal_nan=True):
                     known.object = self._next_object()
                 copy = known.copy = value.copy()
+            if stored:
+                known.object = self._next_object()
         else:
             copy = value.item() if isinstance(value, np.generic) else value
         self.events.append(Event(self._index, site, occurrence, known.object, copy, known.storage))
@@ -591,6 +595,15 @@ def _is_numbers(value: list[Any]) -> bool:
         length = len(value[0])
         return all(type(row) is list and len(row) == length and _is_numbers(row) for row in value)
     return all(issubclass(kind, _SCALARS) for kind in set(map(type, value)))
+
+
+def _fill(old: list[Any], new: list[Any]) -> None:
+    """Put numbers into a list in place: its rows may be known by themselves."""
+    for i, number in enumerate(new):
+        if isinstance(number, list):
+            _fill(old[i], number)
+        else:
+            old[i] = number
 
 
 class _Known:

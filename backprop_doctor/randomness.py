@@ -6,6 +6,7 @@ numpy's global generator the answers are kept, by the state of the generator and
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 import time
@@ -35,10 +36,14 @@ _CLOCKS: dict[str, Any] = {
 
 @contextmanager
 def frozen_randomness(seed: int) -> Iterator[None]:
-    """Make unseeded generators start at ``seed``, and clocks tick evenly; seeds the program sets stay in force."""
+    """Make unseeded generators start at ``seed``, and clocks tick evenly; seeds the program sets stay in force.
+
+    Memory that is handed out as it is holds zeros.
+    """
     state, numpy_state = random.getstate(), np.random.get_state()
     saved = {name: getattr(np.random, name) for name in ("default_rng", "RandomState", "seed", *FILLING)}
     clocks = {name: getattr(time, name) for name in _CLOCKS}
+    unfilled = {name: getattr(np, name) for name in ("empty", "empty_like")}
     made = 0
 
     def fresh(first: Any) -> Any:
@@ -64,6 +69,8 @@ def frozen_randomness(seed: int) -> Iterator[None]:
         setattr(np.random, name, function)
     for name in clocks:
         setattr(time, name, lambda unit=_CLOCKS[name]: 1_700_000_000 * unit + next(ticks) * (unit / 1000))
+    for name, function in unfilled.items():
+        setattr(np, name, _cleared(function))
     random.seed(seed)
     saved["seed"](seed)
     try:
@@ -74,8 +81,23 @@ def frozen_randomness(seed: int) -> Iterator[None]:
             setattr(np.random, name, function)
         for name, function in clocks.items():
             setattr(time, name, function)
+        for name, function in unfilled.items():
+            setattr(np, name, function)
         random.setstate(state)
         np.random.set_state(numpy_state)
+
+
+def _cleared(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that makes arrays, the numbers in which are 0 and not what was in that place of memory before."""
+
+    @functools.wraps(function)
+    def make(*arguments: Any, **named: Any) -> Any:
+        array = function(*arguments, **named)
+        if isinstance(array, np.ndarray) and array.dtype.kind in "fiubc":
+            array[...] = 0
+        return array
+
+    return make
 
 
 class _Drawn:

@@ -43,6 +43,7 @@ UNREAD = 6
 FEW_MODES = 2
 FRESH_LIMIT = 40
 ZEROS_SOUGHT = 10_000
+LITTLE = 0.2
 
 
 @dataclass(frozen=True)
@@ -219,32 +220,40 @@ class _Search:
 
     def within(self, outer: Iteration, carried: set[int]) -> Roles | None:
         """The roles in one turn of a loop that carries these objects, or in a shorter turn inside it."""
-        program, trace = self._dependence.program, self._dependence.trace
         # The shorter the turn, the cheaper the runs: the innermost loop that carries the same comes first.
-        inside = [n.iterations[0] for n in self.loops if outer.start < n.starts[0] and n.end <= outer.middle]
-        for loop in [*reversed(inside), outer]:
-            own = set(carried_by(program, trace, loop))
-            pair = replace(loop, finish=-1), replace(outer, finish=-1)
-            if len(carried & own) * 2 < len(carried) or pair in self._barren:
+        inside = [n.iterations for n in self.loops if outer.start < n.starts[0] and n.end <= outer.middle]
+        for turns in [*reversed(inside), [outer]]:
+            own = set(carried_by(self._dependence.program, self._dependence.trace, turns[0]))
+            found = self._in_turn(turns[0], outer, own) if 2 * len(carried & own) >= len(carried) else None
+            if found is None:
                 continue
-            fruitless = True
-            for mode in self.modes:
-                turn = _Turn(self._dependence, loop, outer, mode)
-                found = turn.roles()
-                is_whole = found is not None and _is_whole_picture(found, own)
-                past = self._with_past(turn)
-                # Activations that each turn makes for the next are handed on as parameters are.
-                other = [p for p in found.parameters if p.birth not in turn.ready] if found and is_whole else []
-                if past is not None and len(past.parameters) >= len(other):
-                    return past
-                if is_whole:
-                    return found
-                fruitless = fruitless and found is None
-                if self.partly is None or (found and not self.partly.meetings):
-                    self.partly = found
-            # What is recorded of these turns is the same in every longer record, unless it ends in them.
-            if fruitless and loop.end < len(trace.events):
-                self._barren.add(pair)
+            # Of a sample that is nothing but zeros the first layer learns nothing.
+            again = self._in_turn(turns[1], outer, own) if _is_blank(found) and len(turns) > 1 else None
+            return again if again is not None and len(again.parameters) > len(found.parameters) else found
+        return None
+
+    def _in_turn(self, loop: Iteration, outer: Iteration, own: set[int]) -> Roles | None:
+        pair = replace(loop, finish=-1), replace(outer, finish=-1)
+        if pair in self._barren:
+            return None
+        fruitless = True
+        for mode in self.modes:
+            turn = _Turn(self._dependence, loop, outer, mode)
+            found = turn.roles()
+            is_whole = found is not None and _is_whole_picture(found, own)
+            past = self._with_past(turn)
+            # Activations that each turn makes for the next are handed on as parameters are.
+            other = [p for p in found.parameters if p.birth not in turn.ready] if found and is_whole else []
+            if past is not None and len(past.parameters) >= len(other):
+                return past
+            if is_whole:
+                return found
+            fruitless = fruitless and found is None
+            if self.partly is None or (found and not self.partly.meetings):
+                self.partly = found
+        # What is recorded of these turns is the same in every longer record, unless it ends in them.
+        if fruitless and loop.end < len(self._dependence.trace.events):
+            self._barren.add(pair)
         return None
 
     def _with_past(self, turn: _Turn) -> Roles | None:
@@ -268,6 +277,13 @@ class _Search:
         second = next((e for e in events[loop.middle : loop.end] if first and e.site == first.site), None)
         serves = first is not None and second is not None and is_same(first.value, second.value)
         return past if serves and not is_inside_another(turn.trace, loop) else None
+
+
+def _is_blank(roles: Roles) -> bool:
+    """Whether the inputs of the step are whole numbers that are all zero somewhere: they are not moved off it."""
+    turn = roles.trace.events[roles.step.start : roles.step.middle]
+    data = (e for e in turn if roles.on_inputs[e.index] and not roles.on_parameters[e.index])
+    return any(is_array(e.value) and e.value.dtype.kind in "iub" and not e.value.any() for e in data)
 
 
 def _is_whole_picture(roles: Roles, carried: set[int]) -> bool:
@@ -451,8 +467,15 @@ class _Turn:
         # Of a bias that is never trained there are not as many as samples, nor another one for each sample; a
         # learning rate joins late and reaches less than the labels do.
         data = y not in self.later_reads or _have_an_axis_in_common(first_seen[x].value, first_seen[y].value)
-        rank = (not self._stays(y), len(params), x not in self.carried, data, only_y)
+        unlike = not any(self._is_added(together & reached) for reached in (xs, masks[y]))
+        rank = (not self._stays(y), len(params), x not in self.carried, unlike, data, only_y)
         return _Data(rank, x, y, params, xs)
+
+    def _is_added(self, together: Mask) -> bool:
+        """Whether what meets the parameters is added to something of theirs at first, as a bias is."""
+        site = self.program.sites[self.trace.events[int(np.argmax(together))].site]
+        node = site.statement if site.kind == "store" else site.node
+        return isinstance(node, (ast.BinOp, ast.AugAssign)) and isinstance(node.op, ast.Add)
 
     def _met(self, params: tuple[int, ...]) -> Mask:
         if params not in self._known:
@@ -492,11 +515,13 @@ class _Turn:
 
     # -- the other roles -------------------------------------------------------------------------------------
 
-    def _cast(self, data: _Data) -> Roles:
+    def _cast(self, data: _Data) -> Roles | None:
         program, trace, loop, first_seen = self.program, self.trace, self.loop, self.first_seen
         x, y, masks = data.inputs, data.labels, self.masks
         masks[x] = data.on_inputs
-        params = [*data.parameters, *self._adrift(x, y)]
+        params = self._without_wholes([*data.parameters, *self._adrift(x, y)])
+        if 2 * sum(self._is_stepped(p) for p in params) < len(params):
+            return None
         names = self.dependence.names
         parameters = [_parameter(program, trace, p, self.carried[p], loop, names) for p in params]
         parameters.sort(key=lambda p: next(e.index for e in trace.events[loop.start :] if e.object == p.object))
@@ -524,6 +549,16 @@ class _Turn:
         roles.meetings = _meetings(program, roles)
         roles.unfinished = _unfinished(program, trace.events[loop.start : loop.middle])
         return roles
+
+    def _without_wholes(self, params: list[int]) -> list[int]:
+        """Parameters but for tables of which all rows are among them: they are read and trained one by one."""
+        values = {p: np.asarray(self.first_seen[p].value) for p in params}
+        vectors = [value for value in values.values() if value.ndim == 1]
+
+        def is_whole(value: Array) -> bool:
+            return value.ndim == 2 and all(any(is_same(row, vector) for vector in vectors) for row in value)
+
+        return [p for p in params if not is_whole(values[p])]
 
     def _constants(self, x: int, y: int, params: list[int]) -> Iterator[int]:
         """Real sources that the forward pass meets and training leaves as they are."""
@@ -561,6 +596,14 @@ class _Turn:
                 if shares is None or np.ptp(shares) > 1e-6 or not 0 <= np.mean(shares) < 1 - 1e-6:
                     yield o
 
+    def _is_stepped(self, o: int) -> bool:
+        """Whether the next value of an array is the old one and a step: a recurrent state is another one altogether."""
+        update = self.first_seen[self.carried[o].object]
+        if self._is_added_to(o, update):
+            return True
+        shares = self._shares([self.first_seen[o].key], update)
+        return shares is not None and float(np.mean(np.abs(shares - 1))) < LITTLE
+
     def _is_added_to(self, o: int, update: Event) -> bool:
         """Whether an update adds something to what it reads of an array."""
         sites = self.program.sites
@@ -591,7 +634,7 @@ class _Turn:
 class _Data:
     """Two sources that may be inputs and labels, the parameters they meet, and how likely that is."""
 
-    rank: tuple[bool, int, bool, bool, int]
+    rank: tuple[bool, int, bool, bool, bool, int]
     inputs: int
     labels: int
     parameters: list[int]
@@ -781,7 +824,7 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
     latest: dict[int, Event] = {}
     stored: dict[int, Event] = {}
     met: list[tuple[int, Event | None, int]] = []
-    singles: set[int] = set()
+    singles: dict[int, dict[object, tuple[Event, Event]]] = {}
     label: Event | None = None
     parameters = {parameter.object for parameter in roles.parameters}
     unnamed: list[tuple[int, Event | None, int]] = []
@@ -806,7 +849,8 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
                 named = [n for o in outputs for n in _named_inside(program, o, latest)]
                 met += [(n.object, _leaf(program, labels[0], latest), event.index) for n in named if is_output(n)]
                 read = [o for o in operands if isinstance(program.sites[o.site].node, ast.Subscript)]
-                singles |= {n.object for n in named if any(np.size(o.value) == 1 < np.size(n.value) for o in read)}
+                for n, o in ((n, o) for n in named for o in read if np.size(o.value) == 1 < np.size(n.value)):
+                    singles.setdefault(n.object, {}).setdefault(_place(program, o, latest), (o, labels[0]))
             before = stored.get(event.storage)
             if site.kind == "store" and before is not None and is_output(before):
                 met.append((before.object, label, event.index))
@@ -831,7 +875,28 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
             if original.object not in roles.names:
                 output = replace(output, name=program.source.segment(program.sites[original.site].node))
             found[number] = Meeting(output, with_label, number in singles)
-    return sorted(found.values(), key=lambda m: m.output.index)
+    return sorted(_one_by_one(program, roles, found, singles), key=lambda m: m.output.index)
+
+
+def _one_by_one(
+    program: Program, roles: Roles, found: dict[int, Meeting], singles: dict[int, dict[object, tuple[Event, Event]]]
+) -> Iterator[Meeting]:
+    """The meetings found, but for outputs in a row of numbers, each of which meets a label of its own."""
+    for number, meeting in found.items():
+        elements = singles.get(number, {}).values()
+        if elements and all(roles.is_value(o.value) and np.size(label.value) == 1 for o, label in elements):
+            for o, label in elements:
+                element = _quantity(program, roles.trace.first_seen[o.object], roles.names)
+                yield Meeting(replace(element, name=program.source.segment(program.sites[o.site].node)), label)
+        else:
+            yield meeting
+
+
+def _place(program: Program, event: Event, latest: dict[int, Event]) -> tuple[object, ...]:
+    """Which element is read at an event: the text, and what its index is at that time."""
+    site = program.sites[event.site]
+    indices = [latest[c].value for c in site.children if c in latest and np.ndim(latest[c].value) == 0]
+    return (program.source.segment(site.node), *indices)
 
 
 def _original(program: Program, roles: Roles, event: Event) -> Event:

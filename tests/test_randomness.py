@@ -57,3 +57,12 @@ def test_a_program_may_change_what_it_has_drawn() -> None:
         weights *= 0.0
     with frozen_randomness(0):
         assert np.random.randn(WORTH_KEEPING).any()
+
+
+def test_memory_that_nobody_filled_is_the_same_in_every_run() -> None:
+    np.full(1000, 7.0)
+    with frozen_randomness(0):
+        assert not np.empty(1000).any()
+        assert not np.empty_like(np.ones((10, 20), np.float32)).any()
+        assert np.empty(3, object).tolist() == [None, None, None]
+    assert np.empty.__module__ == "numpy"

@@ -258,9 +258,19 @@ def _update(case: Case, constant: Quantity, gradient: str) -> tuple[str, tuple[E
 
 def _gradient(case: Case, constant: Quantity) -> str:
     """Name of a backward value that is the gradient of the constant, or ''."""
+    deltas = {claim.upstream.object for claim in case.judgement.claims if claim.upstream}
     for value in case.judgement.backward:
         if value.object not in case.binding or aligned(case.value(value), constant.shape) is None:
+            continue
+        # Of one sample the delta itself is the gradient of a bias: it is there for others, unless it has a name for it.
+        if value.object in deltas and len(_names(case, value)) < 2:
             continue
         if case.judgement.claim(value, constant).right:
             return value.name
     return ""
+
+
+def _names(case: Case, value: Quantity) -> set[str]:
+    """What a value is bound to in the step."""
+    targets = (case.program.sites[e.site].target for e in case.step_events if e.object == value.object)
+    return {target for target in targets if target}
