@@ -133,6 +133,14 @@ class _Counts(ast.NodeTransformer):
         return node
 
 
+@dataclass
+class _Loop:
+    """A loop that is being rewritten: names that are others at each turn, and by its text what it fills, and where."""
+
+    turning: set[str]
+    filled: dict[str, tuple[ast.expr, ast.stmt]] = field(default_factory=dict)
+
+
 class _Rewriter(ast.NodeTransformer):
     def __init__(self, source: Source, sites: list[Site], only: frozenset[int] | None = None) -> None:
         self._source = source
@@ -143,7 +151,7 @@ class _Rewriter(ast.NodeTransformer):
         self._scope: list[str] = []
         self._statement: ast.stmt = ast.Pass()
         self._parents: list[Site] = []
-        self._turning: list[set[str]] = []
+        self._loops: list[_Loop] = []
 
     def pair(self, pristine: ast.AST, copy: ast.AST) -> None:
         for original, twin in zip(ast.walk(pristine), ast.walk(copy), strict=True):
@@ -267,17 +275,29 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_Assign(self, node: ast.Assign) -> list[ast.stmt]:
         node.value = self._bound(node.value, node.targets)
-        # An array filled element by element is seen when it is read: to look at each time would take too long.
+        # An array filled element by element is seen when it is full: to look at each time would take too long.
         stored = [s for t in node.targets if not self._is_filling(t) for s in self._stored(t)]
+        for target in node.targets:
+            self._fill(target)
         self._visit_indices(node.targets)
         return [node, *stored]
 
     def _is_filling(self, target: ast.expr) -> bool:
         """Whether a target is another element at each turn of a loop."""
-        turning = set().union(*self._turning)
-        return isinstance(target, ast.Subscript) and any(
-            isinstance(n, ast.Name) and n.id in turning for n in ast.walk(target.slice)
-        )
+        return isinstance(target, ast.Subscript) and self._filling(target.slice) is not None
+
+    def _filling(self, index: ast.expr) -> _Loop | None:
+        """The innermost loop at each turn of which an index is another one."""
+        names = {n.id for n in ast.walk(index) if isinstance(n, ast.Name)}
+        return next((loop for loop in reversed(self._loops) if names & loop.turning), None)
+
+    def _fill(self, target: ast.expr) -> None:
+        """Note what a target is an element of, and so on up to the whole, to be seen after the loops that fill it."""
+        while isinstance(target, ast.Subscript) and _is_pure(target.value):
+            loop = self._filling(target.slice)
+            if loop is not None:
+                loop.filled.setdefault(ast.unparse(target.value), (target.value, self._statement))
+            target = target.value
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         if node.value is not None:
@@ -287,6 +307,8 @@ class _Rewriter(ast.NodeTransformer):
     def visit_AugAssign(self, node: ast.AugAssign) -> list[ast.stmt]:
         node.value = self.visit(node.value)
         pristine = node.target
+        if isinstance(pristine, ast.Subscript):
+            self._fill(pristine.value)
         node.target = ast.parse(f"{ast.unparse(pristine)} += 0").body[0].target  # type: ignore[attr-defined]
         for twin, original in zip(ast.walk(node.target), ast.walk(pristine), strict=True):
             self._originals[id(twin)] = self._originals.get(id(original), original)
@@ -334,14 +356,26 @@ class _Rewriter(ast.NodeTransformer):
     def _loop(self, node: ast.For | ast.While) -> list[ast.stmt]:
         site = self._site(node, "loop")
         bound = self._loop_targets(node.target) if isinstance(node, ast.For) else []
-        self._turning.append(_turning(node))
+        loop = _Loop(_turning(node))
+        self._loops.append(loop)
         node.body, node.orelse = self._block(node.body), self._block(node.orelse)
-        self._turning.pop()
+        self._loops.pop()
         if self._only is not None:
             node.body[:0] = [_tick_or_break(site.id, node)] if site.id in self._only else []
             return [node]
         node.body[:0] = [_tick_or_break(site.id, node), *bound]
-        return [node, _tick(site.id, node, 1)]
+        return [node, _tick(site.id, node, 1), *(self._filled(*full) for full in loop.filled.values())]
+
+    def _filled(self, target: ast.expr, statement: ast.stmt) -> ast.stmt:
+        """Probe what a loop has filled; a loop of no turns may leave nothing behind that has the name."""
+        outer, self._statement = self._statement, statement
+        site = self._site(target, "store", ast.unparse(target))
+        self._statement = outer
+        read = ast.copy_location(ast.parse(ast.unparse(target), mode="eval").body, target)
+        names = [ast.Name(name, ast.Load()) for name in ("NameError", "LookupError", "AttributeError", "TypeError")]
+        nothing = ast.ExceptHandler(ast.Tuple(names, ast.Load()), None, [ast.Pass()])
+        probed = ast.Expr(self._wrap(site, read))
+        return ast.copy_location(ast.Try([probed], [nothing], [], []), target)
 
     def _loop_targets(self, target: ast.expr) -> list[ast.stmt]:
         """Probe what a loop binds to names at each turn: a number that is read twice is one value."""
@@ -361,17 +395,21 @@ class _Rewriter(ast.NodeTransformer):
         return result
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        loops, self._loops = self._loops, []
         self._scope.append(node.name)
         node.body = self._block(node.body)
         self._scope.pop()
+        self._loops = loops
         return node
 
     visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        loops, self._loops = self._loops, []
         self._scope.append(node.name)
         node.body = self._block(node.body)
         self._scope.pop()
+        self._loops = loops
         return node
 
     def visit_Import(self, node: ast.Import) -> ast.AST:

@@ -106,8 +106,25 @@ def existed(program: Program, trace: Trace, birth: Event, loop: Iteration) -> bo
 def carried_by(program: Program, trace: Trace, loop: Iteration) -> dict[int, Event]:
     """Objects read in the first turn whose place another value has taken in the second.
 
+    Of a list of lists and its rows only one counts: the whole where it is seen when it is changed, else the rows.
     Returns, for each such object, the event of the second turn that reads the new value.
     """
+    carried = _carried(program, trace, loop)
+    storages = {trace.first_seen[number].storage for number in carried}
+    owners = {trace.wholes[s] for s in storages if s in trace.wholes} & storages
+    if not owners:
+        return carried
+    stores = (e for e in trace.events[loop.start : loop.middle] if program.sites[e.site].kind == "store")
+    seen = {event.storage for event in stores}
+
+    def counts(storage: int) -> bool:
+        owner = trace.wholes.get(storage, -1)
+        return storage in seen if storage in owners else owner not in owners or owner not in seen
+
+    return {number: later for number, later in carried.items() if counts(trace.first_seen[number].storage)}
+
+
+def _carried(program: Program, trace: Trace, loop: Iteration) -> dict[int, Event]:
     second = dict(loads(program, trace, loop.middle, loop.end))
     carried: dict[int, Event] = {}
     seen = trace.first_seen
@@ -124,7 +141,9 @@ def carried_by(program: Program, trace: Trace, loop: Iteration) -> dict[int, Eve
         ):
             continue
         # What is changed through a view of it (a row of a matrix, say) shows at the next reading.
-        made = loop.start <= seen[later.object].index < loop.middle
+        new = seen[later.object]
+        # Samples in another order were there before, and are only seen first when they are read.
+        made = loop.start <= new.index < loop.middle and not existed(program, trace, new, loop)
         if later.object != event.object and (made or later.storage == event.storage != -1):
             carried[event.object] = later
     return carried

@@ -67,7 +67,8 @@ class Event:
     """One value passing one site, or one tick of a loop (``value`` None and ``object`` -1).
 
     ``object`` identifies the array or number across the events of one run; an array changed in place
-    counts as another object in the same ``storage``.  ``value`` is a copy.
+    counts as another object in the same ``storage``.  ``value`` is a copy.  ``within`` is the storage of the list
+    of lists that it is a row of.
     """
 
     index: int
@@ -76,6 +77,7 @@ class Event:
     object: int
     value: Any
     storage: int = -1
+    within: int = -1
 
     @property
     def key(self) -> Key:
@@ -199,6 +201,11 @@ class Trace:
             if event.storage != -1:
                 found.setdefault(event.storage, event)
         return found
+
+    @cached_property
+    def wholes(self) -> dict[int, int]:
+        """For each storage that is a row of a list of lists, the storage of that."""
+        return {event.storage: event.within for event in self.events if event.within != -1}
 
     @cached_property
     def _by_site(self) -> dict[int, list[Event]]:
@@ -343,6 +350,7 @@ class _Run:
         # The original is kept, so that its id is not given to another object.
         self._substitutes: dict[int, tuple[Any, Any]] = {}
         self._objects: dict[object, _Known] = {}
+        self._rows: dict[int, tuple[Any, int]] = {}
         self._made = -1
 
     def probe(self, site: int, value: Any) -> Any:
@@ -494,7 +502,13 @@ class _Run:
                 copy = known.copy = value.copy()
         else:
             copy = value.item() if isinstance(value, np.generic) else value
-        self.events.append(Event(self._index, site, occurrence, known.object, copy, known.storage))
+        within = -1
+        if type(original) is list:
+            if original and type(original[0]) is list:
+                # Held, so that its id is not given to another.
+                self._rows.update((id(row), (row, known.storage)) for row in original)
+            within = self._rows[id(original)][1] if id(original) in self._rows else -1
+        self.events.append(Event(self._index, site, occurrence, known.object, copy, known.storage, within))
 
     def _next_object(self) -> int:
         self._made += 1

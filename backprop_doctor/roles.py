@@ -222,7 +222,9 @@ def _is_whole_picture(roles: Roles, carried: set[int]) -> bool:
     """
     trace, start = roles.trace, roles.step.start
     labels = trace.by_key[roles.labels[0].birth]
-    fixed = all(e.value == labels.value for e in trace.at(labels.site) if e.index >= start and np.ndim(e.value) == 0)
+    # Numbers that were made before training are another one at each turn where they are read.
+    read = next((e for e in trace.events[start : roles.step.middle] if e.object == labels.object), labels)
+    fixed = all(e.value == labels.value for e in trace.at(read.site) if e.index >= start and np.ndim(e.value) == 0)
     if roles.output is None or (type(labels.value) is float and fixed):
         return False
     asked = carried & set(roles.reach)
@@ -291,7 +293,13 @@ class _Turn:
         program, loop, mode = self.program, self.loop, self.mode
         read = list(loads(program, self.trace, loop.start, loop.middle, numbers=mode.numbers))
         elements = {e.object for _, e in read if not _is_variable(program.sites[e.site].node)}
+        wholes = self.trace.wholes
+        trained = {self.first_seen[number].storage for number in self.carried}
+        trained |= {wholes[storage] for storage in trained if storage in wholes}
         for _, event in read:
+            # A list of lists and its rows are one.
+            if event.object not in self.carried and not trained.isdisjoint({event.storage, wholes.get(event.storage)}):
+                continue
             birth = self.first_seen[event.object]
             wanted = mode.numbers or is_array(event.value) or (mode.scalars and type(event.value) is float)
             external = birth is event and existed(program, self.trace, event, loop) and wanted

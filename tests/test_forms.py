@@ -15,7 +15,7 @@ NOT_YET = {
     "parameter_objects_bias_mean",
     "whole_number_columns_zeros_first",
 }
-TOO_SLOW = {"floats_in_lists", "floats_in_lists_update_first"}
+TOO_SLOW: set[str] = set()
 
 
 def marked(path: Path) -> list[pytest.MarkDecorator]:
