@@ -276,28 +276,29 @@ class _Rewriter(ast.NodeTransformer):
     def visit_Assign(self, node: ast.Assign) -> list[ast.stmt]:
         node.value = self._bound(node.value, node.targets)
         # An array filled element by element is seen when it is full: to look at each time would take too long.
-        stored = [s for t in node.targets if not self._is_filling(t) for s in self._stored(t)]
-        for target in node.targets:
-            self._fill(target)
+        stored = [s for t in node.targets for s in self._wholes(t, None)]
         self._visit_indices(node.targets)
         return [node, *stored]
-
-    def _is_filling(self, target: ast.expr) -> bool:
-        """Whether a target is another element at each turn of a loop."""
-        return isinstance(target, ast.Subscript) and self._filling(target.slice) is not None
 
     def _filling(self, index: ast.expr) -> _Loop | None:
         """The innermost loop at each turn of which an index is another one."""
         names = {n.id for n in ast.walk(index) if isinstance(n, ast.Name)}
         return next((loop for loop in reversed(self._loops) if names & loop.turning), None)
 
-    def _fill(self, target: ast.expr) -> None:
-        """Note what a target is an element of, and so on up to the whole, to be seen after the loops that fill it."""
+    def _wholes(self, target: ast.expr, loop: _Loop | None) -> list[ast.stmt]:
+        """Probe what a target is an element of, and so on up to the whole; what a loop fills is seen after it.
+
+        ``loop`` is the one that fills the target itself.
+        """
+        found: list[ast.stmt] = []
         while isinstance(target, ast.Subscript) and _is_pure(target.value):
-            loop = self._filling(target.slice)
-            if loop is not None:
+            loop = self._filling(target.slice) or loop
+            if loop is None:
+                found += self._stored(target)
+            else:
                 loop.filled.setdefault(ast.unparse(target.value), (target.value, self._statement))
             target = target.value
+        return found
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         if node.value is not None:
@@ -307,8 +308,8 @@ class _Rewriter(ast.NodeTransformer):
     def visit_AugAssign(self, node: ast.AugAssign) -> list[ast.stmt]:
         node.value = self.visit(node.value)
         pristine = node.target
-        if isinstance(pristine, ast.Subscript):
-            self._fill(pristine.value)
+        is_element = isinstance(pristine, ast.Subscript)
+        wholes = self._wholes(pristine.value, self._filling(pristine.slice)) if is_element else []
         node.target = ast.parse(f"{ast.unparse(pristine)} += 0").body[0].target  # type: ignore[attr-defined]
         for twin, original in zip(ast.walk(node.target), ast.walk(pristine), strict=True):
             self._originals[id(twin)] = self._originals.get(id(original), original)
@@ -316,10 +317,10 @@ class _Rewriter(ast.NodeTransformer):
                 ast.copy_location(twin, original)
         self._visit_indices([node.target])
         if not _is_pure(pristine):
-            return [node, *self._stored(pristine)]
+            return [node, *self._stored(pristine), *wholes]
         read = ast.parse(ast.unparse(pristine), mode="eval").body
         before = ast.Assign([_stored_copy(pristine)], _current(ast.copy_location(read, node)))
-        return [ast.copy_location(before, node), node, *self._restored(pristine, node)]
+        return [ast.copy_location(before, node), node, *self._restored(pristine, node), *wholes]
 
     def _visit_indices(self, targets: list[ast.expr]) -> None:
         """Labels often enter as an index on the left: ``delta[range(n), y] -= 1``."""

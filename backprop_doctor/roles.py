@@ -225,11 +225,19 @@ def _is_whole_picture(roles: Roles, carried: set[int]) -> bool:
     # Numbers that were made before training are another one at each turn where they are read.
     read = next((e for e in trace.events[start : roles.step.middle] if e.object == labels.object), labels)
     fixed = all(e.value == labels.value for e in trace.at(read.site) if e.index >= start and np.ndim(e.value) == 0)
-    if roles.output is None or (type(labels.value) is float and fixed):
+    if roles.output is None or (type(labels.value) is float and fixed) or _is_kept(roles, roles.output):
         return False
     asked = carried & set(roles.reach)
     on_the_way = {e.object for e in trace.events[start : roles.output.index] if e.object in asked}
     return 2 * len(roles.parameters) >= len(on_the_way)
+
+
+def _is_kept(roles: Roles, quantity: Quantity) -> bool:
+    """Whether a value lies where a parameter is kept: a stage of that, or one of its rows."""
+    first_seen, wholes = roles.trace.first_seen, roles.trace.wholes
+    storages = {first_seen[p.object].storage for p in roles.parameters} - {-1}
+    own = first_seen[quantity.object].storage
+    return not storages.isdisjoint({own, wholes.get(own)}) or own in {wholes.get(s) for s in storages}
 
 
 @dataclass(frozen=True)
