@@ -12,6 +12,7 @@ import ast
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,12 @@ class Roles:
         """Whether a value is one the network computes with: an array, or a number where all is plain numbers."""
         return is_array(value) or (self.scalars and type(value) is float)
 
+    def is_in_parameter(self, event: Event) -> bool:
+        """Whether a value lies where a parameter is kept: a stage of that, a row of it, or what it is a row of."""
+        wholes, own = self.trace.wholes, event.storage
+        kept = {self.trace.first_seen[p.object].storage for p in self.parameters} - {-1}
+        return not kept.isdisjoint({own, wholes.get(own)}) or own in {wholes.get(storage) for storage in kept}
+
     def forward(self, event: Event) -> bool:
         """Whether an event belongs to the forward pass."""
         i = event.index
@@ -205,7 +212,7 @@ class _Search:
             for mode in self.modes:
                 found = _Turn(self._dependence, loop, outer, mode).roles()
                 if found is not None and _is_whole_picture(found, own):
-                    return found
+                    return self._livelier(found, mode) or found
                 fruitless = fruitless and found is None
                 if self.partly is None or (found and not self.partly.meetings):
                     self.partly = found
@@ -213,6 +220,32 @@ class _Search:
             if fruitless and loop.end < len(trace.events):
                 self._barren.add(pair)
         return None
+
+
+    def _livelier(self, roles: Roles, mode: _Mode) -> Roles | None:
+        """The same in a later turn, where whole numbers that are 0 hold back part of the gradient in this one."""
+        trace, step = roles.trace, roles.step
+        sites = {data.birth[0] for data in (roles.batch, *roles.inputs)}
+        samples = [e for s in sites for e in trace.at(s) if e.index >= step.start and not _is_fraction(e.value)]
+        starts = sorted({start for turns in self.loops if turns.loop == step.loop for start in turns.starts})
+        starts = [start for start in starts if step.start <= start < roles.training.end]
+        alive = [
+            max((int(np.count_nonzero(e.value)) for e in samples if start <= e.index < end), default=0)
+            for start, end in pairwise(starts)
+        ]
+        best = int(np.argmax(alive)) if alive else 0
+        if not best or alive[best] <= alive[0] or best + 2 >= len(starts):
+            return None
+        later = replace(step, start=starts[best], middle=starts[best + 1], end=starts[best + 2])
+        found = _Turn(self._dependence, later, roles.training, mode).roles()
+        if found is None or found.output is None or len(found.parameters) < len(roles.parameters):
+            return None
+        return found
+
+
+def _is_fraction(value: Any) -> bool:
+    """Whether a value is anything but whole numbers by its type."""
+    return np.asarray(value).dtype.kind not in "iub"
 
 
 def _is_whole_picture(roles: Roles, carried: set[int]) -> bool:
@@ -225,19 +258,11 @@ def _is_whole_picture(roles: Roles, carried: set[int]) -> bool:
     # Numbers that were made before training are another one at each turn where they are read.
     read = next((e for e in trace.events[start : roles.step.middle] if e.object == labels.object), labels)
     fixed = all(e.value == labels.value for e in trace.at(read.site) if e.index >= start and np.ndim(e.value) == 0)
-    if roles.output is None or (type(labels.value) is float and fixed) or _is_kept(roles, roles.output):
+    if roles.output is None or (type(labels.value) is float and fixed) or roles.is_in_parameter(trace.by_key[roles.output.birth]):
         return False
     asked = carried & set(roles.reach)
     on_the_way = {e.object for e in trace.events[start : roles.output.index] if e.object in asked}
     return 2 * len(roles.parameters) >= len(on_the_way)
-
-
-def _is_kept(roles: Roles, quantity: Quantity) -> bool:
-    """Whether a value lies where a parameter is kept: a stage of that, or one of its rows."""
-    first_seen, wholes = roles.trace.first_seen, roles.trace.wholes
-    storages = {first_seen[p.object].storage for p in roles.parameters} - {-1}
-    own = first_seen[quantity.object].storage
-    return not storages.isdisjoint({own, wholes.get(own)}) or own in {wholes.get(s) for s in storages}
 
 
 @dataclass(frozen=True)
@@ -663,7 +688,7 @@ def _parameter(
         quantity.birth,
         quantity.index,
         quantity.name,
-        quantity.line,
+        program.sites[trace.storages.get(trace.first_seen[number].storage, trace.first_seen[number]).site].line,
         quantity.shape,
         updates,
         later.object,
