@@ -100,26 +100,29 @@ def existed(program: Program, trace: Trace, birth: Event, loop: Iteration) -> bo
     site = program.sites[birth.site]
     if birth.index < loop.start or site.kind != "load":
         return birth.index < loop.start
+    if birth.within != -1:
+        return existed(program, trace, trace.storages[birth.within], loop)
     return not any(is_array(e.value) for e in trace.operands(birth, site.children))
 
 
 def carried_by(program: Program, trace: Trace, loop: Iteration) -> dict[int, Event]:
     """Objects read in the first turn whose place another value has taken in the second.
 
-    Of a list of lists and its rows only one counts: the whole where it is seen when it is changed, else the rows.
+    Of a list of lists and its rows only one counts: the whole where it is seen when it is changed, else the rows; and
+    no element of a list that counts.
     Returns, for each such object, the event of the second turn that reads the new value.
     """
     carried = _carried(program, trace, loop)
-    storages = {trace.first_seen[number].storage for number in carried}
-    owners = {trace.wholes[s] for s in storages if s in trace.wholes} & storages
-    if not owners:
-        return carried
-    stores = (e for e in trace.events[loop.start : loop.middle] if program.sites[e.site].kind == "store")
+    arrays = {trace.first_seen[o].storage for o, later in carried.items() if is_array(later.value)}
+    parts = {storage: trace.wholes(storage) & arrays for storage in arrays}
+    owners = set[int]().union(*parts.values())
+    stores = (e for e in trace.events[loop.start : loop.middle] if owners and program.sites[e.site].kind == "store")
     seen = {event.storage for event in stores}
 
     def counts(storage: int) -> bool:
-        owner = trace.wholes.get(storage, -1)
-        return storage in seen if storage in owners else owner not in owners or owner not in seen
+        if storage not in arrays:
+            return arrays.isdisjoint(trace.wholes(storage))
+        return storage in seen if storage in owners else parts[storage].isdisjoint(seen)
 
     return {number: later for number, later in carried.items() if counts(trace.first_seen[number].storage)}
 

@@ -68,7 +68,7 @@ class Event:
 
     ``object`` identifies the array or number across the events of one run; an array changed in place
     counts as another object in the same ``storage``.  ``value`` is a copy.  ``within`` is the storage of the list
-    of lists that it is a row of.
+    that it is a row or an element of.
     """
 
     index: int
@@ -202,10 +202,20 @@ class Trace:
                 found.setdefault(event.storage, event)
         return found
 
+    def wholes(self, storage: int) -> set[int]:
+        """The storages of the lists that something stored there is part of."""
+        found: set[int] = set()
+        while (storage := self._within.get(storage, -1)) not in {-1, *found}:
+            found.add(storage)
+        return found
+
     @cached_property
-    def wholes(self) -> dict[int, int]:
-        """For each storage that is a row of a list of lists, the storage of that."""
-        return {event.storage: event.within for event in self.events if event.within != -1}
+    def _within(self) -> dict[int, int]:
+        found: dict[int, int] = {}
+        for event in self.events:
+            if event.within != -1:
+                found.setdefault(event.storage, event.within)
+        return found
 
     @cached_property
     def _by_site(self) -> dict[int, list[Event]]:
@@ -350,7 +360,7 @@ class _Run:
         # The original is kept, so that its id is not given to another object.
         self._substitutes: dict[int, tuple[Any, Any]] = {}
         self._objects: dict[object, _Known] = {}
-        self._rows: dict[int, tuple[Any, int]] = {}
+        self._parts: dict[int, tuple[Any, int]] = {}
         self._made = -1
 
     def probe(self, site: int, value: Any) -> Any:
@@ -491,8 +501,10 @@ class _Run:
             known = self._objects[place] = _Known(len(self._objects), original)
             known.object = self._next_object()
         copy = known.copy
+        is_new = False
         if isinstance(value, np.ndarray):
-            if copy is None or copy.shape != value.shape or not (copy == value).all():
+            is_new = copy is None or copy.shape != value.shape or not (copy == value).all()
+            if is_new:
                 self._bytes += value.nbytes
                 if self._bytes > RECORD_BYTES:
                     self.full = True
@@ -502,13 +514,19 @@ class _Run:
                 copy = known.copy = value.copy()
         else:
             copy = value.item() if isinstance(value, np.generic) else value
-        within = -1
-        if type(original) is list:
-            if original and type(original[0]) is list:
-                # Held, so that its id is not given to another.
-                self._rows.update((id(row), (row, known.storage)) for row in original)
-            within = self._rows[id(original)][1] if id(original) in self._rows else -1
+        if type(original) is list and (is_new or (original and type(original[0]) is list)):
+            self._keep_parts(original, known.storage)
+        part = self._parts.get(id(original))
+        within = -1 if part is None else part[1]
         self.events.append(Event(self._index, site, occurrence, known.object, copy, known.storage, within))
+
+    def _keep_parts(self, numbers: list[Any], storage: int) -> None:
+        """Know the rows and elements of a list; they are held, so that their ids are not given to others."""
+        for part in numbers:
+            if type(part) is list:
+                self._keep_parts(part, storage)
+            if type(part) is list or type(part) is float:
+                self._parts[id(part)] = (part, storage)
 
     def _next_object(self) -> int:
         self._made += 1

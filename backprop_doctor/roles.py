@@ -114,7 +114,7 @@ class Roles:
         """Whether a value lies where a parameter is kept: a stage of that, a row of it, or what it is a row of."""
         wholes, own = self.trace.wholes, event.storage
         kept = {self.trace.first_seen[p.object].storage for p in self.parameters} - {-1}
-        return not kept.isdisjoint({own, wholes.get(own)}) or own in {wholes.get(storage) for storage in kept}
+        return not kept.isdisjoint({own, *wholes(own)}) or any(own in wholes(storage) for storage in kept)
 
     def forward(self, event: Event) -> bool:
         """Whether an event belongs to the forward pass."""
@@ -328,11 +328,13 @@ class _Turn:
         elements = {e.object for _, e in read if not _is_variable(program.sites[e.site].node)}
         wholes = self.trace.wholes
         trained = {self.first_seen[number].storage for number in self.carried}
-        trained |= {wholes[storage] for storage in trained if storage in wholes}
+        wholly = trained.union(*map(wholes, trained))
+        before = {e.storage for _, e in read if self.first_seen[e.object].index < loop.start} - trained
         for _, event in read:
-            # A list of lists and its rows are one.
-            if event.object not in self.carried and not trained.isdisjoint({event.storage, wholes.get(event.storage)}):
-                continue
+            # A list and what is in it are one, and of a list of lists the whole is the source.
+            if event.object not in self.carried and event.storage != -1:
+                if event.storage in wholly or not (trained | before).isdisjoint(wholes(event.storage)):
+                    continue
             birth = self.first_seen[event.object]
             wanted = mode.numbers or is_array(event.value) or (mode.scalars and type(event.value) is float)
             external = birth is event and existed(program, self.trace, event, loop) and wanted
