@@ -39,6 +39,7 @@ OTHER_SCALES = (0.6, 1.6)
 LOSSES, LOSSES_TRIED, LOSSES_UNNAMED = 6, 10, 2
 CLAIMS_TRIED = 6
 USES_TRIED = 4
+OPERANDS = 12
 FEW = 8
 TURNS_TRIED = 2
 ROUNDING = 1e-13
@@ -496,10 +497,10 @@ class _Judge:
                 reads.add(event.object)
             if event.object in (parameter.object, parameter.successor):
                 continue
-            if event.object in known and site.node is not own:
+            # Where element by element is made, they must not crowd out the whole.
+            whole = np.size(event.value) >= np.prod(parameter.shape)
+            if event.object in known and site.node is not own and (whole or len(found) <= OPERANDS):
                 found[event.object] = known[event.object]
-            if len(found) > 12:
-                break
         return sorted(found.values(), key=lambda q: (q.object not in reads, q.index))
 
     # -- adjoints ------------------------------------------------------------------------------------

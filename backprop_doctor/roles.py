@@ -751,7 +751,7 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
         if roles.on_labels[event.index] and not roles.on_parameters[event.index]:
             label = event
         if roles.backward(event):
-            operands = [latest[c] for c in site.children if c in latest]
+            operands = list(_operands(program, site, latest))
             labels = [o for o in operands if roles.on_labels[o.index] and not roles.on_parameters[o.index]]
             if labels:
                 outputs = [o for o in operands if is_output(o)]
@@ -787,6 +787,15 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
                 output = replace(output, name=program.source.segment(program.sites[original.site].node))
             found[number] = Meeting(output, with_label, number in singles)
     return sorted(found.values(), key=lambda m: m.output.index)
+
+
+def _operands(program: Program, site: Site, latest: dict[int, Event]) -> Iterator[Event]:
+    """The operands of an expression, and of those that are no values, such as ``zip(P, Y)``, theirs."""
+    for child in site.children:
+        if child in latest:
+            yield latest[child]
+        else:
+            yield from _operands(program, program.sites[child], latest)
 
 
 def _original(program: Program, roles: Roles, event: Event) -> Event:
