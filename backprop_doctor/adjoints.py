@@ -30,7 +30,7 @@ from backprop_doctor.gradients import (
 )
 from backprop_doctor.program import Event, Key, Once
 from backprop_doctor.roles import Meeting, Parameter, Quantity, Roles, Use
-from backprop_doctor.values import is_same
+from backprop_doctor.values import is_array, is_same
 
 __all__ = ["Adjoint", "Judgement", "judge"]
 
@@ -141,7 +141,7 @@ class _Judge:
         for event in self.roles.trace.events[self.roles.step.start : self.roles.step.middle]:
             if event.object != -1:
                 first.setdefault(event.object, event)
-        computed = [e for e in first.values() if self.program.sites[e.site].kind != "load"]
+        computed = [e for e in first.values() if self._is_made(e)]
         # What is computed from the parameters after the output (1 - a**2, say) is no part of the forward pass.
         last = max((m.output.index for m in self.roles.meetings), default=self.roles.step.middle)
         whole = (e for e in computed if e.object not in self.roles.unfinished)
@@ -907,6 +907,14 @@ class _Judge:
         self.result.implied = implied[0] if implied else ""
 
     # -- small things --------------------------------------------------------------------------------
+
+    def _is_made(self, event: Event) -> bool:
+        """Whether an event makes its value: computes it, or is the first to read a list that was filled unseen."""
+        site = self.program.sites[event.site]
+        if site.kind != "load":
+            return True
+        whole = not any(is_array(e.value) for e in self.roles.trace.operands(event, site.children))
+        return is_array(event.value) and whole and self.roles.trace.first_seen[event.object] is event
 
     def _is_forward(self, event: Event) -> bool:
         return (

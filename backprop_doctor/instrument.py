@@ -213,6 +213,8 @@ class _Rewriter(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.expr:
         if isinstance(node.func, ast.Name) and node.func.id == COUNT:
             return node
+        if isinstance(node.func, ast.Name) and node.func.id == "id":
+            return node  # where an object lies, which is elsewhere in each run, is no value
         # A call with ``out=`` changes an array that others know: nothing new takes its place.
         site = self._site(node, "store" if any(k.arg == "out" for k in node.keywords) else "call")
         self._parents.append(site)
@@ -319,7 +321,7 @@ class _Rewriter(ast.NodeTransformer):
         if not _is_pure(pristine):
             return [node, *self._stored(pristine), *wholes]
         read = ast.parse(ast.unparse(pristine), mode="eval").body
-        before = ast.Assign([_stored_copy(pristine)], _current(ast.copy_location(read, node)))
+        before = ast.Assign([_stored_copy(pristine)], _current(_places(ast.copy_location(read, node))))
         return [ast.copy_location(before, node), node, *self._restored(pristine, node), *wholes]
 
     def _visit_indices(self, targets: list[ast.expr]) -> None:
@@ -329,13 +331,13 @@ class _Rewriter(ast.NodeTransformer):
                 self._visit_indices(target.elts)
             elif isinstance(target, ast.Subscript):
                 target.slice = self.visit(target.slice)
-                target.value = _current(target.value)
+                target.value = _current(_places(target.value))
 
     def _restored(self, target: ast.expr, node: ast.stmt) -> list[ast.stmt]:
         """Probe what an in-place operator left at its target, and put the answer there."""
         site = self._site(target, "store", ast.unparse(target))
         read = ast.parse(ast.unparse(target), mode="eval").body
-        after = ast.Assign([_stored_copy(target)], self._wrap(site, ast.copy_location(read, node)))
+        after = ast.Assign([_stored_copy(target)], self._wrap(site, _places(ast.copy_location(read, node))))
         return [ast.copy_location(after, node), *self._stored(target)]
 
     def _stored(self, target: ast.expr) -> list[ast.stmt]:
@@ -344,7 +346,7 @@ class _Rewriter(ast.NodeTransformer):
             return []
         site = self._site(target.value, "store", ast.unparse(target.value))
         read = ast.parse(ast.unparse(target.value), mode="eval").body
-        return [ast.copy_location(ast.Expr(self._wrap(site, ast.copy_location(read, target))), target)]
+        return [ast.copy_location(ast.Expr(self._wrap(site, _places(ast.copy_location(read, target)))), target)]
 
     def visit_For(self, node: ast.For) -> list[ast.stmt]:
         node.iter = self.visit(node.iter)
@@ -375,7 +377,7 @@ class _Rewriter(ast.NodeTransformer):
         read = ast.copy_location(ast.parse(ast.unparse(target), mode="eval").body, target)
         names = [ast.Name(name, ast.Load()) for name in ("NameError", "LookupError", "AttributeError", "TypeError")]
         nothing = ast.ExceptHandler(ast.Tuple(names, ast.Load()), None, [ast.Pass()])
-        probed = ast.Expr(self._wrap(site, read))
+        probed = ast.Expr(self._wrap(site, _places(read)))
         return ast.copy_location(ast.Try([probed], [nothing], [], []), target)
 
     def _loop_targets(self, target: ast.expr) -> list[ast.stmt]:
@@ -442,6 +444,13 @@ def _current(node: ast.expr) -> ast.expr:
     return ast.copy_location(ast.Call(ast.Name(CURRENT, ast.Load()), [node], []), node)
 
 
+def _places(node: ast.expr) -> ast.expr:
+    """An expression such as ``w[j]``, in which what stands for ``w`` at present is looked into."""
+    if isinstance(node, ast.Subscript):
+        node.value = _current(_places(node.value))
+    return node
+
+
 def _tick(site: int, node: ast.stmt, end: int) -> ast.stmt:
     call = ast.Call(ast.Name(TICK, ast.Load()), [ast.Constant(site), ast.Constant(end)], [])
     return ast.copy_location(ast.Expr(call), node)
@@ -476,4 +485,5 @@ def _is_pure(node: ast.AST) -> bool:
 def _stored_copy(target: ast.expr) -> ast.expr:
     copy = ast.parse(f"{ast.unparse(target)} = 0").body[0]
     assert isinstance(copy, ast.Assign)
-    return copy.targets[0]
+    stored = copy.targets[0]
+    return _places(stored)

@@ -521,12 +521,12 @@ class _Run:
         self.events.append(Event(self._index, site, occurrence, known.object, copy, known.storage, within))
 
     def _keep_parts(self, numbers: list[Any], storage: int) -> None:
-        """Know the rows and elements of a list; they are held, so that their ids are not given to others."""
+        """Know what list rows and elements come from; they are held, so that their ids are not given to others."""
         for part in numbers:
             if type(part) is list:
                 self._keep_parts(part, storage)
             if type(part) is list or type(part) is float:
-                self._parts[id(part)] = (part, storage)
+                self._parts.setdefault(id(part), (part, storage))
 
     def _next_object(self) -> int:
         self._made += 1
