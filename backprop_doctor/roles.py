@@ -25,13 +25,14 @@ from backprop_doctor.loops import Iteration, Turns, carried_by, existed, loads, 
 from backprop_doctor.program import Event, Key, Once, Probe, Program, Trace
 from backprop_doctor.values import is_array, is_real, is_same
 
-__all__ = ["Meeting", "Parameter", "Quantity", "Roles", "Use", "assign_roles"]
+__all__ = ["Element", "Meeting", "Parameter", "Quantity", "Roles", "Use", "assign_roles"]
 
 Array = NDArray[np.float64]
 SOURCES_LIMIT = 60
 FEW_MODES = 2
 FRESH_LIMIT = 40
 ZEROS_SOUGHT = 10_000
+NUMBERS_JUDGED = 500
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,13 @@ class Parameter(Quantity):
 @dataclass(frozen=True)
 class Use(Quantity):
     """One reading of a parameter that is read several times: ``birth`` is the event that reads it."""
+
+
+@dataclass(frozen=True)
+class Element(Quantity):
+    """One element of a parameter: ``birth`` is that of the whole, ``place`` counts its elements."""
+
+    place: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,14 @@ class Roles:
     def output(self) -> Quantity | None:
         """What the network answers for the first samples."""
         return self.meetings[0].output if self.meetings else None
+
+    @property
+    def in_numbers(self) -> bool:
+        """Whether the forward pass is computed in plain numbers, few enough to be judged one by one."""
+        turn = self.trace.events[self.step.start : self.step.middle]
+        made = {e.object: e.value for e in turn if e.object != -1 and self.forward(e) and self.on_inputs[e.index]}
+        numbers = sum(type(value) is float for value in made.values())
+        return not self.scalars and len(made) - numbers <= numbers <= NUMBERS_JUDGED
 
     def is_value(self, value: object) -> bool:
         """Whether a value is one the network computes with: an array, or a number where all is plain numbers."""

@@ -11,9 +11,6 @@ import pytest
 NOT_YET = {
     "lstm_sum_wrong_gate",
     "parameter_objects_no_mask",
-    "neuron_dicts_wrong_index",
-    "parameter_objects_bias_mean",
-    "whole_number_columns_zeros_first",
 }
 TOO_SLOW: set[str] = set()
 
