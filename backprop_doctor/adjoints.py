@@ -29,8 +29,8 @@ from backprop_doctor.gradients import (
     fits,
 )
 from backprop_doctor.program import Event, Key, Once
-from backprop_doctor.roles import Meeting, Parameter, Quantity, Roles, Use
-from backprop_doctor.values import is_same
+from backprop_doctor.roles import Element, Meeting, Parameter, Quantity, Roles, Use
+from backprop_doctor.values import is_array, is_same
 
 __all__ = ["Adjoint", "Judgement", "judge"]
 
@@ -39,6 +39,9 @@ OTHER_SCALES = (0.6, 1.6)
 LOSSES, LOSSES_TRIED, LOSSES_UNNAMED = 6, 10, 2
 CLAIMS_TRIED = 6
 USES_TRIED = 4
+OPERANDS = 12
+ELEMENTS_TRIED = 24
+ADDED_WITHIN = 1e-12
 FEW = 8
 TURNS_TRIED = 2
 ROUNDING = 1e-13
@@ -120,6 +123,11 @@ class Judgement:
         """All that was judged: adjoints, then gradients."""
         return [*self.adjoints.values(), *(g for g in self.gradients.values() if g)]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all gradients are right, and whatever they rest on."""
+        return all(claim.right for claim in self.claims) and all(self.gradients.values())
+
     def best(self) -> dict[int, Adjoint]:
         """For each object the claim that says most of it: a right one, if there is one."""
         return {claim.value.object: claim for claim in sorted(self.claims, key=lambda c: c.right)}
@@ -141,7 +149,7 @@ class _Judge:
             if event.object != -1:
                 first.setdefault(event.object, event)
         outputs = {meeting.output.object for meeting in self.roles.meetings}
-        computed = [e for e in first.values() if self.program.sites[e.site].kind != "load" or e.object in outputs]
+        computed = [e for e in first.values() if self._is_made(e) or e.object in outputs]
         # What is computed from the parameters after the output (1 - a**2, say) is no part of the forward pass.
         last = max((m.output.index for m in self.roles.meetings), default=self.roles.step.middle)
         whole = (e for e in computed if e.object not in self.roles.unfinished)
@@ -154,9 +162,10 @@ class _Judge:
         self.everything = everything
         self.values = {q.object: self.m.value(q.birth) for q in everything}
         self.backward = [q for q in self.backward if self.roles.is_value(self.values[q.object])]
-        self._known_pairs: dict[tuple[Key, float, bool, int], _Pairs] = {}
+        self._known_pairs: dict[tuple[Key, float, bool, int, int], _Pairs] = {}
         self._more: list[Adjoint] = []
         self._short: list[int] = []
+        self._elements: dict[int, list[Adjoint]] = {}
 
     def run(self) -> Judgement:
         for parameter in self.roles.parameters:
@@ -172,9 +181,21 @@ class _Judge:
         self._follow([*self._more, *(g for g in self.result.gradients.values() if g)])
         for number in self._short:
             self._mark_partial(number)
+        for number, elements in self._elements.items():
+            self.result.gradients[number] = min(elements, key=self._rests_on_right)
         self._unused()
         self._name_loss()
         return self.result
+
+    def _rests_on_right(self, claim: Adjoint) -> bool:
+        """Whether a claim is right, and all that it was judged on."""
+        link, seen = self.result.adjoints.get((claim.value.object, claim.of.birth)), set[Key]()
+        while link is not None and link.right and link.upstream is not None and link.through is not None:
+            seen.add(link.through.birth)
+            link = self.result.adjoints.get((link.upstream.object, link.through.birth))
+            if link is not None and link.through is not None and link.through.birth in seen:
+                break
+        return link is not None and link.right
 
     def _mark_partial(self, number: int) -> None:
         """Of a gradient that is right line by line and not as a whole, find the line that leaves a path out."""
@@ -257,11 +278,22 @@ class _Judge:
         """The claim that a value is the adjoint of what was made at the same place a turn earlier or later."""
         again = {q.object for q in (through, *self._again(through))}
         alike = [q for q in self.forward if q.birth[0] == through.birth[0] and q.object not in again]
-        for near in sorted(alike, key=lambda q: abs(q.birth[1] - through.birth[1]))[:TURNS_TRIED]:
+        near_by = sorted(alike, key=lambda q: abs(q.birth[1] - through.birth[1]))[:TURNS_TRIED]
+        # Or of what other numbers of a parameter take it for.
+        users = (c.through for c in self._more if isinstance(c.of, Element) and c.upstream == upstream)
+        taken = {q.object: q for q in users if q is not None and q.object != through.object}
+        for near in [*near_by, *taken.values()]:
             found = self._adjoint(upstream, near)
-            if found.right and not self._fit_on(link, upstream, near).right:
+            if found.right and not self._fit_on(link, upstream, near).right and self._is_there_too(upstream, through):
                 return found
         return None
+
+    def _is_there_too(self, upstream: Quantity, through: Quantity) -> bool:
+        """Whether another value of the program is what a wrong one is taken for: else its own line is wrong."""
+        made_alike = [q for q in self.backward if q.birth[0] == upstream.birth[0]]
+        near_by = sorted(made_alike, key=lambda q: abs(q.birth[1] - upstream.birth[1]))[1 : 2 * TURNS_TRIED + 1]
+        users = [c.upstream for c in self._more if c.through == through and c.upstream != upstream]
+        return any(self._adjoint(q, through).right for q in [*near_by, *users] if q is not None)
 
     def _put(self, claim: Adjoint, instead: Adjoint) -> None:
         """Keep another form of a claim in its place."""
@@ -282,6 +314,8 @@ class _Judge:
             if throughs:
                 fits = [(self._fit_on(claim, upstream, through), through) for through in throughs]
                 found, through = min(fits, key=lambda pair: pair[0].residual)
+                if not np.isfinite(found.residual):
+                    continue  # the one has no part in the other
                 refined = replace(claim, fit=found, given="adjoint", upstream=upstream, through=through, paired=True)
                 break
         self._put(claim, refined)
@@ -339,7 +373,15 @@ class _Judge:
                 return part
             wrong.append(candidate)
         step = self._step(parameter)
-        if step is not None and (step.right or step.scattered):
+        if step is not None and (step.right or (step.scattered and not self.roles.scalars)):
+            return step
+        elements = self._in_elements(parameter) if self.roles.scalars and parameter.shape else []
+        if elements:
+            self.result.adjoints |= {(c.value.object, c.of.birth): c for c in elements}
+            self._more += [claim for claim in elements if claim.right]
+            self._elements[parameter.object] = elements
+            return min(elements, key=lambda claim: claim.right)
+        if step is not None and step.scattered:
             return step
         # What is wrong about a velocity or a step is the gradient that it is made from.
         origins = [self._origin(q) for q in direct]
@@ -488,7 +530,10 @@ class _Judge:
 
     def _operands(self, parameter: Parameter) -> list[Quantity]:
         """Backward arrays read or computed in the statement that updates a parameter, reads first."""
-        update = self.roles.trace.by_key[parameter.updates[-1]]
+        return self._passing(self.roles.trace.by_key[parameter.updates[-1]], parameter)
+
+    def _passing(self, update: Event, parameter: Parameter) -> list[Quantity]:
+        """Backward arrays read or computed in the statement of an update, reads first."""
         statement = self.program.sites[update.site].statement
         own = self.program.sites[update.site].node
         found: dict[int, Quantity] = {}
@@ -506,11 +551,38 @@ class _Judge:
                 reads.add(event.object)
             if event.object in (parameter.object, parameter.successor):
                 continue
-            if event.object in known and site.node is not own:
+            # Where element by element is made, they must not crowd out the whole.
+            whole = np.size(event.value) >= np.prod(parameter.shape)
+            if event.object in known and site.node is not own and (whole or len(found) <= OPERANDS):
                 found[event.object] = known[event.object]
-            if len(found) > 12:
-                break
         return sorted(found.values(), key=lambda q: (q.object not in reads, q.index))
+
+    def _in_elements(self, parameter: Parameter) -> list[Adjoint]:
+        """What moves single elements of a parameter that is updated number by number, as gradients of them."""
+        live, trace = self.m.moved(frozen=False), self.roles.trace
+        before, after = live.value(parameter.birth), live.value(parameter.updates[-1])
+        if after is None or np.shape(after) != np.shape(before):
+            return []
+        last = trace.by_key[parameter.updates[-1]].index
+        made: dict[float, Event] = {}
+        for event in live.trace.events[self.roles.step.start : last + 1]:
+            if type(event.value) is float and self.program.sites[event.site].kind != "load":
+                made[event.value] = event
+        old, new = np.ravel(before), np.ravel(after)
+        places = [int(k) for k in np.flatnonzero(old != new) if float(new[k]) in made]
+        claims = []
+        for place in places[:: -(-len(places) // ELEMENTS_TRIED) or 1]:
+            event = made[float(new[place])]
+            step = float(new[place] - old[place])
+            # The number that is added, or taken away, is the gradient times the rate.
+            for value in reversed(self._passing(trace.by_key[event.key], parameter)):
+                number = live.value(value.birth)
+                if np.size(number) == 1 and abs(abs(float(number)) - abs(step)) <= ADDED_WITHIN * abs(old[place]):
+                    name = self.program.sites[event.site].target or f"{parameter.name}, number {place}"
+                    of = Element(parameter.object, parameter.birth, parameter.index, name, parameter.line, (), place)
+                    claims.append(self._adjoint(value, of))
+                    break
+        return claims
 
     # -- adjoints ------------------------------------------------------------------------------------
 
@@ -602,7 +674,8 @@ class _Judge:
             return None
         pairs = self._pairs(of, step, points, off_kinks=off_kinks)
         factors, residuals = fits(analytic, pairs.numeric)
-        copies = self._copies_of(value)
+        # The gradient of one weight is a multiple of the delta it is made from, as inputs stay what they are.
+        copies = self._made_with(value) if isinstance(of, Element) else self._copies_of(value)
         allowed = np.array([u.index < value.index and u.object not in copies for u, _ in pairs.pairs], bool)
         residuals = np.where(allowed, residuals, np.inf)
 
@@ -620,6 +693,8 @@ class _Judge:
             plain = [a for a in ranked if self._is_plain(a.fit.factor)]
             chosen = next(iter(plain), None) or next((a for a in ranked[:CLAIMS_TRIED] if self._holds(a)), None)
             if chosen is not None:
+                if self.roles.scalars:
+                    chosen = self._summed_up(chosen, right)
                 same = [a.through for a in right if a.upstream == chosen.upstream and a.through != chosen.through]
                 return replace(chosen, others=tuple(q for q in same if q is not None))
             residuals = np.where(residuals < RIGHT_BELOW, np.inf, residuals)
@@ -640,8 +715,19 @@ class _Judge:
         direct = np.array([u.object in read for u, _ in pairs.pairs], bool) & allowed
         return claim(int(np.argmin(np.where(direct, residuals, np.inf) if direct.any() else residuals)))
 
+    @staticmethod
+    def _summed_up(claim: Adjoint, right: list[Adjoint]) -> Adjoint:
+        """The claim with the last of the sums that a line makes one by one: what is added later has a part in that."""
+
+        def place(other: Adjoint) -> tuple[int, ...]:
+            own = claim.through is not None and other.through is not None and other.upstream == claim.upstream
+            same = own and other.through.birth[0] == claim.through.birth[0]  # type: ignore[union-attr]
+            return (other.through.index,) if same and other.through is not None else ()
+
+        return max([claim, *right], key=place)
+
     def _pairs(self, of: Quantity, step: float, points: Points, *, off_kinks: bool) -> _Pairs:
-        key = of.birth, step, off_kinks, len(points)
+        key = of.birth, step, off_kinks, len(points), of.place if isinstance(of, Element) else -1
         if key not in self._known_pairs:
             ups = [q for q in self.backward if q.object != of.object]
             throughs = [q for q in self.forward if q.index > of.index and q.object != of.object]
@@ -650,12 +736,14 @@ class _Judge:
 
     def _copies_of(self, value: Quantity) -> set[int]:
         """Values that hold the same numbers up to a factor: they say nothing of this one."""
-        own = np.ravel(self.values[value.object])
-        return {
-            q.object
-            for q in self.backward
-            if np.size(self.values[q.object]) == own.size and fit(np.ravel(self.values[q.object]), own).right
-        }
+        size = np.size(self.values[value.object])
+        alike = [q for q in self.backward if np.size(self.values[q.object]) == size]
+        if size >= DIRECTIONS:
+            own = np.ravel(self.values[value.object])
+            return {q.object for q in alike if fit(np.ravel(self.values[q.object]), own).right}
+        stacked = self._stacked(value, (size,))
+        others = {q.object: self._stacked(q, (size,)) for q in alike}
+        return {o for o, other in others.items() if stacked is None or other is None or fit(other, stacked).right}
 
     def _on_loss(self, value: Quantity, of: Quantity) -> Adjoint | None:
         best: Adjoint | None = None
@@ -753,6 +841,12 @@ class _Judge:
             if self.program.sites[e.site].statement is statement
         }
 
+    def _made_with(self, value: Quantity) -> set[int]:
+        """What the statement that makes a value has computed on the way to it."""
+        births = (self.roles.trace.first_seen[o] for o in self._read_with(value))
+        statement = self.program.sites[value.birth[0]].statement
+        return {e.object for e in births if self.program.sites[e.site].statement is statement}
+
     def _is_definite(self, claim: Adjoint) -> bool:
         """Whether a failed claim is a fault of its line, and not for want of understanding.
 
@@ -790,7 +884,7 @@ class _Judge:
         return any(np.size(e.value) < np.size(birth.value) for e in added)
 
     def _moves(self, of: Quantity, loss: Quantity) -> bool:
-        tangents = self.m.tangents(of.birth, once=isinstance(of, Use))
+        tangents = _tangents(_Point(self.m, self.values), of, STEP_RELATIVE)
         return any(np.any(t.derivatives.get(loss.birth, 0.0)) for t in tangents)
 
     def _is_cut(self, of: Quantity, through: Quantity) -> bool:
@@ -799,7 +893,7 @@ class _Judge:
         held = self.m.value(through.birth)
         if held is None or not outputs:
             return bool(self.roles.meetings) and held is not None
-        direction = self.m.tangents(of.birth, once=isinstance(of, Use))[0].direction
+        direction = _tangents(_Point(self.m, self.values), of, STEP_RELATIVE)[0].direction
         size = float(np.sqrt(np.mean(np.square(np.asarray(self.m.value(of.birth), np.float64))))) or 1.0
 
         def move(value: Any) -> Any:
@@ -919,6 +1013,14 @@ class _Judge:
 
     # -- small things --------------------------------------------------------------------------------
 
+    def _is_made(self, event: Event) -> bool:
+        """Whether an event makes its value: computes it, or is the first to read a list that was filled unseen."""
+        site = self.program.sites[event.site]
+        if site.kind != "load":
+            return True
+        whole = not any(is_array(e.value) for e in self.roles.trace.operands(event, site.children))
+        return is_array(event.value) and whole and self.roles.trace.first_seen[event.object] is event
+
     def _is_forward(self, event: Event) -> bool:
         return (
             self.roles.forward(event) and self.roles.is_value(event.value) and bool(self.roles.on_inputs[event.index])
@@ -960,7 +1062,8 @@ Points = list[tuple[_Point, list[Tangent]]]
 
 
 def _tangents(point: _Point, of: Quantity, step: float, *, off_zero: bool = False) -> list[Tangent]:
-    return point.measurement.tangents(of.birth, step, once=isinstance(of, Use), off_zero=off_zero)
+    place = of.place if isinstance(of, Element) else -1
+    return point.measurement.tangents(of.birth, step, once=isinstance(of, Use), off_zero=off_zero, place=place)
 
 
 Slope = Callable[[Array, "Array | None"], "Array | None"]

@@ -506,13 +506,19 @@ def _following(known: Sequence[Case], scale: float) -> Case | None:
 
 def _judged(program: Program, trace: Trace, roles: Roles, probe: Probe, scale: float, remarks: list[str]) -> Case:
     measurement = lively(program, roles, probe, scale)
+    judgement = adjoints.judge(measurement)
+    if roles.in_numbers and not judgement.is_whole:
+        # Of a list that is filled number by number, the numbers say at which line it is wrong.
+        roles = replace(roles, scalars=True)
+        measurement = lively(program, roles, probe, scale)
+        judgement = adjoints.judge(measurement)
     return Case(
         program=program,
         probe=probe,
         trace=trace,
         roles=roles,
         measurement=measurement,
-        judgement=adjoints.judge(measurement),
+        judgement=judgement,
         axes=axes.name_axes(measurement),
         remarks=remarks,
     )

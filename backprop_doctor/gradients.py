@@ -158,7 +158,7 @@ class Measurement:
         self._end = min(roles.step.end, len(roles.trace.events)) - 1
         # Those made from one another are kept together.
         self._moved: dict[tuple[object, ...], Measurement] = {}
-        self._tangents: dict[tuple[Key, float, bool, bool], list[Tangent]] = {}
+        self._tangents: dict[tuple[Key, float, bool, bool, int], list[Tangent]] = {}
         self.trace: Trace = program.run(replace(probe, actions=self._actions, last=self._end))
         # With other weights a branch may not be taken that counted a hit, say.
         self.watch: frozenset[Key] = frozenset(key for key in self._watched() if key in self.trace.by_key)
@@ -193,22 +193,22 @@ class Measurement:
         return self.trace.value(key)
 
     def tangents(
-        self, key: Key, step: float = STEP_RELATIVE, *, once: bool = False, off_zero: bool = False
+        self, key: Key, step: float = STEP_RELATIVE, *, once: bool = False, off_zero: bool = False, place: int = -1
     ) -> list[Tangent]:
         """Derivatives of all watched events along a few directions at ``key``; cached.
 
         With ``once`` the value is moved for this one reading, else wherever it is read from there on; ``off_zero``
         leaves elements alone that are exactly 0 or like another one: they may stand on a kink, as those that tie in
-        a maximum do.
+        a maximum do.  With ``place`` that element alone is moved.
         """
-        known = self._tangents.get((key, step, once, off_zero))
+        known = self._tangents.get((key, step, once, off_zero, place))
         if known is None:
-            directions = self._directions(key)
+            directions = self._directions(key) if place < 0 else [self._unit(key, place)]
             if off_zero:
                 corner = _may_tie(np.asarray(self.value(key)))
                 directions = [np.where(corner, 0.0, d) for d in directions]
             known = [self.along(key, d, step, once=once) for d in directions]
-            self._tangents[key, step, once, off_zero] = known
+            self._tangents[key, step, once, off_zero, place] = known
         return known
 
     def along(self, key: Key, direction: Array, step: float = STEP_RELATIVE, *, once: bool = False) -> Tangent:
@@ -246,11 +246,16 @@ class Measurement:
 
         return self.run({key: Once(move) if once else move}, keep=keep)
 
+    def _unit(self, key: Key, place: int) -> Array:
+        direction = np.zeros(np.shape(self.value(key)))
+        direction.flat[place] = 1.0
+        return direction
+
     def _directions(self, key: Key) -> list[Array]:
         value = np.asarray(self.value(key))
         generator = np.random.default_rng([key[0], key[1], 11])
         if value.size <= DIRECTIONS:
-            return [np.eye(value.size)[i].reshape(value.shape) for i in range(value.size)]
+            return [self._unit(key, place) for place in range(value.size)]
         return [generator.standard_normal(value.shape) for _ in range(DIRECTIONS)]
 
     def _watched(self) -> Iterable[Key]:
@@ -274,7 +279,9 @@ class Measurement:
         actions: dict[Key, Callable[[Any], Any]] = {}
         positive = self.variant == VARIANTS - 1
         for i, parameter in enumerate([*self.roles.parameters, *self.roles.constants]):
-            value = _generic(parameter.shape, scale, i + 100 * self.variant)
+            # The ratio of two weights, which single numbers may differ by, is another one at each point.
+            number = i + 100 * self.variant + (round(1000 * scale) if self.roles.scalars else 0)
+            value = _generic(parameter.shape, scale, number)
             actions[parameter.birth] = _Constant(np.abs(value) if positive else value)
         for data in self.roles.inputs if self.variant else ():
             # Bytes become fractions later, in what the step makes of them.

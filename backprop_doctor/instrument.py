@@ -135,6 +135,14 @@ class _Counts(ast.NodeTransformer):
         return node
 
 
+@dataclass
+class _Loop:
+    """A loop that is being rewritten: names that are others at each turn, and by its text what it fills, and where."""
+
+    turning: set[str]
+    filled: dict[str, tuple[ast.expr, ast.stmt]] = field(default_factory=dict)
+
+
 class _Rewriter(ast.NodeTransformer):
     def __init__(self, source: Source, sites: list[Site], only: frozenset[int] | None = None) -> None:
         self._source = source
@@ -145,7 +153,7 @@ class _Rewriter(ast.NodeTransformer):
         self._scope: list[str] = []
         self._statement: ast.stmt = ast.Pass()
         self._parents: list[Site] = []
-        self._turning: list[set[str]] = []
+        self._loops: list[_Loop] = []
 
     def pair(self, pristine: ast.AST, copy: ast.AST) -> None:
         for original, twin in zip(ast.walk(pristine), ast.walk(copy), strict=True):
@@ -207,6 +215,8 @@ class _Rewriter(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.expr:
         if isinstance(node.func, ast.Name) and node.func.id == COUNT:
             return node
+        if isinstance(node.func, ast.Name) and node.func.id == "id":
+            return node  # where an object lies, which is elsewhere in each run, is no value
         # A call with ``out=`` changes an array that others know: nothing new takes its place.
         site = self._site(node, "store" if any(k.arg == "out" for k in node.keywords) else "call")
         self._parents.append(site)
@@ -269,17 +279,30 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_Assign(self, node: ast.Assign) -> list[ast.stmt]:
         node.value = self._bound(node.value, node.targets)
-        # An array filled element by element is seen when it is read: to look at each time would take too long.
-        stored = [s for t in node.targets if not self._is_filling(t) for s in self._stored(t)]
+        # An array filled element by element is seen when it is full: to look at each time would take too long.
+        stored = [s for t in node.targets for s in self._wholes(t, None)]
         self._visit_indices(node.targets)
         return [node, *stored]
 
-    def _is_filling(self, target: ast.expr) -> bool:
-        """Whether a target is another element at each turn of a loop."""
-        turning = set().union(*self._turning)
-        return isinstance(target, ast.Subscript) and any(
-            isinstance(n, ast.Name) and n.id in turning for n in ast.walk(target.slice)
-        )
+    def _filling(self, index: ast.expr) -> _Loop | None:
+        """The innermost loop at each turn of which an index is another one."""
+        names = {n.id for n in ast.walk(index) if isinstance(n, ast.Name)}
+        return next((loop for loop in reversed(self._loops) if names & loop.turning), None)
+
+    def _wholes(self, target: ast.expr, loop: _Loop | None) -> list[ast.stmt]:
+        """Probe what a target is an element of, and so on up to the whole; what a loop fills is seen after it.
+
+        ``loop`` is the one that fills the target itself.
+        """
+        found: list[ast.stmt] = []
+        while isinstance(target, ast.Subscript) and _is_pure(target.value):
+            loop = self._filling(target.slice) or loop
+            if loop is None:
+                found += self._stored(target)
+            else:
+                loop.filled.setdefault(ast.unparse(target.value), (target.value, self._statement))
+            target = target.value
+        return found
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         if node.value is not None:
@@ -289,6 +312,8 @@ class _Rewriter(ast.NodeTransformer):
     def visit_AugAssign(self, node: ast.AugAssign) -> list[ast.stmt]:
         node.value = self.visit(node.value)
         pristine = node.target
+        is_element = isinstance(pristine, ast.Subscript)
+        wholes = self._wholes(pristine.value, self._filling(pristine.slice)) if is_element else []
         node.target = ast.parse(f"{ast.unparse(pristine)} += 0").body[0].target  # type: ignore[attr-defined]
         for twin, original in zip(ast.walk(node.target), ast.walk(pristine), strict=True):
             self._originals[id(twin)] = self._originals.get(id(original), original)
@@ -296,10 +321,10 @@ class _Rewriter(ast.NodeTransformer):
                 ast.copy_location(twin, original)
         self._visit_indices([node.target])
         if not _is_pure(pristine):
-            return [node, *self._stored(pristine)]
+            return [node, *self._stored(pristine), *wholes]
         read = ast.parse(ast.unparse(pristine), mode="eval").body
-        before = ast.Assign([_stored_copy(pristine)], _current(ast.copy_location(read, node)))
-        return [ast.copy_location(before, node), node, *self._restored(pristine, node)]
+        before = ast.Assign([_stored_copy(pristine)], _current(_places(ast.copy_location(read, node))))
+        return [ast.copy_location(before, node), node, *self._restored(pristine, node), *wholes]
 
     def _visit_indices(self, targets: list[ast.expr]) -> None:
         """Labels often enter as an index on the left: ``delta[range(n), y] -= 1``."""
@@ -308,13 +333,13 @@ class _Rewriter(ast.NodeTransformer):
                 self._visit_indices(target.elts)
             elif isinstance(target, ast.Subscript):
                 target.slice = self.visit(target.slice)
-                target.value = _current(target.value)
+                target.value = _current(_places(target.value))
 
     def _restored(self, target: ast.expr, node: ast.stmt) -> list[ast.stmt]:
         """Probe what an in-place operator left at its target, and put the answer there."""
         site = self._site(target, "store", ast.unparse(target))
         read = ast.parse(ast.unparse(target), mode="eval").body
-        after = ast.Assign([_stored_copy(target)], self._wrap(site, ast.copy_location(read, node)))
+        after = ast.Assign([_stored_copy(target)], self._wrap(site, _places(ast.copy_location(read, node))))
         return [ast.copy_location(after, node), *self._stored(target)]
 
     def _stored(self, target: ast.expr) -> list[ast.stmt]:
@@ -323,7 +348,7 @@ class _Rewriter(ast.NodeTransformer):
             return []
         site = self._site(target.value, "store", ast.unparse(target.value))
         read = ast.parse(ast.unparse(target.value), mode="eval").body
-        return [ast.copy_location(ast.Expr(self._wrap(site, ast.copy_location(read, target))), target)]
+        return [ast.copy_location(ast.Expr(self._wrap(site, _places(ast.copy_location(read, target)))), target)]
 
     def visit_For(self, node: ast.For) -> list[ast.stmt]:
         first = len(self.sites)
@@ -340,14 +365,26 @@ class _Rewriter(ast.NodeTransformer):
         bound = self._loop_targets(node.target) if isinstance(node, ast.For) else []
         for target in self.sites[first:]:
             target.over = over or []
-        self._turning.append(_turning(node))
+        loop = _Loop(_turning(node))
+        self._loops.append(loop)
         node.body, node.orelse = self._block(node.body), self._block(node.orelse)
-        self._turning.pop()
+        self._loops.pop()
         if self._only is not None:
             node.body[:0] = [_tick_or_break(site.id, node)] if site.id in self._only else []
             return [node]
         node.body[:0] = [_tick_or_break(site.id, node), *bound]
-        return [node, _tick(site.id, node, 1)]
+        return [node, _tick(site.id, node, 1), *(self._filled(*full) for full in loop.filled.values())]
+
+    def _filled(self, target: ast.expr, statement: ast.stmt) -> ast.stmt:
+        """Probe what a loop has filled; a loop of no turns may leave nothing behind that has the name."""
+        outer, self._statement = self._statement, statement
+        site = self._site(target, "store", ast.unparse(target))
+        self._statement = outer
+        read = ast.copy_location(ast.parse(ast.unparse(target), mode="eval").body, target)
+        names = [ast.Name(name, ast.Load()) for name in ("NameError", "LookupError", "AttributeError", "TypeError")]
+        nothing = ast.ExceptHandler(ast.Tuple(names, ast.Load()), None, [ast.Pass()])
+        probed = ast.Expr(self._wrap(site, _places(read)))
+        return ast.copy_location(ast.Try([probed], [nothing], [], []), target)
 
     def _loop_targets(self, target: ast.expr) -> list[ast.stmt]:
         """Probe what a loop binds to names at each turn: a number that is read twice is one value."""
@@ -367,17 +404,21 @@ class _Rewriter(ast.NodeTransformer):
         return result
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        loops, self._loops = self._loops, []
         self._scope.append(node.name)
         node.body = self._block(node.body)
         self._scope.pop()
+        self._loops = loops
         return node
 
     visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        loops, self._loops = self._loops, []
         self._scope.append(node.name)
         node.body = self._block(node.body)
         self._scope.pop()
+        self._loops = loops
         return node
 
     def visit_Import(self, node: ast.Import) -> ast.AST:
@@ -407,6 +448,13 @@ def _turning(loop: ast.For | ast.While) -> set[str]:
 def _current(node: ast.expr) -> ast.expr:
     """What stands for an array at present: the place to change in place."""
     return ast.copy_location(ast.Call(ast.Name(CURRENT, ast.Load()), [node], []), node)
+
+
+def _places(node: ast.expr) -> ast.expr:
+    """An expression such as ``w[j]``, in which what stands for ``w`` at present is looked into."""
+    if isinstance(node, ast.Subscript):
+        node.value = _current(_places(node.value))
+    return node
 
 
 def _tick(site: int, node: ast.stmt, end: int) -> ast.stmt:
@@ -443,4 +491,5 @@ def _is_pure(node: ast.AST) -> bool:
 def _stored_copy(target: ast.expr) -> ast.expr:
     copy = ast.parse(f"{ast.unparse(target)} = 0").body[0]
     assert isinstance(copy, ast.Assign)
-    return copy.targets[0]
+    stored = copy.targets[0]
+    return _places(stored)

@@ -105,14 +105,34 @@ def existed(program: Program, trace: Trace, birth: Event, loop: Iteration) -> bo
         for event in trace.operands(birth, site.over):
             if is_array(event.value) and not existed(program, trace, trace.first_seen[event.object], loop):
                 return False
+    if birth.within != -1:
+        return existed(program, trace, trace.storages[birth.within], loop)
     return not any(is_array(e.value) for e in trace.operands(birth, site.children))
 
 
 def carried_by(program: Program, trace: Trace, loop: Iteration) -> dict[int, Event]:
     """Objects read in the first turn whose place another value has taken in the second.
 
+    Of a list of lists and its rows only one counts: the whole where it is seen when it is changed, else the rows; and
+    no element of a list that counts.
     Returns, for each such object, the event of the second turn that reads the new value.
     """
+    carried = _carried(program, trace, loop)
+    arrays = {trace.first_seen[o].storage for o, later in carried.items() if is_array(later.value)}
+    parts = {storage: trace.wholes(storage) & arrays for storage in arrays}
+    owners = set[int]().union(*parts.values())
+    stores = (e for e in trace.events[loop.start : loop.middle] if owners and program.sites[e.site].kind == "store")
+    seen = {event.storage for event in stores}
+
+    def counts(storage: int) -> bool:
+        if storage not in arrays:
+            return arrays.isdisjoint(trace.wholes(storage))
+        return storage in seen if storage in owners else parts[storage].isdisjoint(seen)
+
+    return {number: later for number, later in carried.items() if counts(trace.first_seen[number].storage)}
+
+
+def _carried(program: Program, trace: Trace, loop: Iteration) -> dict[int, Event]:
     second = dict(loads(program, trace, loop.middle, loop.end))
     carried: dict[int, Event] = {}
     seen = trace.first_seen
@@ -129,7 +149,9 @@ def carried_by(program: Program, trace: Trace, loop: Iteration) -> dict[int, Eve
         ):
             continue
         # What is changed through a view of it (a row of a matrix, say) shows at the next reading.
-        made = loop.start <= seen[later.object].index < loop.middle
+        new = seen[later.object]
+        # Samples in another order were there before, and are only seen first when they are read.
+        made = loop.start <= new.index < loop.middle and not existed(program, trace, new, loop)
         if event.storage != -1 and later.storage == event.storage:
             made = not is_same(later.value, event.value)
         if later.object != event.object and made:

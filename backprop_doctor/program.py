@@ -67,7 +67,8 @@ class Event:
     """One value passing one site, or one tick of a loop (``value`` None and ``object`` -1).
 
     ``object`` identifies the array or number across the events of one run; an array changed in place
-    counts as another object in the same ``storage``.  ``value`` is a copy.
+    counts as another object in the same ``storage``.  ``value`` is a copy.  ``within`` is the storage of the list
+    that it is a row or an element of.
     """
 
     index: int
@@ -76,6 +77,7 @@ class Event:
     object: int
     value: Any
     storage: int = -1
+    within: int = -1
 
     @property
     def key(self) -> Key:
@@ -199,6 +201,21 @@ class Trace:
         for event in self.events:
             if event.storage != -1:
                 found.setdefault(event.storage, event)
+        return found
+
+    def wholes(self, storage: int) -> set[int]:
+        """The storages of the lists that something stored there is part of."""
+        found: set[int] = set()
+        while (storage := self._within.get(storage, -1)) not in {-1, *found}:
+            found.add(storage)
+        return found
+
+    @cached_property
+    def _within(self) -> dict[int, int]:
+        found: dict[int, int] = {}
+        for event in self.events:
+            if event.within != -1:
+                found.setdefault(event.storage, event.within)
         return found
 
     @cached_property
@@ -344,6 +361,7 @@ class _Run:
         # The original is kept, so that its id is not given to another object.
         self._substitutes: dict[int, tuple[Any, Any]] = {}
         self._objects: dict[object, _Known] = {}
+        self._parts: dict[int, tuple[Any, int]] = {}
         self._made = -1
 
     def probe(self, site: int, value: Any) -> Any:
@@ -485,10 +503,12 @@ class _Run:
             known = self._objects[place] = _Known(len(self._objects), original)
             known.object = self._next_object()
         copy = known.copy
+        is_new = False
         if isinstance(value, np.ndarray):
             # What is stored may be what was there, as where a ReLU in place finds nothing to cut: it is another value.
             stored = copy is not None and self._sites[site].kind == "store"
-            if copy is None or copy.shape != value.shape or not (copy == value).all():
+            is_new = copy is None or copy.shape != value.shape or not (copy == value).all()
+            if is_new:
                 self.kept_bytes += value.nbytes
                 if self.kept_bytes > RECORD_BYTES:
                     self.full = True
@@ -500,7 +520,19 @@ class _Run:
                 known.object = self._next_object()
         else:
             copy = value.item() if isinstance(value, np.generic) else value
-        self.events.append(Event(self._index, site, occurrence, known.object, copy, known.storage))
+        if type(original) is list and (is_new or (original and type(original[0]) is list)):
+            self._keep_parts(original, known.storage)
+        part = self._parts.get(id(original))
+        within = -1 if part is None else part[1]
+        self.events.append(Event(self._index, site, occurrence, known.object, copy, known.storage, within))
+
+    def _keep_parts(self, numbers: list[Any], storage: int) -> None:
+        """Know what list rows and elements come from; they are held, so that their ids are not given to others."""
+        for part in numbers:
+            if type(part) is list:
+                self._keep_parts(part, storage)
+            if type(part) is list or type(part) is float:
+                self._parts.setdefault(id(part), (part, storage))
 
     def _next_object(self) -> int:
         self._made += 1

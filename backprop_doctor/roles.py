@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ from backprop_doctor.loops import (
 from backprop_doctor.program import Event, Key, Once, Probe, Program, Trace
 from backprop_doctor.values import is_array, is_real, is_same
 
-__all__ = ["Meeting", "Parameter", "Quantity", "Roles", "Use", "assign_roles", "is_made_of_itself"]
+__all__ = ["Element", "Meeting", "Parameter", "Quantity", "Roles", "Use", "assign_roles", "is_made_of_itself"]
 
 Array = NDArray[np.float64]
 SOURCES_LIMIT = 60
@@ -44,6 +45,7 @@ FEW_MODES = 2
 FRESH_LIMIT = 40
 ZEROS_SOUGHT = 10_000
 LITTLE = 0.2
+NUMBERS_JUDGED = 500
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,13 @@ class Parameter(Quantity):
 @dataclass(frozen=True)
 class Use(Quantity):
     """One reading of a parameter that is read several times: ``birth`` is the event that reads it."""
+
+
+@dataclass(frozen=True)
+class Element(Quantity):
+    """One element of a parameter: ``birth`` is that of the whole, ``place`` counts its elements."""
+
+    place: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,9 +127,23 @@ class Roles:
         """What the network answers for the first samples."""
         return self.meetings[0].output if self.meetings else None
 
+    @property
+    def in_numbers(self) -> bool:
+        """Whether the forward pass is computed in plain numbers, few enough to be judged one by one."""
+        turn = self.trace.events[self.step.start : self.step.middle]
+        made = {e.object: e.value for e in turn if e.object != -1 and self.forward(e) and self.on_inputs[e.index]}
+        numbers = sum(type(value) is float for value in made.values())
+        return not self.scalars and len(made) - numbers <= numbers <= NUMBERS_JUDGED
+
     def is_value(self, value: object) -> bool:
         """Whether a value is one the network computes with: an array, or a number where all is plain numbers."""
         return is_array(value) or (self.scalars and type(value) is float)
+
+    def is_in_parameter(self, event: Event) -> bool:
+        """Whether a value lies where a parameter is kept: a stage of that, a row of it, or what it is a row of."""
+        wholes, own = self.trace.wholes, event.storage
+        kept = {self.trace.first_seen[p.object].storage for p in self.parameters} - {-1}
+        return not kept.isdisjoint({own, *wholes(own)}) or any(own in wholes(storage) for storage in kept)
 
     def forward(self, event: Event) -> bool:
         """Whether an event belongs to the forward pass."""
@@ -221,15 +244,12 @@ class _Search:
     def within(self, outer: Iteration, carried: set[int]) -> Roles | None:
         """The roles in one turn of a loop that carries these objects, or in a shorter turn inside it."""
         # The shorter the turn, the cheaper the runs: the innermost loop that carries the same comes first.
-        inside = [n.iterations for n in self.loops if outer.start < n.starts[0] and n.end <= outer.middle]
-        for turns in [*reversed(inside), [outer]]:
-            own = set(carried_by(self._dependence.program, self._dependence.trace, turns[0]))
-            found = self._in_turn(turns[0], outer, own) if 2 * len(carried & own) >= len(carried) else None
-            if found is None:
-                continue
-            # Of a sample that is nothing but zeros the first layer learns nothing.
-            again = self._in_turn(turns[1], outer, own) if _is_blank(found) and len(turns) > 1 else None
-            return again if again is not None and len(again.parameters) > len(found.parameters) else found
+        inside = [n.iterations[0] for n in self.loops if outer.start < n.starts[0] and n.end <= outer.middle]
+        for loop in [*reversed(inside), outer]:
+            own = set(carried_by(self._dependence.program, self._dependence.trace, loop))
+            found = self._in_turn(loop, outer, own) if 2 * len(carried & own) >= len(carried) else None
+            if found is not None:
+                return found
         return None
 
     def _in_turn(self, loop: Iteration, outer: Iteration, own: set[int]) -> Roles | None:
@@ -246,8 +266,8 @@ class _Search:
             other = [p for p in found.parameters if p.birth not in turn.ready] if found and is_whole else []
             if past is not None and len(past.parameters) >= len(other):
                 return past
-            if is_whole:
-                return found
+            if found is not None and is_whole:
+                return self._livelier(found, mode) or found
             fruitless = fruitless and found is None
             if self.partly is None or (found and not self.partly.meetings):
                 self.partly = found
@@ -278,12 +298,30 @@ class _Search:
         serves = first is not None and second is not None and is_same(first.value, second.value)
         return past if serves and not is_inside_another(turn.trace, loop) else None
 
+    def _livelier(self, roles: Roles, mode: _Mode) -> Roles | None:
+        """The same in a later turn, where whole numbers that are 0 hold back part of the gradient in this one."""
+        trace, step = roles.trace, roles.step
+        sites = {data.birth[0] for data in (roles.batch, *roles.inputs)}
+        samples = [e for s in sites for e in trace.at(s) if e.index >= step.start and not _is_fraction(e.value)]
+        starts = sorted({start for turns in self.loops if turns.loop == step.loop for start in turns.starts})
+        starts = [start for start in starts if step.start <= start < roles.training.end]
+        alive = [
+            max((int(np.count_nonzero(e.value)) for e in samples if start <= e.index < end), default=0)
+            for start, end in pairwise(starts)
+        ]
+        best = int(np.argmax(alive)) if alive else 0
+        if not best or alive[best] <= alive[0] or best + 2 >= len(starts):
+            return None
+        later = replace(step, start=starts[best], middle=starts[best + 1], end=starts[best + 2])
+        found = _Turn(self._dependence, later, roles.training, mode).roles()
+        if found is None or found.output is None or len(found.parameters) < len(roles.parameters):
+            return None
+        return found
 
-def _is_blank(roles: Roles) -> bool:
-    """Whether the inputs of the step are whole numbers that are all zero somewhere: they are not moved off it."""
-    turn = roles.trace.events[roles.step.start : roles.step.middle]
-    data = (e for e in turn if roles.on_inputs[e.index] and not roles.on_parameters[e.index])
-    return any(is_array(e.value) and e.value.dtype.kind in "iub" and not e.value.any() for e in data)
+
+def _is_fraction(value: Any) -> bool:
+    """Whether a value is anything but whole numbers by its type."""
+    return np.asarray(value).dtype.kind not in "iub"
 
 
 def _is_whole_picture(roles: Roles, carried: set[int]) -> bool:
@@ -293,8 +331,14 @@ def _is_whole_picture(roles: Roles, carried: set[int]) -> bool:
     """
     trace, start = roles.trace, roles.step.start
     labels = trace.by_key[roles.labels[0].birth]
-    fixed = all(e.value == labels.value for e in trace.at(labels.site) if e.index >= start and np.ndim(e.value) == 0)
-    if roles.output is None or (type(labels.value) is float and fixed):
+    # Numbers that were made before training are another one at each turn where they are read.
+    read = next((e for e in trace.events[start : roles.step.middle] if e.object == labels.object), labels)
+    fixed = all(e.value == labels.value for e in trace.at(read.site) if e.index >= start and np.ndim(e.value) == 0)
+    if (
+        roles.output is None
+        or (type(labels.value) is float and fixed)
+        or roles.is_in_parameter(trace.by_key[roles.output.birth])
+    ):
         return False
     asked = carried & set(roles.reach)
     on_the_way = {e.object for e in trace.events[start : roles.output.index] if e.object in asked}
@@ -389,7 +433,15 @@ class _Turn:
         program, loop, mode = self.program, self.loop, self.mode
         read = list(loads(program, self.trace, loop.start, loop.middle, numbers=mode.numbers))
         elements = {e.object for _, e in read if not _is_variable(program.sites[e.site].node)}
+        wholes = self.trace.wholes
+        trained = {self.first_seen[number].storage for number in self.carried}
+        wholly = trained.union(*map(wholes, trained))
+        before = {e.storage for _, e in read if self.first_seen[e.object].index < loop.start} - trained
         for _, event in read:
+            # A list and what is in it are one, and of a list of lists the whole is the source.
+            if event.object not in self.carried and event.storage != -1:
+                if event.storage in wholly or not (trained | before).isdisjoint(wholes(event.storage)):
+                    continue
             birth = self.first_seen[event.object]
             wanted = mode.numbers or is_array(event.value) or (mode.scalars and type(event.value) is float)
             external = birth is event and existed(program, self.trace, event, loop) and wanted
@@ -778,7 +830,7 @@ def _parameter(
         quantity.birth,
         quantity.index,
         quantity.name,
-        quantity.line,
+        program.sites[trace.storages.get(trace.first_seen[number].storage, trace.first_seen[number]).site].line,
         quantity.shape,
         updates,
         later.object,
@@ -839,7 +891,7 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
         if roles.on_labels[event.index] and not roles.on_parameters[event.index]:
             label = event
         if roles.backward(event):
-            operands = [latest[c] for c in site.children if c in latest]
+            operands = list(_operands(program, site, latest))
             labels = [o for o in operands if roles.on_labels[o.index] and not roles.on_parameters[o.index]]
             if labels:
                 outputs = [o for o in operands if is_output(o)]
@@ -897,6 +949,15 @@ def _place(program: Program, event: Event, latest: dict[int, Event]) -> tuple[ob
     site = program.sites[event.site]
     indices = [latest[c].value for c in site.children if c in latest and np.ndim(latest[c].value) == 0]
     return (program.source.segment(site.node), *indices)
+
+
+def _operands(program: Program, site: Site, latest: dict[int, Event]) -> Iterator[Event]:
+    """The operands of an expression, and of those that are no values, such as ``zip(P, Y)``, theirs."""
+    for child in site.children:
+        if child in latest:
+            yield latest[child]
+        else:
+            yield from _operands(program, program.sites[child], latest)
 
 
 def _original(program: Program, roles: Roles, event: Event) -> Event:

@@ -11,11 +11,8 @@ import pytest
 NOT_YET = {
     "lstm_sum_wrong_gate",
     "parameter_objects_no_mask",
-    "neuron_dicts_wrong_index",
-    "parameter_objects_bias_mean",
-    "whole_number_columns_zeros_first",
 }
-TOO_SLOW = {"floats_in_lists", "floats_in_lists_update_first"}
+TOO_SLOW: set[str] = set()
 
 
 def marked(path: Path) -> list[pytest.MarkDecorator]:

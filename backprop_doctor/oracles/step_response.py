@@ -48,7 +48,7 @@ def memories(case: Case, parameter: Parameter) -> list[Event]:
         first = born.get(event.object)
         if first is None or event.object in parameters or case.program.sites[event.site].kind != "load":
             continue
-        if np.shape(event.value) == parameter.shape and roles.backward(first):
+        if np.shape(event.value) == parameter.shape and roles.backward(first) and not roles.is_in_parameter(first):
             found[event.object] = first
     return list(found.values())
 
