@@ -425,7 +425,7 @@ class _Judge:
         number = -2 - self.roles.parameters.index(parameter)
         value = Quantity(number, parameter.updates[-1], parameter.index, f"step of {parameter.name}", parameter.line,
                          parameter.shape)  # fmt: skip
-        for point in [_Point(self.m, self.values), *self._others]:
+        for point in [_Point(self.m, self.values), *self._far]:
             live = point.measurement.moved(frozen=False, hold=others)
             before, after = live.value(parameter.birth), live.value(parameter.updates[-1])
             if after is None or np.shape(after) != np.shape(before):
@@ -619,6 +619,12 @@ class _Judge:
         return points
 
     @cached_property
+    def _far(self) -> list[_Point]:
+        """Points of other scales, where all weights are so many times as large, and one where they are others."""
+        other = self.m.moved(variant=0 if self.m.variant else 1)
+        return [*self._others, _Point(other, {q.object: other.value(q.birth) for q in self.everything})]
+
+    @cached_property
     def _off_kinks(self) -> _Point:
         """The same point with inputs of which hardly any two are alike."""
         other = self.m.moved(variant=1)
@@ -639,7 +645,7 @@ class _Judge:
         """Whether a claim with an odd factor has the same one at another point: chance has another each time."""
         if claim.upstream is None or claim.through is None:
             return False
-        return all(self._holds_at(point, claim, claim.upstream, claim.through) for point in self._others)
+        return all(self._holds_at(point, claim, claim.upstream, claim.through) for point in self._far)
 
     @staticmethod
     def _holds_at(point: _Point, claim: Adjoint, upstream: Quantity, through: Quantity) -> bool:
@@ -775,9 +781,9 @@ class _Judge:
 
         The gradient of one neuron is one number times what it reads, whatever that number is.
         """
-        if any(point.values.get(claim.value.object) is None for point in self._others):
+        if any(point.values.get(claim.value.object) is None for point in self._far):
             return claim
-        points = [(p, _tangents(p, claim.of, step)) for p in [_Point(self.m, self.values), *self._others]]
+        points = [(p, _tangents(p, claim.of, step)) for p in [_Point(self.m, self.values), *self._far]]
         analytic = _projections(claim.value, claim.of.shape, points)
         numeric = next((n for _, name, n in self._loss_derivatives(points) if name == claim.loss), None)
         if analytic is None or numeric is None:
@@ -935,8 +941,14 @@ class _Judge:
             if event.object != -1 and roles.backward(event) and np.size(event.value) == 1:
                 seen.setdefault(event.object, event)
         steps = {q.object for operands in self.result.operands.values() for q in operands}
+        sites = self.program.sites
+        updating = {id(sites[key[0]].statement) for p in roles.parameters for key in p.updates}
         names = [
-            self._quantity(e) for e in seen.values() if np.asarray(e.value).dtype.kind == "f" and e.object not in steps
+            self._quantity(e)
+            for e in seen.values()
+            if np.asarray(e.value).dtype.kind == "f"
+            and e.object not in steps
+            and id(sites[e.site].statement) not in updating
         ]
         slopes = []
         if roles.parameters:

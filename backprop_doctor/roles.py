@@ -101,7 +101,7 @@ class Roles:
     ``on_labels`` say for each event of ``trace`` (by index) whether it depends on any of these; ``reach``
     has one such mask per source; ``apart`` is the same run with all that starts at zero moved off it.
     ``scalars`` says that the network computes with plain numbers; ``unfinished`` are the objects of the step
-    that are but stages of others.
+    that are but stages of others; ``parts`` are what training changes too, and is a part or a table of parameters.
     """
 
     trace: Trace
@@ -121,6 +121,7 @@ class Roles:
     scalars: bool = False
     meetings: list[Meeting] = field(default_factory=list)
     unfinished: frozenset[int] = frozenset()
+    parts: frozenset[int] = frozenset()
 
     @property
     def output(self) -> Quantity | None:
@@ -340,7 +341,7 @@ def _is_whole_picture(roles: Roles, carried: set[int]) -> bool:
         or roles.is_in_parameter(trace.by_key[roles.output.birth])
     ):
         return False
-    asked = carried & set(roles.reach)
+    asked = (carried & set(roles.reach)) - roles.parts
     on_the_way = {e.object for e in trace.events[start : roles.output.index] if e.object in asked}
     return 2 * len(roles.parameters) >= len(on_the_way)
 
@@ -571,7 +572,8 @@ class _Turn:
         program, trace, loop, first_seen = self.program, self.trace, self.loop, self.first_seen
         x, y, masks = data.inputs, data.labels, self.masks
         masks[x] = data.on_inputs
-        params = self._without_wholes([*data.parameters, *self._adrift(x, y)])
+        found = [*data.parameters, *self._adrift(x, y)]
+        params = self._counted_once(found)
         if 2 * sum(self._is_stepped(p) for p in params) < len(params):
             return None
         names = self.dependence.names
@@ -597,20 +599,26 @@ class _Turn:
             reach=masks,
             apart=self.point.base,
             scalars=self.mode.scalars,
+            parts=frozenset(found) - set(params),
         )
         roles.meetings = _meetings(program, roles)
         roles.unfinished = _unfinished(program, trace.events[loop.start : loop.middle])
         return roles
 
-    def _without_wholes(self, params: list[int]) -> list[int]:
-        """Parameters but for tables of which all rows are among them: they are read and trained one by one."""
+    def _counted_once(self, params: list[int]) -> list[int]:
+        """Parameters but for tables whose rows are all among them, and numbers that a loop takes from one of them."""
         values = {p: np.asarray(self.first_seen[p].value) for p in params}
         vectors = [value for value in values.values() if value.ndim == 1]
+        turn = self.trace.events[self.loop.start : self.loop.middle]
+        taken = {e.object for e in turn if e.object != -1 and self.program.sites[e.site].over}
 
         def is_whole(value: Array) -> bool:
             return value.ndim == 2 and all(any(is_same(row, vector) for vector in vectors) for row in value)
 
-        return [p for p in params if not is_whole(values[p])]
+        def is_element(p: int) -> bool:
+            return values[p].ndim == 0 and p in taken and any(np.any(vector == values[p]) for vector in vectors)
+
+        return [p for p in params if not is_whole(values[p]) and not is_element(p)]
 
     def _constants(self, x: int, y: int, params: list[int]) -> Iterator[int]:
         """Real sources that the forward pass meets and training leaves as they are."""
@@ -898,7 +906,7 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
                 # What is made of parameters in this very difference has no name: ``H @ W - Y``.
                 made = [o for o in outputs if _is_difference(site) and _reads(program, o, parameters, latest)]
                 unnamed += [(o.object, _leaf(program, labels[0], latest), event.index) for o in made]
-                named = [n for o in outputs for n in _named_inside(program, o, latest)]
+                named = [n for o in outputs for n in _named_inside(program, trace, o, latest)]
                 met += [(n.object, _leaf(program, labels[0], latest), event.index) for n in named if is_output(n)]
                 read = [o for o in operands if isinstance(program.sites[o.site].node, ast.Subscript)]
                 for n, o in ((n, o) for n in named for o in read if np.size(o.value) == 1 < np.size(n.value)):
@@ -988,14 +996,15 @@ def _is_difference(site: Site) -> bool:
     return isinstance(site.node, ast.BinOp) and isinstance(site.node.op, ast.Sub)
 
 
-def _named_inside(program: Program, event: Event, latest: dict[int, Event]) -> list[Event]:
+def _named_inside(program: Program, trace: Trace, event: Event, latest: dict[int, Event]) -> list[Event]:
     """The objects read inside an expression: itself when it is a plain read or has no named operand."""
     site = program.sites[event.site]
-    if site.kind == "load" and not site.children:
+    # What a function of the program answers was made there, and is read here.
+    if (site.kind == "load" and not site.children) or trace.first_seen[event.object] is not event:
         return [event]
     named: list[Event] = []
     for child in site.children:
         # An index or an axis is an operand too, but no part of the value.
         if child in latest and latest[child].index < event.index and is_array(latest[child].value):
-            named += _named_inside(program, latest[child], latest)
+            named += _named_inside(program, trace, latest[child], latest)
     return [n for n in named if n.object != -1] or [event]

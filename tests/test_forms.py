@@ -9,6 +9,7 @@ import pytest
 
 # What is not met yet, and what takes too long until it is; each that is mended leaves its list.
 NOT_YET = {
+    "neurons_in_one_array_other_weight",
     "lstm_sum_wrong_gate",
     "parameter_objects_no_mask",
 }
