@@ -1,5 +1,7 @@
 """The same random numbers in every run of a program, and large arrays of them drawn only once.
 
+What lies in memory that nobody has written to is chance too: new arrays without a content hold zeros.
+
 A program is run a hundred times, and draws the same weights each time: of the functions that fill arrays from
 numpy's global generator the answers are kept, by the state of the generator and the arguments.
 """
@@ -48,12 +50,13 @@ def frozen_randomness(seed: int) -> Iterator[None]:
         made += 1
         return seed + made - 1
 
-    def default_rng(start: Any = None) -> Any:
-        return saved["default_rng"](fresh(start))
+    # By the names that numpy gives these arguments.
+    def default_rng(seed: Any = None) -> Any:
+        return saved["default_rng"](fresh(seed))
 
     class RandomState(np.random.RandomState):
-        def __init__(self, start: Any = None) -> None:
-            super().__init__(fresh(start))
+        def __init__(self, seed: Any = None) -> None:
+            super().__init__(fresh(seed))
 
     def reseed(seed: Any = None) -> None:
         saved["seed"](fresh(seed))
@@ -62,6 +65,9 @@ def frozen_randomness(seed: int) -> Iterator[None]:
     stand_ins = {"default_rng": default_rng, "RandomState": RandomState, "seed": reseed, **_drawing}
     for name, function in stand_ins.items():
         setattr(np.random, name, function)
+    empty = {name: getattr(np, name) for name in ("empty", "empty_like")}
+    for name, function in empty.items():
+        setattr(np, name, _cleared(function))
     for name in clocks:
         setattr(time, name, lambda unit=_CLOCKS[name]: 1_700_000_000 * unit + next(ticks) * (unit / 1000))
     random.seed(seed)
@@ -72,10 +78,24 @@ def frozen_randomness(seed: int) -> Iterator[None]:
     finally:
         for name, function in saved.items():
             setattr(np.random, name, function)
+        for name, function in empty.items():
+            setattr(np, name, function)
         for name, function in clocks.items():
             setattr(time, name, function)
         random.setstate(state)
         np.random.set_state(numpy_state)
+
+
+def _cleared(make: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that makes arrays without a content, which are filled with zeros."""
+
+    def made(*arguments: Any, **named: Any) -> Any:
+        array = make(*arguments, **named)
+        if array.dtype.kind in "biufc":
+            array.fill(0)
+        return array
+
+    return made
 
 
 class _Drawn:
