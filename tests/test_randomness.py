@@ -57,3 +57,12 @@ def test_a_program_may_change_what_it_has_drawn() -> None:
         weights *= 0.0
     with frozen_randomness(0):
         assert np.random.randn(WORTH_KEEPING).any()
+
+
+def test_new_arrays_without_a_content_hold_zeros() -> None:
+    np.full(1000, 3.0)  # it may leave its numbers behind
+    with frozen_randomness(0):
+        made = np.empty(1000), np.empty_like(np.ones((7, 3))), np.empty((2, 2), dtype=object)
+    assert not made[0].any()
+    assert not made[1].any()
+    assert made[2][0, 0] is None
