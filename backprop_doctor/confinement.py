@@ -15,11 +15,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from backprop_doctor.errors import CannotCheckError
 from backprop_doctor.guards import Guards, Note
 from backprop_doctor.program import RECORD_BYTES, Probe, Program, Trace
-from backprop_doctor.source import open_project
+from backprop_doctor.source import Project, open_project
 from backprop_doctor.standins import StandIns, where_from
 
 __all__ = ["Confinement", "for_path", "reason", "run"]
@@ -108,8 +109,41 @@ def run(program: Program, probe: Probe) -> tuple[Trace, Sequence[Note]]:
         trace = program.run(probe)
         lacking = MISSING.match(trace.ended)
         again = lacking is not None and surroundings.stand_ins.retried(lacking[1])
+        if trace.ended.startswith("IndexError: list index out of range") and not surroundings.arguments:
+            surroundings.arguments = made_up_words(program.source)
+            again = bool(surroundings.arguments)
+            if again:
+                words = " ".join(surroundings.arguments)
+                surroundings.stand_ins.used.append(
+                    f"{words} on the command line was made up; --args gives something else"
+                )
         if len(surroundings.stand_ins.withdrawn) == withdrawn and not again:
             return trace, surroundings.guards.notes
+
+
+def made_up_words(source: Project) -> tuple[str, ...]:
+    """What a program may want in ``sys.argv``: the texts it compares with, or numbers where it makes numbers of them.
+
+    Nothing, if there is something of which neither can be said.
+    """
+    wanted: dict[int, str] = {}
+    words: dict[str, Any] = {}
+    for node in (node for part in source.sources for node in ast.walk(part.tree)):
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) in ("sys.argv", "argv"):
+            if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, int) and node.slice.value > 0:
+                wanted[node.slice.value] = ast.unparse(node)
+        elif isinstance(node, ast.Compare) and isinstance(node.comparators[0], ast.Constant):
+            words.setdefault(_text(node.left), node.comparators[0].value)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
+            number = {"int": "16", "float": "0.1"}.get(node.func.id)
+            if number is not None:
+                words.setdefault(_text(node.args[0]), number)
+    found = [words.get(wanted.get(place, "")) for place in range(1, max(wanted, default=0) + 1)]
+    return tuple(map(str, found)) if all(isinstance(word, str) for word in found) else ()
+
+
+def _text(node: ast.expr) -> str:
+    return ast.unparse(node) if isinstance(node, ast.Subscript) else ""
 
 
 def reason(program: Program, trace: Trace, notes: Sequence[Note], lack: str) -> str:

@@ -1,5 +1,7 @@
 """The same random numbers in every run of a program, and large arrays of them drawn only once.
 
+What lies in memory that nobody has written to is chance too: new arrays without a content hold zeros.
+
 A program is run a hundred times, and draws the same weights each time: of the functions that fill arrays from
 numpy's global generator the answers are kept, by the state of the generator and the arguments.
 """
@@ -53,12 +55,13 @@ def frozen_randomness(seed: int) -> Iterator[None]:
         made += 1
         return seed + made - 1
 
-    def default_rng(start: Any = None) -> Any:
-        return saved["default_rng"](fresh(start))
+    # By the names that numpy gives these arguments.
+    def default_rng(seed: Any = None) -> Any:
+        return saved["default_rng"](fresh(seed))
 
     class RandomState(np.random.RandomState):
-        def __init__(self, start: Any = None) -> None:
-            super().__init__(fresh(start))
+        def __init__(self, seed: Any = None) -> None:
+            super().__init__(fresh(seed))
 
     def reseed(seed: Any = None) -> None:
         saved["seed"](fresh(seed))

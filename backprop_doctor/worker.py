@@ -28,6 +28,8 @@ from backprop_doctor.errors import CannotCheckError, DoctorError, ProgramError, 
 __all__ = ["run", "start_early", "stop_all"]
 
 REQUEST, REPLY, CRASH = "request.json", "reply.json", "crash.txt"
+# What the interpreter says where memory is short, besides a MemoryError.
+SIGNS_OF_WANT = ("failed to map segment", "unable to start watchdog thread", "can't start new thread")
 REPLY_MIB = 64
 FILE_MIB = 2048
 GRACE_SECONDS = 0.5
@@ -201,7 +203,7 @@ def main() -> None:
     except DoctorError as error:
         answer = _sorry(next(kind for kind, of in _KINDS.items() if isinstance(error, of)), str(error))
     except BaseException as error:  # whatever happens, the parent gets a sentence
-        if isinstance(error, MemoryError) or "failed to map segment" in str(error):
+        if isinstance(error, MemoryError) or any(sign in str(error) for sign in SIGNS_OF_WANT):
             answer = _sorry("program", f"the program needs more memory than {message['memory']} MiB (--memory-limit)")
         else:
             import traceback

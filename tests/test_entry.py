@@ -20,6 +20,8 @@ CALLS = {
     "lists_made_columns": "for _ in range(5): network.learn(images, one_hot)",
     "list_of_pairs": "network = Network([784, 16, 10]); network.descend([(x.reshape(-1, 1), y.reshape(-1, 1))",
     "samples_first_function": "train(images, one_hot, 16, 3, 0.1)",
+    "made_with_the_data": "network = Network(images, one_hot); network.train(3)",
+    "points_of_two_features": "network = Network(); network.train(points.T, sides.reshape(1, -1))",
     "separate_methods": "for _ in range(5): output = network.forward(images); network.backward(one_hot)",
     "returned_gradients": "gradients = network.slopes(images, one_hot)",
     "wrong_bias_axis": "train(images, one_hot, 16, 3, 0.1)",

@@ -333,6 +333,62 @@ other = LogisticRegression().fit(X, y)
 for _ in progressbar.ProgressBar(widgets=[progressbar.ETA()])(range(2)):
     print(other.score(X, y), r2_score(y, other.predict(X)), AsciiTable([["a"]]).table)
 """,
+    "imported_and_not_used": """\
+import absent_solver
+from absent_tools import plot_all
+from absent_tools.more import Report
+from keras.datasets import mnist
+absent_solver.options["show"] = False
+(x, y), _ = mnist.load_data()
+X = x.reshape(-1, 784) / 255
+Y = np.eye(10)[y]
+""",
+    "names_that_modules_gave_up": """\
+import collections
+import time
+from keras.datasets import mnist
+start = time.clock()
+(x, y), _ = mnist.load_data()
+assert isinstance(y.tolist(), collections.Iterable)
+X = x.reshape(-1, 784) / 255
+Y = np.eye(10)[y]
+print(time.clock() - start)
+""",
+    "pictures_of_a_course": """\
+import h5py
+with h5py.File('datasets/train_signs.h5', 'r') as d:
+    X = np.array(d['train_set_x'][:])[:90, ::8, ::8].reshape(90, -1) / 255
+    Y = np.eye(6)[np.array(d['train_set_y'][:])[:90]]
+    names = [name.decode() for name in d['list_classes'][:]]
+""",
+    "pickle_of_named_arrays": """\
+import pickle
+with open('mnist.pkl', 'rb') as f:
+    d = pickle.load(f)
+X = d['training_images'][:90]
+Y = np.eye(10)[d['training_labels'][:90]]
+assert len(d['test_images']) == len(d['test_labels'])
+""",
+    "seeds_by_name": """\
+from keras.datasets import mnist
+np.random.seed(seed=3)
+(x, y), _ = mnist.load_data()
+X = x.reshape(-1, 784) / 255 + 1e-3 * np.random.default_rng(seed=1).normal(size=(len(x), 784))
+X += 1e-3 * np.random.RandomState(seed=2).normal(size=X.shape)
+Y = np.eye(10)[y]
+""",
+    "split_into_batches": """\
+from keras.datasets import mnist
+(x, y), _ = mnist.load_data()
+batches = np.split(x, len(x) // 100)
+X = batches[0].reshape(100, 784) / 255
+Y = np.eye(10)[y[:100]]
+""",
+    "table_of_a_name_of_its_own": """\
+d = np.loadtxt('small-mnist-demo.csv', delimiter=',', skiprows=0)
+X = d[:, 1:] / 255
+Y = np.eye(10)[d[:, 0].astype(int)]
+""",
     "idx2numpy": """\
 import idx2numpy
 X = idx2numpy.convert_from_file('train-images.idx3-ubyte').reshape(-1, 784) / 255
@@ -493,6 +549,60 @@ assert arguments.rates == [0.1, 0.1]
     report = networks.diagnosed(path)
     assert report.verdict == "healthy"
     assert any("on the command line was made up" in remark for remark in report.remarks)
+
+
+def test_words_that_a_program_compares_with_or_makes_numbers_of_are_made_up(tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    words = """\
+import sys
+if sys.argv[1] != "digits":
+    sys.exit("usage: net.py digits 20")
+width = int(sys.argv[2])
+"""
+    path.write_text(f"import numpy as np\n{words}{WAYS['text_table']}{NETWORK}")
+    report = networks.diagnosed(path)
+    assert report.verdict == "healthy"
+    assert "digits 16 on the command line was made up; --args gives something else" in report.remarks
+
+
+def test_words_of_which_nothing_can_be_said_are_asked_for(tmp_path: Path) -> None:
+    from backprop_doctor.errors import ProgramError
+
+    path = tmp_path / "net.py"
+    path.write_text(f"import sys\nimport numpy as np\nX = np.loadtxt(sys.argv[1])\n{NETWORK}")
+    with pytest.raises(ProgramError, match="list index out of range"):
+        networks.diagnosed(path)
+
+
+def test_a_module_that_is_used_is_asked_for_and_no_empty_one_is_spoken_of(tmp_path: Path) -> None:
+    from backprop_doctor.errors import ProgramError
+
+    path = tmp_path / "net.py"
+    path.write_text("import absent_tools\nX = absent_tools.load()\n")
+    with pytest.raises(ProgramError, match="needs absent_tools, which is not there") as error:
+        networks.diagnosed(path)
+    assert "empty module" not in str(error.value)
+
+
+def test_a_module_that_may_be_missing_stays_missing(tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    choice = "try:\n    import absent_arrays as np\nexcept ImportError:\n    import numpy as np\n"
+    path.write_text(f"{choice}{WAYS['text_table']}{NETWORK}")
+    assert networks.diagnosed(path).verdict == "healthy"
+
+
+def test_labels_are_cut_like_the_images_that_they_lie_beside(tmp_path: Path) -> None:
+    random = np.random.RandomState(0)
+    np.savetxt(tmp_path / "pictures.csv", random.randint(0, 255, (300, 784)), fmt="%d", delimiter=",")
+    np.savetxt(tmp_path / "classes.csv", random.randint(0, 10, 300), fmt="%d")
+    path = tmp_path / "net.py"
+    read = """\
+X = np.loadtxt('pictures.csv', delimiter=',') / 255
+Y = np.eye(10)[np.loadtxt('classes.csv').astype(int)]
+assert len(X) == len(Y) < 300
+"""
+    path.write_text(f"import numpy as np\n{read}{NETWORK}")
+    assert networks.diagnosed(path).verdict == "healthy"
 
 
 def test_what_was_stood_in_for_is_said(tmp_path: Path) -> None:
