@@ -43,7 +43,7 @@ OPERANDS = 12
 ELEMENTS_TRIED = 24
 ADDED_WITHIN = 1e-12
 FEW = 8
-TURNS_TRIED = 2
+TURNS_TRIED, NUMBERS_TRIED = 2, 12
 ROUNDING = 1e-13
 PLAIN_WITHIN = 1e-5
 STEP_OFF_KINKS = 1e-8  # of ten thousand maxima hardly one changes hands
@@ -181,7 +181,8 @@ class _Judge:
         for number in self._short:
             self._mark_partial(number)
         for number, elements in self._elements.items():
-            self.result.gradients[number] = min(elements, key=self._rests_on_right)
+            known = [self.result.adjoints[claim.value.object, claim.of.birth] for claim in elements]
+            self.result.gradients[number] = min(known, key=self._rests_on_right)
         self._unused()
         self._name_loss()
         return self.result
@@ -268,7 +269,8 @@ class _Judge:
     def _at_another_time(self, link: Adjoint, upstream: Quantity, through: Quantity) -> Adjoint | None:
         """The claim that a value is the adjoint of what was made at the same place a turn earlier or later."""
         alike = [q for q in self.forward if q.birth[0] == through.birth[0] and q.object != through.object]
-        near_by = sorted(alike, key=lambda q: abs(q.birth[1] - through.birth[1]))[:TURNS_TRIED]
+        tried = NUMBERS_TRIED if self.roles.scalars else TURNS_TRIED
+        near_by = sorted(alike, key=lambda q: abs(q.birth[1] - through.birth[1]))[:tried]
         # Or of what other numbers of a parameter take it for.
         users = (c.through for c in self._more if isinstance(c.of, Element) and c.upstream == upstream)
         taken = {q.object: q for q in users if q is not None and q.object != through.object}
@@ -365,7 +367,7 @@ class _Judge:
         step = self._step(parameter)
         if step is not None and (step.right or (step.scattered and not self.roles.scalars)):
             return step
-        elements = self._in_elements(parameter) if self.roles.scalars and parameter.shape else []
+        elements = self._in_elements(parameter) if self.roles.scalars else []
         if elements:
             self.result.adjoints |= {(c.value.object, c.of.birth): c for c in elements}
             self._more += [claim for claim in elements if claim.right]
@@ -383,7 +385,6 @@ class _Judge:
         """The value that another is a multiple of, found by going back from line to line."""
         known = {q.object: q for q in [*self.backward, *self.numbers]}
         while True:
-            own = np.asarray(self.values[value.object], np.float64)
             home = self.program.sites[value.birth[0]].statement
             sources = [
                 known[o]
@@ -394,10 +395,20 @@ class _Judge:
             ]
             # A delta that other gradients are made from is where they all come from, and no gradient itself.
             shared = {g.upstream.object for g in self.result.gradients.values() if g and g.upstream}
-            same = [q for q in sources if q.object not in shared and _is_multiple(own, self.values[q.object])]
+            same = [q for q in sources if q.object not in shared and self._is_multiple(value, q)]
             if not same:
                 return value
             value = max(same, key=lambda q: q.index)
+
+    def _is_multiple(self, whole: Quantity, part: Quantity) -> bool:
+        """Whether a value is another one times a number; one number has to be so at several points."""
+        others = self._others if np.size(self.values[whole.object]) < DIRECTIONS else []
+        pairs = [(p.values.get(whole.object), p.values.get(part.object)) for p in (_Point(self.m, self.values), *others)]
+        try:
+            spread = [np.broadcast_to(np.asarray(b, np.float64), np.shape(a)).ravel() for a, b in pairs]
+        except (TypeError, ValueError):
+            return False
+        return fit(np.concatenate([np.ravel(a) for a, _ in pairs]), np.concatenate(spread)).right
 
     def _step(self, parameter: Parameter) -> Adjoint | None:
         """What the update adds to a parameter, where no gradient of it is stored.
@@ -1102,15 +1113,6 @@ class _Pairs:
             pairs += [(u, e) for u in ups for e in ends]
             blocks.append(np.stack(columns, axis=-1).reshape(-1, len(tangents)))
         return cls(pairs, np.concatenate(blocks) if blocks else np.zeros((0, len(tangents))))
-
-
-def _is_multiple(whole: Array, part: Any) -> bool:
-    """Whether an array is another one times a number, the smaller one repeated where need be."""
-    try:
-        spread = np.broadcast_to(np.asarray(part, np.float64), whole.shape)
-    except ValueError:
-        return False
-    return fit(whole.ravel(), spread.ravel()).right
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

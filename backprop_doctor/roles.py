@@ -773,9 +773,9 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
                 outputs = [o for o in operands if is_output(o)]
                 # What is made of parameters in this very difference has no name: ``H @ W - Y``.
                 made = [o for o in outputs if _is_difference(site) and _reads(program, o, parameters, latest)]
-                unnamed += [(o.object, _leaf(program, labels[0], latest), event.index) for o in made]
+                unnamed += [(o.object, _leaf(program, roles, labels[0], latest), event.index) for o in made]
                 named = [n for o in outputs for n in _named_inside(program, o, latest)]
-                met += [(n.object, _leaf(program, labels[0], latest), event.index) for n in named if is_output(n)]
+                met += [(n.object, _leaf(program, roles, labels[0], latest), event.index) for n in named if is_output(n)]
                 read = [o for o in operands if isinstance(program.sites[o.site].node, ast.Subscript)]
                 singles |= {n.object for n in named if any(np.size(o.value) == 1 < np.size(n.value) for o in read)}
             before = stored.get(event.storage)
@@ -825,11 +825,12 @@ def _original(program: Program, roles: Roles, event: Event) -> Event:
     return event
 
 
-def _leaf(program: Program, event: Event, latest: dict[int, Event]) -> Event:
+def _leaf(program: Program, roles: Roles, event: Event, latest: dict[int, Event]) -> Event:
     """The labels as they are read, inside an expression such as ``1 - y``."""
     children = [latest[c] for c in program.sites[event.site].children if c in latest]
-    inside = [c for c in children if np.shape(c.value) == np.shape(event.value) and c.index < event.index]
-    return _leaf(program, inside[0], latest) if inside else event
+    before = [c for c in children if c.index < event.index and roles.on_labels[c.index]]
+    inside = [c for c in before if np.shape(c.value) == np.shape(event.value)]
+    return _leaf(program, roles, inside[0], latest) if inside else event
 
 
 def _reads(program: Program, event: Event, objects: set[int], latest: dict[int, Event]) -> bool:
