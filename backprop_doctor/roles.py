@@ -286,13 +286,14 @@ class _Mode:
     """What is taken for a source of the data: each kind costs a run for each of its values.
 
     A label may be a whole number (``numbers``), all values may be plain numbers (``scalars``), data may be
-    made anew in each turn (``fresh``), and dead units may hide that the inputs matter unless all is ``positive``.
+    made anew in each turn (``fresh``), inputs may be their own labels where they are read ``again``, and dead units may hide that the inputs matter unless all is ``positive``.
     Steps and rounding hide it too, unless values are moved ``far``.
     """
 
     numbers: bool = False
     scalars: bool = False
     fresh: bool = False
+    again: bool = False
     positive: bool = False
     far: bool = False
 
@@ -302,6 +303,8 @@ MODES = (
     _Mode(scalars=True),
     _Mode(fresh=True),
     _Mode(fresh=True, scalars=True),
+    _Mode(again=True),
+    _Mode(fresh=True, again=True),
     _Mode(numbers=True),
     _Mode(numbers=True, scalars=True),
     _Mode(far=True),
@@ -320,7 +323,8 @@ class _Turn:
         self.dependence = dependence
         self.program, self.trace = dependence.program, dependence.trace
         self.loop, self.training, self.mode = loop, training, mode
-        self.first_seen = self.trace.first_seen
+        self.first_seen = self.trace.first_seen | {}
+        self.again: dict[int, list[Event]] = {}
         self.carried = carried_by(self.program, self.trace, loop)
         self.entries: dict[int, Event] = {}
         self._known: dict[tuple[int, ...], Mask] = {}
@@ -387,12 +391,43 @@ class _Turn:
             groups += fresh
         self.masks = masks
         self.groups = {group[0].object: group for group in groups}
+        if mode.again:
+            self._read_again()
         self.later_reads = {e.object for _, e in loads(self.program, trace, loop.middle, loop.end)}
         # Counts and class numbers change by jumps, if at all: only real arrays tell who depends on whom.
         self.turn, self.arrays = np.zeros(len(trace.events), bool), np.zeros(len(trace.events), bool)
         for event in trace.events[loop.start : loop.middle]:
             self.turn[event.index] = is_real(event.value) or (mode.scalars and type(event.value) is float)
             self.arrays[event.index] = is_array(event.value)
+
+    def _read_again(self) -> None:
+        """Take inputs for labels where they are read beside what is made of them: an autoencoder has no others.
+
+        Such a source goes by a number below -1, and what it is read for else goes on as it was.
+        """
+        nothing = np.zeros(len(self.trace.events), bool)
+        on_carried = np.logical_or.reduce([nothing, *(mask for o, mask in self.masks.items() if o in self.carried)])
+        for number in [o for o in self.masks if o not in self.carried]:
+            readings = [
+                e
+                for _, e in loads(self.program, self.trace, self.loop.start, self.loop.middle)
+                if e.object == number and is_real(e.value) and self._is_beside(e, on_carried)
+            ]
+            if readings:
+                label = -2 - number
+                self.again[label] = readings
+                self.first_seen[label] = readings[0]
+                self.masks[label] = self.point.reach([readings], once=True)[number]
+
+    def _is_beside(self, reading: Event, on_carried: Mask) -> bool:
+        """Whether a value is read in an expression with another of its shape that parameters had a part in."""
+        parent = self.program.sites[reading.site].parent
+        if parent is None:
+            return False
+        whole = next((e for e in self.trace.at(parent) if e.index > reading.index), None)
+        beside = self.trace.operands(whole, self.program.sites[parent].children) if whole is not None else []
+        shape = np.shape(reading.value)
+        return any(on_carried[e.index] and np.shape(e.value) == shape and e.index != reading.index for e in beside)
 
     # -- inputs and labels -----------------------------------------------------------------------------------
 
@@ -434,6 +469,8 @@ class _Turn:
     def _on_inputs(self, x: int, y: int) -> Mask:
         """What depends on the inputs when the labels that are made from them stay as they are."""
         at = self.first_seen[y]
+        if y in self.again:
+            return self.point.reach([self.groups[x]], readings=self.again[y])[x] if x in self.groups else self.masks[x]
         if not self.masks[x][at.index] or at.index < self.loop.start:
             return self.masks[x]
         return self.point.reach([self.groups[x]], held=at)[x]
@@ -502,6 +539,7 @@ class _Turn:
             if (
                 o not in (x, y, *params)
                 and o not in self.carried
+                and o not in self.again
                 and existed(self.program, self.trace, self.first_seen[o], self.loop)
                 and np.asarray(self.first_seen[o].value).dtype.kind == "f"
                 and self._joins_both(o, x, y)
