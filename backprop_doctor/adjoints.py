@@ -354,10 +354,14 @@ class _Judge:
         # say) may any other array of the right size be the gradient.
         candidates = direct or [q for q in self.backward if q.index < update]
         wrong: list[Quantity] = []
+        partial: Adjoint | None = None
         for candidate in candidates:
             if aligned(self.values[candidate.object], parameter.shape) is None:
                 continue
             found = self._adjoint(candidate, parameter)
+            if found.right and self._leaves_out(found, parameter):
+                partial = partial or replace(found, partial=True)
+                continue
             if found.right:
                 return self._earliest(found, parameter)
             part = self._made_of(candidate, parameter)
@@ -365,7 +369,11 @@ class _Judge:
                 return part
             wrong.append(candidate)
         step = self._step(parameter)
-        if step is not None and (step.right or (step.scattered and not self.roles.scalars)):
+        if step is not None and step.right:
+            return step
+        if partial is not None:
+            return partial
+        if step is not None and step.scattered and not self.roles.scalars:
             return step
         elements = self._in_elements(parameter) if self.roles.scalars else []
         if elements:
@@ -380,6 +388,15 @@ class _Judge:
         self.result.operands[parameter.object] = list({q.object: q for q in [*origins, *direct]}.values())
         fitting = [q for q in origins if aligned(self.values[q.object], parameter.shape) is not None]
         return self._adjoint(fitting[0], parameter) if fitting and wrong else None
+
+    def _leaves_out(self, claim: Adjoint, parameter: Parameter) -> bool:
+        """Whether a parameter that is read at several places has another way to the outputs than a claim says."""
+        through, outputs = claim.through, [m.output for m in self.roles.meetings]
+        if through is None or not outputs:
+            return False
+        events = self.roles.trace.events[self.roles.step.start : outputs[-1].index]
+        reads = {e.site for e in events if e.object == parameter.object and self.program.sites[e.site].kind == "load"}
+        return len(reads) > 1 and not self._is_cut(parameter, through)
 
     def _origin(self, value: Quantity) -> Quantity:
         """The value that another is a multiple of, found by going back from line to line."""
