@@ -216,9 +216,24 @@ class _Judge:
                 self.result.adjoints[upstream.object, through.birth] = replace(following, partial=True)
                 marked = True
             pending.append(following)
+        gradient = self.result.gradients[number]
+        if not marked and gradient is not None and self._leaves_use_out(gradient):
+            self.result.gradients[number] = replace(gradient, partial=True)
+            return
         for link in first if not marked else ():
             if link.right and link.through is not None and not self._is_cut(link.of, link.through):
                 self._mark_read(link)
+
+    def _leaves_use_out(self, claim: Adjoint) -> bool:
+        """Whether a gradient of one use of a parameter stands for all, and another use moves the outputs too."""
+        if not isinstance(claim.of, Use) or len(self.result.parts.get(claim.of.object, ())) != 1:
+            return False
+        outputs = [m.output for m in self.roles.meetings]
+        for use in self._uses(claim.of.object, claim.of.name, claim.of.shape, outputs[-1].index if outputs else 0):
+            tangent = self.m.tangents(use.birth, once=True)[0]
+            if use.birth != claim.of.birth and any(np.any(tangent.derivatives.get(o.birth, 0.0)) for o in outputs):
+                return True
+        return False
 
     def _mark_read(self, link: Adjoint) -> None:
         """Of the values that a line reads, mark one that leaves out the path which the line leaves out."""
@@ -514,11 +529,7 @@ class _Judge:
 
     def _by_use(self, parts: list[Quantity], parameter: Parameter) -> list[Adjoint]:
         """Where a parameter is used several times (in time, say), each part of its gradient belongs to one use."""
-        reads = [
-            Use(e.object, e.key, e.index, parameter.name, self.program.sites[e.site].line, parameter.shape)
-            for e in self.roles.trace.events[self.roles.step.start : parts[0].index]
-            if e.object == parameter.object and self.program.sites[e.site].kind == "load"
-        ]
+        reads = self._uses(parameter.object, parameter.name, parameter.shape, parts[0].index)
         if len(reads) < 2:
             return []
         claims: list[Adjoint] = []
@@ -529,6 +540,14 @@ class _Judge:
                     claims.append(claim)
                     break
         return claims
+
+    def _uses(self, number: int, name: str, shape: tuple[int, ...], before: int) -> list[Use]:
+        """Where the step reads a parameter before an event."""
+        return [
+            Use(e.object, e.key, e.index, name, self.program.sites[e.site].line, shape)
+            for e in self.roles.trace.events[self.roles.step.start : before]
+            if e.object == number and self.program.sites[e.site].kind == "load"
+        ]
 
     def _earliest(self, found: Adjoint, parameter: Parameter) -> Adjoint:
         """The first value that is the same gradient: a velocity or a step is made from it."""
