@@ -43,7 +43,7 @@ OPERANDS = 12
 ELEMENTS_TRIED = 24
 ADDED_WITHIN = 1e-12
 FEW = 8
-TURNS_TRIED = 2
+TURNS_TRIED, NUMBERS_TRIED = 2, 12
 ROUNDING = 1e-13
 PLAIN_WITHIN = 1e-5
 STEP_OFF_KINKS = 1e-8  # of ten thousand maxima hardly one changes hands
@@ -182,7 +182,8 @@ class _Judge:
         for number in self._short:
             self._mark_partial(number)
         for number, elements in self._elements.items():
-            self.result.gradients[number] = min(elements, key=self._rests_on_right)
+            known = [self.result.adjoints[claim.value.object, claim.of.birth] for claim in elements]
+            self.result.gradients[number] = min(known, key=self._rests_on_right)
         self._unused()
         self._name_loss()
         return self.result
@@ -216,9 +217,24 @@ class _Judge:
                 self.result.adjoints[upstream.object, through.birth] = replace(following, partial=True)
                 marked = True
             pending.append(following)
+        gradient = self.result.gradients[number]
+        if not marked and gradient is not None and self._leaves_use_out(gradient):
+            self.result.gradients[number] = replace(gradient, partial=True)
+            return
         for link in first if not marked else ():
             if link.right and link.through is not None and not self._is_cut(link.of, link.through):
                 self._mark_read(link)
+
+    def _leaves_use_out(self, claim: Adjoint) -> bool:
+        """Whether a gradient of one use of a parameter stands for all, and another use moves the outputs too."""
+        if not isinstance(claim.of, Use) or len(self.result.parts.get(claim.of.object, ())) != 1:
+            return False
+        outputs = [m.output for m in self.roles.meetings]
+        for use in self._uses(claim.of.object, claim.of.name, claim.of.shape, outputs[-1].index if outputs else 0):
+            tangent = self.m.tangents(use.birth, once=True)[0]
+            if use.birth != claim.of.birth and any(np.any(tangent.derivatives.get(o.birth, 0.0)) for o in outputs):
+                return True
+        return False
 
     def _mark_read(self, link: Adjoint) -> None:
         """Of the values that a line reads, mark one that leaves out the path which the line leaves out."""
@@ -278,7 +294,8 @@ class _Judge:
         """The claim that a value is the adjoint of what was made at the same place a turn earlier or later."""
         again = {q.object for q in (through, *self._again(through))}
         alike = [q for q in self.forward if q.birth[0] == through.birth[0] and q.object not in again]
-        near_by = sorted(alike, key=lambda q: abs(q.birth[1] - through.birth[1]))[:TURNS_TRIED]
+        tried = NUMBERS_TRIED if self.roles.scalars else TURNS_TRIED
+        near_by = sorted(alike, key=lambda q: abs(q.birth[1] - through.birth[1]))[:tried]
         # Or of what other numbers of a parameter take it for.
         users = (c.through for c in self._more if isinstance(c.of, Element) and c.upstream == upstream)
         taken = {q.object: q for q in users if q is not None and q.object != through.object}
@@ -362,10 +379,14 @@ class _Judge:
         # say) may any other array of the right size be the gradient.
         candidates = direct or [q for q in self.backward if q.index < update]
         wrong: list[Quantity] = []
+        partial: Adjoint | None = None
         for candidate in candidates:
             if aligned(self.values[candidate.object], parameter.shape) is None:
                 continue
             found = self._adjoint(candidate, parameter)
+            if found.right and self._leaves_out(found, parameter):
+                partial = partial or replace(found, partial=True)
+                continue
             if found.right:
                 return self._earliest(found, parameter)
             part = self._made_of(candidate, parameter)
@@ -373,9 +394,13 @@ class _Judge:
                 return part
             wrong.append(candidate)
         step = self._step(parameter)
-        if step is not None and (step.right or (step.scattered and not self.roles.scalars)):
+        if step is not None and step.right:
             return step
-        elements = self._in_elements(parameter) if self.roles.scalars and parameter.shape else []
+        if partial is not None:
+            return partial
+        if step is not None and step.scattered and not self.roles.scalars:
+            return step
+        elements = self._in_elements(parameter) if self.roles.scalars else []
         if elements:
             self.result.adjoints |= {(c.value.object, c.of.birth): c for c in elements}
             self._more += [claim for claim in elements if claim.right]
@@ -389,11 +414,19 @@ class _Judge:
         fitting = [q for q in origins if aligned(self.values[q.object], parameter.shape) is not None]
         return self._adjoint(fitting[0], parameter) if fitting and wrong else None
 
+    def _leaves_out(self, claim: Adjoint, parameter: Parameter) -> bool:
+        """Whether a parameter that is read at several places has another way to the outputs than a claim says."""
+        through, outputs = claim.through, [m.output for m in self.roles.meetings]
+        if through is None or not outputs:
+            return False
+        events = self.roles.trace.events[self.roles.step.start : outputs[-1].index]
+        reads = {e.site for e in events if e.object == parameter.object and self.program.sites[e.site].kind == "load"}
+        return len(reads) > 1 and not self._is_cut(parameter, through)
+
     def _origin(self, value: Quantity) -> Quantity:
         """The value that another is a multiple of, found by going back from line to line."""
         known = {q.object: q for q in [*self.backward, *self.numbers]}
         while True:
-            own = np.asarray(self.values[value.object], np.float64)
             home = self.program.sites[value.birth[0]].statement
             sources = [
                 known[o]
@@ -404,10 +437,22 @@ class _Judge:
             ]
             # A delta that other gradients are made from is where they all come from, and no gradient itself.
             shared = {g.upstream.object for g in self.result.gradients.values() if g and g.upstream}
-            same = [q for q in sources if q.object not in shared and _is_multiple(own, self.values[q.object])]
+            same = [q for q in sources if q.object not in shared and self._is_multiple(value, q)]
             if not same:
                 return value
             value = max(same, key=lambda q: q.index)
+
+    def _is_multiple(self, whole: Quantity, part: Quantity) -> bool:
+        """Whether a value is another one times a number; one number has to be so at several points."""
+        others = self._others if np.size(self.values[whole.object]) < DIRECTIONS else []
+        pairs = [
+            (p.values.get(whole.object), p.values.get(part.object)) for p in (_Point(self.m, self.values), *others)
+        ]
+        try:
+            spread = [np.broadcast_to(np.asarray(b, np.float64), np.shape(a)).ravel() for a, b in pairs]
+        except (TypeError, ValueError):
+            return False
+        return fit(np.concatenate([np.ravel(a) for a, _ in pairs]), np.concatenate(spread)).right
 
     def _step(self, parameter: Parameter) -> Adjoint | None:
         """What the update adds to a parameter, where no gradient of it is stored.
@@ -496,11 +541,7 @@ class _Judge:
 
     def _by_use(self, parts: list[Quantity], parameter: Parameter) -> list[Adjoint]:
         """Where a parameter is used several times (in time, say), each part of its gradient belongs to one use."""
-        reads = [
-            Use(e.object, e.key, e.index, parameter.name, self.program.sites[e.site].line, parameter.shape)
-            for e in self.roles.trace.events[self.roles.step.start : parts[0].index]
-            if e.object == parameter.object and self.program.sites[e.site].kind == "load"
-        ]
+        reads = self._uses(parameter.object, parameter.name, parameter.shape, parts[0].index)
         if len(reads) < 2:
             return []
         claims: list[Adjoint] = []
@@ -511,6 +552,14 @@ class _Judge:
                     claims.append(claim)
                     break
         return claims
+
+    def _uses(self, number: int, name: str, shape: tuple[int, ...], before: int) -> list[Use]:
+        """Where the step reads a parameter before an event."""
+        return [
+            Use(e.object, e.key, e.index, name, self.program.sites[e.site].line, shape)
+            for e in self.roles.trace.events[self.roles.step.start : before]
+            if e.object == number and self.program.sites[e.site].kind == "load"
+        ]
 
     def _earliest(self, found: Adjoint, parameter: Parameter) -> Adjoint:
         """The first value that is the same gradient: a velocity or a step is made from it."""
@@ -1126,15 +1175,6 @@ class _Pairs:
             pairs += [(u, e) for u in ups for e in ends]
             blocks.append(np.stack(columns, axis=-1).reshape(-1, len(tangents)))
         return cls(pairs, np.concatenate(blocks) if blocks else np.zeros((0, len(tangents))))
-
-
-def _is_multiple(whole: Array, part: Any) -> bool:
-    """Whether an array is another one times a number, the smaller one repeated where need be."""
-    try:
-        spread = np.broadcast_to(np.asarray(part, np.float64), whole.shape)
-    except ValueError:
-        return False
-    return fit(whole.ravel(), spread.ravel()).right
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_doctor.program import Action, Event, Key, Probe, Program, Trace
+from backprop_doctor.program import Action, Event, Key, Once, Probe, Program, Trace
 
 __all__ = ["Dependence", "Mask", "disturbed"]
 
@@ -76,22 +76,32 @@ class Point:
         self._far = far
         self.base: Trace = of.base((last, *moved), moved) if moved else of.trace
 
-    def reach(self, sources: Sequence[list[Event]], held: Event | None = None) -> dict[int, Mask]:
+    def reach(
+        self,
+        sources: Sequence[list[Event]],
+        held: Event | None = None,
+        *,
+        readings: Sequence[Event] = (),
+        once: bool = False,
+    ) -> dict[int, Mask]:
         """For each source, which events change when it is disturbed.
 
         A source is one object, at the event given, or several that play one part (the samples of a batch, taken
-        one by one); it goes by its first.  An event that is ``held`` keeps its value.
+        one by one); it goes by its first.  An event that is ``held`` keeps its value, and so do ``readings``, whatever
+        else is read of the same object.  With ``once`` the events alone are disturbed, and not the objects.
         """
         known, masks = self._of.known, {}
         for source in sources:
-            question = (self._last, *self._moved, self._far, held and held.key, *(e.key for e in source))
+            how = self._last, *self._moved, self._far, held and held.key, *(e.key for e in readings), once
+            question = (*how, *(e.key for e in source))
             if question not in known:
-                known[question] = self._mask(source, held)
+                known[question] = self._mask(source, held, readings, once=once)
             masks[source[0].object] = known[question]
         return masks
 
-    def _mask(self, source: list[Event], held: Event | None) -> Mask:
-        actions: dict[Key, Action] = {e.key: self._change(e) for e in source}
+    def _mask(self, source: list[Event], held: Event | None, readings: Sequence[Event], *, once: bool) -> Mask:
+        actions: dict[Key, Action] = {e.key: Once(self._change(e)) if once else self._change(e) for e in source}
+        actions |= {e.key: Once(_Kept(self.base.value(e.key))) for e in readings}
         if held is not None:
             actions[held.key] = _Then(None, _Kept(self.base.value(held.key)))
         same, broke = self._compared(actions)

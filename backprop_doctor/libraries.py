@@ -1,4 +1,4 @@
-"""Arrays of other libraries, each kind seen as a numpy array: tensors of PyTorch, frames of pandas, the likes of CuPy.
+"""Other arrays, each kind seen as a plain one: tensors of PyTorch, frames of pandas, the likes of CuPy, matrices.
 
 What takes the place of such an array is made into its kind again.  None of the libraries is imported here, but
 PyTorch where a program speaks of it: it has randomness of its own that has to be frozen from the first run on.
@@ -78,6 +78,16 @@ class _Frames(Kind):
         value.iloc[...] = array
 
 
+class _Matrices(Kind):
+    """numpy's matrices, whose ``*`` is a product of matrices."""
+
+    def numpy(self, value: Any) -> Array | float | int:
+        return np.asarray(value)
+
+    def like(self, value: Any, array: Any) -> Any:
+        return np.asmatrix(array)
+
+
 def kind_of(type_: type) -> Kind | None:
     """The kind of array a type is, or None if it is numpy's or no array."""
     if type_ not in _kinds:
@@ -92,6 +102,8 @@ def _kind_of(type_: type) -> Kind | None:
     names = {base.__name__ for base in type_.__mro__}
     top = type_.__module__.partition(".")[0]
     library = sys.modules.get(top)
+    if issubclass(type_, np.matrix):
+        return _Matrices(library)
     if library is None or issubclass(type_, (np.ndarray, np.generic)):
         return None
     if "Tensor" in names and hasattr(library, "as_tensor"):

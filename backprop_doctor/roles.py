@@ -351,13 +351,14 @@ class _Mode:
     """What is taken for a source of the data: each kind costs a run for each of its values.
 
     A label may be a whole number (``numbers``), all values may be plain numbers (``scalars``), data may be
-    made anew in each turn (``fresh``), and dead units may hide that the inputs matter unless all is ``positive``.
+    made anew in each turn (``fresh``), inputs may be their own labels where they are read ``again``, and dead units may hide that the inputs matter unless all is ``positive``.
     Steps and rounding hide it too, unless values are moved ``far``.
     """
 
     numbers: bool = False
     scalars: bool = False
     fresh: bool = False
+    again: bool = False
     positive: bool = False
     far: bool = False
 
@@ -367,6 +368,8 @@ MODES = (
     _Mode(scalars=True),
     _Mode(fresh=True),
     _Mode(fresh=True, scalars=True),
+    _Mode(again=True),
+    _Mode(fresh=True, again=True),
     _Mode(numbers=True),
     _Mode(numbers=True, scalars=True),
     _Mode(far=True),
@@ -385,7 +388,8 @@ class _Turn:
         self.dependence = dependence
         self.program, self.trace = dependence.program, dependence.trace
         self.loop, self.training, self.mode = loop, training, mode
-        self.first_seen = self.trace.first_seen
+        self.first_seen = self.trace.first_seen | {}
+        self.again: dict[int, list[Event]] = {}
         self.carried = carried_by(self.program, self.trace, loop)
         self.entries: dict[int, Event] = {}
         self.ready: set[Key] = set()
@@ -485,12 +489,43 @@ class _Turn:
             groups += fresh
         self.masks = masks
         self.groups = {group[0].object: group for group in groups}
+        if mode.again:
+            self._read_again()
         self.later_reads = {e.object for _, e in loads(self.program, trace, loop.middle, loop.end)}
         # Counts and class numbers change by jumps, if at all: only real arrays tell who depends on whom.
         self.turn, self.arrays = np.zeros(len(trace.events), bool), np.zeros(len(trace.events), bool)
         for event in trace.events[loop.start : loop.middle]:
             self.turn[event.index] = is_real(event.value) or (mode.scalars and type(event.value) is float)
             self.arrays[event.index] = is_array(event.value)
+
+    def _read_again(self) -> None:
+        """Take inputs for labels where they are read beside what is made of them: an autoencoder has no others.
+
+        Such a source goes by a number below -1, and what it is read for else goes on as it was.
+        """
+        nothing = np.zeros(len(self.trace.events), bool)
+        on_carried = np.logical_or.reduce([nothing, *(mask for o, mask in self.masks.items() if o in self.carried)])
+        for number in [o for o in self.masks if o not in self.carried]:
+            readings = [
+                e
+                for _, e in loads(self.program, self.trace, self.loop.start, self.loop.middle)
+                if e.object == number and is_real(e.value) and self._is_beside(e, on_carried)
+            ]
+            if readings:
+                label = -2 - number
+                self.again[label] = readings
+                self.first_seen[label] = readings[0]
+                self.masks[label] = self.point.reach([readings], once=True)[number]
+
+    def _is_beside(self, reading: Event, on_carried: Mask) -> bool:
+        """Whether a value is read in an expression with another of its shape that parameters had a part in."""
+        parent = self.program.sites[reading.site].parent
+        if parent is None:
+            return False
+        whole = next((e for e in self.trace.at(parent) if e.index > reading.index), None)
+        beside = self.trace.operands(whole, self.program.sites[parent].children) if whole is not None else []
+        shape = np.shape(reading.value)
+        return any(on_carried[e.index] and np.shape(e.value) == shape and e.index != reading.index for e in beside)
 
     # -- inputs and labels -----------------------------------------------------------------------------------
 
@@ -539,6 +574,8 @@ class _Turn:
     def _on_inputs(self, x: int, y: int) -> Mask:
         """What depends on the inputs when the labels that are made from them stay as they are."""
         at = self.first_seen[y]
+        if y in self.again:
+            return self.point.reach([self.groups[x]], readings=self.again[y])[x] if x in self.groups else self.masks[x]
         if not self.masks[x][at.index] or at.index < self.loop.start:
             return self.masks[x]
         return self.point.reach([self.groups[x]], held=at)[x]
@@ -626,6 +663,7 @@ class _Turn:
             if (
                 o not in (x, y, *params)
                 and o not in self.carried
+                and o not in self.again
                 and existed(self.program, self.trace, self.first_seen[o], self.loop)
                 and np.asarray(self.first_seen[o].value).dtype.kind == "f"
                 and self._joins_both(o, x, y)
@@ -905,9 +943,11 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
                 outputs = [o for o in operands if is_output(o)]
                 # What is made of parameters in this very difference has no name: ``H @ W - Y``.
                 made = [o for o in outputs if _is_difference(site) and _reads(program, o, parameters, latest)]
-                unnamed += [(o.object, _leaf(program, labels[0], latest), event.index) for o in made]
+                unnamed += [(o.object, _leaf(program, roles, labels[0], latest), event.index) for o in made]
                 named = [n for o in outputs for n in _named_inside(program, trace, o, latest)]
-                met += [(n.object, _leaf(program, labels[0], latest), event.index) for n in named if is_output(n)]
+                met += [
+                    (n.object, _leaf(program, roles, labels[0], latest), event.index) for n in named if is_output(n)
+                ]
                 read = [o for o in operands if isinstance(program.sites[o.site].node, ast.Subscript)]
                 for n, o in ((n, o) for n in named for o in read if np.size(o.value) == 1 < np.size(n.value)):
                     singles.setdefault(n.object, {}).setdefault(_place(program, o, latest), (o, labels[0]))
@@ -979,11 +1019,12 @@ def _original(program: Program, roles: Roles, event: Event) -> Event:
     return event
 
 
-def _leaf(program: Program, event: Event, latest: dict[int, Event]) -> Event:
+def _leaf(program: Program, roles: Roles, event: Event, latest: dict[int, Event]) -> Event:
     """The labels as they are read, inside an expression such as ``1 - y``."""
     children = [latest[c] for c in program.sites[event.site].children if c in latest]
-    inside = [c for c in children if np.shape(c.value) == np.shape(event.value) and c.index < event.index]
-    return _leaf(program, inside[0], latest) if inside else event
+    before = [c for c in children if c.index < event.index and roles.on_labels[c.index]]
+    inside = [c for c in before if np.shape(c.value) == np.shape(event.value)]
+    return _leaf(program, roles, inside[0], latest) if inside else event
 
 
 def _reads(program: Program, event: Event, objects: set[int], latest: dict[int, Event]) -> bool:

@@ -11,7 +11,6 @@ import pytest
 NOT_YET = {
     "neurons_in_one_array_other_weight",
     "lstm_sum_wrong_gate",
-    "parameter_objects_no_mask",
 }
 TOO_SLOW: set[str] = set()
 

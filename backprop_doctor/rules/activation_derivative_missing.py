@@ -132,6 +132,7 @@ import numpy as np
 from backprop_doctor.adjoints import Adjoint
 from backprop_doctor.case import Case, Sighting
 from backprop_doctor.records import Evidence
+from backprop_doctor.roles import Quantity
 from backprop_doctor.rules._activation import Activation, activations_after, derivative_text
 from backprop_doctor.rules._lines import Line, masks
 
@@ -153,7 +154,7 @@ def examine(case: Case) -> Iterator[Sighting]:
                 yield used
                 break
             formula = derivative_text(activation)
-            node = case.home(b)
+            node = _handed_on(case, b)
             end = case.source.position(node)
             insertion = case.insertion(end.end_line, end.end_column, f" * {formula}", node)
             yield Sighting(
@@ -221,6 +222,17 @@ def _for_two_losses(case: Case) -> Iterator[Sighting]:
 
 def _is_output(case: Case, end: Adjoint) -> bool:
     return any(end.of.object == meeting.output.object for meeting in case.roles.meetings)
+
+
+def _handed_on(case: Case, value: Quantity) -> ast.AST:
+    """Where a function returns what it was given, as it is: a layer that takes no derivative; else what made it."""
+    passing = []
+    for event in case.step_events:
+        site = case.program.sites[event.site]
+        returned = isinstance(site.statement, ast.Return) and site.statement.value is site.node
+        if event.object == value.object and event.index > value.index and returned and isinstance(site.node, ast.Name):
+            passing.append(site.node)
+    return passing[0] if len({id(node) for node in passing}) == 1 else case.home(value)
 
 
 def _used_instead(case: Case, wrong: Adjoint) -> Sighting | None:

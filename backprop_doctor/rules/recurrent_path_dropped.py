@@ -2,9 +2,10 @@
 
 What it does
 ------------
-Finds a value of the backward pass that is the gradient of a state as far
-as it goes, and leaves out another way in which that state reaches the
-outputs: the next step in time, or a connection around a layer.
+Finds a value of the backward pass that is the gradient of a state, or of a
+weight, as far as it goes, and leaves out another way in which that reaches
+the outputs: the next step in time, a connection around a layer, or a second
+layer that shares the weight.
 
 Why it is wrong
 ---------------
@@ -126,7 +127,7 @@ TRIALS = 12
 
 def examine(case: Case) -> Iterator[Sighting]:
     """Values that are right for one later value only, on the way to a gradient that is not right as a whole."""
-    for claim in case.wrong_adjoints:
+    for claim in [*case.wrong_adjoints, *(gradient for _, gradient in case.wrong_gradients)]:
         if not claim.partial or claim.upstream is None or claim.through is None:
             continue
         b, of, through = claim.value, claim.of, claim.through
