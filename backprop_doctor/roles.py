@@ -948,7 +948,7 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
                 met += [
                     (n.object, _leaf(program, roles, labels[0], latest), event.index) for n in named if is_output(n)
                 ]
-                read = [o for o in operands if isinstance(program.sites[o.site].node, ast.Subscript)]
+                read = [o for o in outputs if isinstance(program.sites[o.site].node, ast.Subscript)]
                 for n, o in ((n, o) for n in named for o in read if np.size(o.value) == 1 < np.size(n.value)):
                     singles.setdefault(n.object, {}).setdefault(_place(program, o, latest), (o, labels[0]))
             before = stored.get(event.storage)
