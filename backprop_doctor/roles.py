@@ -380,15 +380,19 @@ class _Turn:
         # Of a bias that is never trained there are not as many as samples, nor another one for each sample; a
         # learning rate joins late and reaches less than the labels do.
         data = y not in self.later_reads or _have_an_axis_in_common(first_seen[x].value, first_seen[y].value)
-        unlike = not any(self._is_added(together & reached) for reached in (xs, masks[y]))
+        unlike = not any(self._is_added(o, together & reached) for o, reached in ((x, xs), (y, masks[y])))
         rank = (not self._stays(y), len(params), x not in self.carried, unlike, data, only_y)
         return _Data(rank, x, y, params, xs)
 
-    def _is_added(self, together: Mask) -> bool:
-        """Whether what meets the parameters is added to something of theirs at first, as a bias is."""
-        site = self.program.sites[self.trace.events[int(np.argmax(together))].site]
+    def _is_added(self, source: int, together: Mask) -> bool:
+        """Whether a source is itself added to something of the parameters where they first meet, as a bias is."""
+        event = self.trace.events[int(np.argmax(together))]
+        site = self.program.sites[event.site]
         node = site.statement if site.kind == "store" else site.node
-        return isinstance(node, (ast.BinOp, ast.AugAssign)) and isinstance(node.op, ast.Add)
+        if not isinstance(node, (ast.BinOp, ast.AugAssign)) or not isinstance(node.op, ast.Add):
+            return False
+        read = [s.id for s in self.program.sites if s.statement is node] if site.kind == "store" else site.children
+        return any(operand.object == source for operand in self.trace.operands(event, read))
 
     def _met(self, params: tuple[int, ...]) -> Mask:
         if params not in self._known:
