@@ -226,10 +226,13 @@ class _Search:
 
 
 def _is_blank(roles: Roles) -> bool:
-    """Whether the inputs of the step are whole numbers that are all zero somewhere: they are not moved off it."""
+    """Whether the sample of the step is nothing but zeros."""
     turn = roles.trace.events[roles.step.start : roles.step.middle]
-    data = (e for e in turn if roles.on_inputs[e.index] and not roles.on_parameters[e.index])
-    return any(is_array(e.value) and e.value.dtype.kind in "iub" and not e.value.any() for e in data)
+    given = {quantity.object for quantity in roles.inputs}
+    data = [e.value for e in turn if roles.on_inputs[e.index] and not roles.on_parameters[e.index]
+            and is_array(e.value) and e.object not in given]  # fmt: skip
+    largest = max((value.size for value in data), default=0)
+    return any(2 * value.size >= largest and not value.any() for value in data)
 
 
 def _is_whole_picture(roles: Roles, carried: set[int]) -> bool:
@@ -477,10 +480,13 @@ class _Turn:
         taken = {e.object for e in turn if e.object != -1 and self.program.sites[e.site].over}
 
         def is_whole(value: Array) -> bool:
-            return value.ndim == 2 and all(any(is_same(row, vector) for vector in vectors) for row in value)
+            # Zeros and other constants are alike without being the same.
+            alike = (np.ptp(row) > 0 and any(is_same(row, vector) for vector in vectors) for row in value)
+            return value.ndim == 2 and all(alike)
 
         def is_element(p: int) -> bool:
-            return values[p].ndim == 0 and p in taken and any(np.any(vector == values[p]) for vector in vectors)
+            own = values[p]
+            return own.ndim == 0 and own != 0 and p in taken and any(np.any(vector == own) for vector in vectors)
 
         return [p for p in params if not is_whole(values[p]) and not is_element(p)]
 

@@ -14,7 +14,6 @@ NOT_YET = {
     "parameter_objects_no_mask",
     "neuron_dicts_wrong_index",
     "parameter_objects_bias_mean",
-    "whole_number_columns_zeros_first",
 }
 TOO_SLOW = {"floats_in_lists", "floats_in_lists_update_first"}
 
