@@ -141,9 +141,7 @@ class _Judge:
             if event.object != -1:
                 first.setdefault(event.object, event)
         outputs = {meeting.output.object for meeting in self.roles.meetings}
-        computed = [
-            e for e in first.values() if self.program.sites[e.site].kind != "load" or e.object in outputs
-        ]
+        computed = [e for e in first.values() if self.program.sites[e.site].kind != "load" or e.object in outputs]
         # What is computed from the parameters after the output (1 - a**2, say) is no part of the forward pass.
         last = max((m.output.index for m in self.roles.meetings), default=self.roles.step.middle)
         whole = (e for e in computed if e.object not in self.roles.unfinished)
