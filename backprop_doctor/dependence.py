@@ -144,7 +144,7 @@ def disturbed(value: Any) -> Any:
 
 
 def _left_alone(value: Any, change: Action) -> Array | None:
-    """Classes exchanged where a change leaves them: in small whole numbers, and in one-hot rows; None if it does not."""
+    """Classes exchanged where a change leaves them, in whole numbers and in one-hot rows; None if it does not."""
     if not isinstance(value, np.ndarray):
         return None
     if value.dtype.kind == "f":

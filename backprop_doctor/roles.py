@@ -480,9 +480,10 @@ class _Turn:
         taken = {e.object for e in turn if e.object != -1 and self.program.sites[e.site].over}
 
         def is_whole(value: Array) -> bool:
+            if value.ndim != 2:
+                return False
             # Zeros and other constants are alike without being the same.
-            alike = (np.ptp(row) > 0 and any(is_same(row, vector) for vector in vectors) for row in value)
-            return value.ndim == 2 and all(alike)
+            return all(np.ptp(row) > 0 and any(is_same(row, vector) for vector in vectors) for row in value)
 
         def is_element(p: int) -> bool:
             own = values[p]
