@@ -460,7 +460,7 @@ class _Judge:
         If that is wrong, it may be right as long as the other parameters are held back: they are changed too early.
         """
         step = self._step_holding(parameter, ())
-        if step is None or step.right or step.scattered:
+        if step is None or step.right:
             return step
         others = tuple(p for p in self.roles.parameters if p is not parameter)
         held = self._step_holding(parameter, others) if others else None

@@ -105,7 +105,7 @@ class Point:
         if held is not None:
             actions[held.key] = _Then(None, _Kept(self.base.value(held.key)))
         same, broke = self._compared(actions)
-        left = {e.key: rest for e in source if (rest := _others(e.value, actions[e.key])) is not None}
+        left = {e.key: rest for e in source if (rest := _left_alone(e.value, actions[e.key])) is not None}
         if left and not broke:
             again, _ = self._compared({**actions, **{key: _Kept(rest) for key, rest in left.items()}})
             same &= again
@@ -153,8 +153,8 @@ def disturbed(value: Any) -> Any:
     return classes[changed].reshape(value.shape)
 
 
-def _others(value: Any, change: Action) -> Array | None:
-    """Classes exchanged where a change leaves them as they are, in small numbers or in one-hot rows; None if it does not."""
+def _left_alone(value: Any, change: Action) -> Array | None:
+    """Classes exchanged where a change leaves them, in whole numbers and in one-hot rows; None if it does not."""
     if not isinstance(value, np.ndarray):
         return None
     if value.dtype.kind == "f":
@@ -166,7 +166,8 @@ def _others(value: Any, change: Action) -> Array | None:
     if not np.any(same) or np.all(same):
         return None
     classes, places = np.unique(value, return_inverse=True)
-    return classes[(places.reshape(value.shape) + same) % len(classes)]
+    exchanged: Array = classes[(places.reshape(value.shape) + same) % len(classes)]
+    return exchanged
 
 
 def _long(value: Array) -> list[int]:

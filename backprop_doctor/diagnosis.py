@@ -5,6 +5,7 @@ source -> program -> events -> roles -> adjoints -> findings -> fixes -> report
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import math
 import os
@@ -57,6 +58,9 @@ SIZES_OF_CONFIRMATION = ((103, 79), (103, 103), (1217, 1019), (5600, 2800), (600
 SCALE_OF_CONFIRMATION = 0.6
 # What is not asked for expressly is only done where one look at the program takes no longer.
 QUICK_SECONDS = 5.0
+# A file in which so many lines make a value from several others is no mere collection of functions.
+STEPS_OF_A_PROGRAM = 4
+FUNCTIONS_ALONE = "no loop takes steps that would tell what it is the derivative of: its functions were checked alone"
 # Of the time for one program: when the search has to end, and what is kept back for the report.
 SHARE_OF_SEARCH = 0.5
 MARGIN_SECONDS = 3.0
@@ -122,7 +126,8 @@ def diagnose(
         if found is None:
             # What a notebook defines can be checked although a cell of it needs what is not there.
             apart = not call and (idle or source.is_notebook)
-            layers = _pairs(source, surroundings, seed=seed, whole=idle) if apart else None
+            whole = idle and not _computes(source)
+            layers = _pairs(source, surroundings, seed=seed, whole=whole) if apart else None
             if layers is None or (layers.verdict == "unknown" and not idle):
                 crashed = (
                     _crashed(error, source, surroundings, seed, fix=fix) if isinstance(error, CrashError) else None
@@ -132,6 +137,9 @@ def diagnose(
                 return replace(_chosen(crashed, source, chosen), seconds=time.perf_counter() - started)
             used = getattr(getattr(surroundings, "stand_ins", None), "used", ())
             why = str(error).removesuffix(f" ({'; '.join(used)})")
+            if idle and not whole and layers.verdict == "unknown":
+                apart_only = Unchecked("what the file computes itself", FUNCTIONS_ALONE)
+                layers = replace(layers, unchecked=(*layers.unchecked, apart_only))
             remarks = (f"it trains nothing: {why}",) if layers.verdict == "unknown" or not idle else ()
             return _apart(layers, source, surroundings, chosen, started, remarks)
         case = found
@@ -203,6 +211,18 @@ def _pairs(
     from backprop_doctor import pairs
 
     return pairs.check_pairs(source, surroundings, seed=seed, judged=judged, whole=whole)
+
+
+def _computes(source: Project) -> bool:
+    """Whether a file does more than to define things: it computes one value from others, line after line."""
+    made: set[str] = set()
+    steps = 0
+    for statement in (one for part in source.main for one in part.tree.body):
+        if isinstance(statement, (ast.Assign, ast.AugAssign, ast.AnnAssign)) and statement.value is not None:
+            names = {node.id for node in ast.walk(statement.value) if isinstance(node, ast.Name)}
+            steps += len(names & made) > 1
+            made |= {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return steps >= STEPS_OF_A_PROGRAM
 
 
 def _joined(report: FileReport, further: Sequence[tuple[Case, FileReport]]) -> FileReport:
@@ -369,7 +389,8 @@ def _crashed(
 def _chosen(report: FileReport, source: Project, selection: Selection) -> FileReport:
     """The report with the findings only that are wanted; the chart stays that of the program."""
     findings, silenced = sift(report.findings, source, selection)
-    verdict = _verdict(findings, report.network)
+    # What nothing is known of remains so, whichever findings are wanted.
+    verdict = "unknown" if report.verdict == "unknown" else _verdict(findings, report.network)
     return replace(report, findings=tuple(findings), verdict=verdict, remarks=(*report.remarks, *silenced))
 
 

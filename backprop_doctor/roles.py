@@ -300,10 +300,10 @@ class _Search:
         return past if serves and not is_inside_another(turn.trace, loop) else None
 
     def _livelier(self, roles: Roles, mode: _Mode) -> Roles | None:
-        """The same in a later turn, where whole numbers that are 0 hold back part of the gradient in this one."""
+        """The same in a later turn, where a sample of zeros, or with whole numbers that are 0, holds back part of this one."""
         trace, step = roles.trace, roles.step
         sites = {data.birth[0] for data in (roles.batch, *roles.inputs)}
-        samples = [e for s in sites for e in trace.at(s) if e.index >= step.start and not _is_fraction(e.value)]
+        samples = [e for s in sites for e in trace.at(s) if e.index >= step.start]
         starts = sorted({start for turns in self.loops if turns.loop == step.loop for start in turns.starts})
         starts = [start for start in starts if step.start <= start < roles.training.end]
         alive = [
@@ -311,6 +311,8 @@ class _Search:
             for start, end in pairwise(starts)
         ]
         best = int(np.argmax(alive)) if alive else 0
+        if alive and alive[0] and any(_is_fraction(e.value) for e in samples):
+            return None
         if not best or alive[best] <= alive[0] or best + 2 >= len(starts):
             return None
         later = replace(step, start=starts[best], middle=starts[best + 1], end=starts[best + 2])
@@ -555,15 +557,19 @@ class _Turn:
         # Of a bias that is never trained there are not as many as samples, nor another one for each sample; a
         # learning rate joins late and reaches less than the labels do.
         data = y not in self.later_reads or _have_an_axis_in_common(first_seen[x].value, first_seen[y].value)
-        unlike = not any(self._is_added(together & reached) for reached in (xs, masks[y]))
+        unlike = not any(self._is_added(o, together & reached) for o, reached in ((x, xs), (y, masks[y])))
         rank = (not self._stays(y), len(params), x not in self.carried, unlike, data, only_y)
         return _Data(rank, x, y, params, xs)
 
-    def _is_added(self, together: Mask) -> bool:
-        """Whether what meets the parameters is added to something of theirs at first, as a bias is."""
-        site = self.program.sites[self.trace.events[int(np.argmax(together))].site]
+    def _is_added(self, source: int, together: Mask) -> bool:
+        """Whether a source is itself added to something of the parameters where they first meet, as a bias is."""
+        event = self.trace.events[int(np.argmax(together))]
+        site = self.program.sites[event.site]
         node = site.statement if site.kind == "store" else site.node
-        return isinstance(node, (ast.BinOp, ast.AugAssign)) and isinstance(node.op, ast.Add)
+        if not isinstance(node, (ast.BinOp, ast.AugAssign)) or not isinstance(node.op, ast.Add):
+            return False
+        read = [s.id for s in self.program.sites if s.statement is node] if site.kind == "store" else site.children
+        return any(operand.object == source for operand in self.trace.operands(event, read))
 
     def _met(self, params: tuple[int, ...]) -> Mask:
         if params not in self._known:
@@ -650,10 +656,14 @@ class _Turn:
         taken = {e.object for e in turn if e.object != -1 and self.program.sites[e.site].over}
 
         def is_whole(value: Array) -> bool:
-            return value.ndim == 2 and all(any(is_same(row, vector) for vector in vectors) for row in value)
+            if value.ndim != 2:
+                return False
+            # Zeros and other constants are alike without being the same.
+            return all(np.ptp(row) > 0 and any(is_same(row, vector) for vector in vectors) for row in value)
 
         def is_element(p: int) -> bool:
-            return values[p].ndim == 0 and p in taken and any(np.any(vector == values[p]) for vector in vectors)
+            own = values[p]
+            return own.ndim == 0 and own != 0 and p in taken and any(np.any(vector == own) for vector in vectors)
 
         return [p for p in params if not is_whole(values[p]) and not is_element(p)]
 

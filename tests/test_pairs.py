@@ -41,6 +41,24 @@ def backward_propagation(X, Y, cache):
     return {"dW1": dW1, "db1": db1, "dW2": dW2, "db2": db2}
 """
 
+ONCE = """\
+import numpy as np
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+def sigmoid_derivative(s):
+    return s * (1 - s)
+
+x, t = np.array([[0.5, 0.8]]), np.array([[1.0]])
+W1, W2 = np.random.randn(2, 3), np.random.randn(3, 1)
+a1 = sigmoid(np.dot(x, W1))
+a2 = sigmoid(np.dot(a1, W2))
+d2 = (a2 - t) * sigmoid_derivative(a2)
+dW2 = np.dot(a1.T, d2)
+d1 = np.dot(d2, W2.T)
+print(dW2, d1)
+"""
 TANH = """\
 def dense_forward(x, w):
     return np.tanh(x @ w), (x, w, np.tanh(x @ w))
@@ -204,3 +222,21 @@ def test_a_report_says_which_rules_looked(tmp_path: Path) -> None:
     path = tmp_path / "layers.py"
     path.write_text(SHARED)
     assert checked(path).asked == ("BD201", "BD300")
+
+
+def test_right_functions_do_not_speak_for_a_file_that_goes_back_once(tmp_path: Path) -> None:
+    path = tmp_path / "once.py"
+    path.write_text(ONCE)
+    report = checked(path)
+    assert report.verdict == "unknown"
+    assert "checked alone" in report.unchecked[-1].why
+
+
+def test_a_backward_pass_for_one_element_is_not_called_wrong_for_several(tmp_path: Path) -> None:
+    layer = (FOLDER.parent / "networks" / "forms" / "one_probability_taken_back.py").read_text()
+    path = tmp_path / "softmax.py"
+    softmax = layer.split("class Softmax")[1].split("\n\n\n")[0]
+    path.write_text(f"import numpy as np\n\nrng = np.random.default_rng(3)\n\n\nclass Softmax{softmax}\n")
+    report = checked(path)
+    assert not report.findings
+    assert all("one element alone" in one.why for one in report.unchecked)
