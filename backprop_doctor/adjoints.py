@@ -317,6 +317,9 @@ class _Judge:
         # Only where the update statement reads no backward array at all (an in-place library call,
         # say) may any other array of the right size be the gradient.
         candidates = direct or [q for q in self.backward if q.index < update]
+        if direct and int(np.prod(parameter.shape)) == 1:
+            # A factor of the step may be the gradient of one number for another loss: the whole comes first.
+            candidates = [max(direct, key=lambda q: q.index), *direct]
         wrong: list[Quantity] = []
         for candidate in candidates:
             if aligned(self.values[candidate.object], parameter.shape) is None:
