@@ -734,8 +734,15 @@ class _Judge:
                 continue
             found = fit(own, prediction - np.resize(target, prediction.size))
             if found.right:
-                return Adjoint(value, of, found, "canonical", loss="cross-entropy")
+                turned = replace(found, factor=found.factor * self._side(of, meeting.output))
+                return Adjoint(value, of, turned, "canonical", loss="cross-entropy")
         return None
+
+    def _side(self, of: Quantity, output: Quantity) -> int:
+        """Whether an output grows with what it is made from, 1, or falls, -1, as 1 / (1 + exp(u)) does with u."""
+        moves = [(t.direction, t.derivatives.get(output.birth)) for t in self.m.tangents(of.birth)]
+        along = [float(np.sum(np.ravel(d) * np.ravel(moved))) for d, moved in moves if np.size(moved) == d.size]
+        return -1 if sum(along) < 0 else 1
 
     def _read_with(self, value: Quantity) -> set[int]:
         """Objects that pass in the statement that makes a value."""
