@@ -740,8 +740,8 @@ class _Judge:
 
     def _side(self, of: Quantity, output: Quantity) -> int:
         """Whether an output grows with what it is made from, 1, or falls, -1, as 1 / (1 + exp(u)) does with u."""
-        moves = [(t.direction, t.derivatives.get(output.birth)) for t in self.m.tangents(of.birth)]
-        along = [float(np.sum(np.ravel(d) * np.ravel(moved))) for d, moved in moves if np.size(moved) == d.size]
+        moves = [(t.direction, np.asarray(t.derivatives.get(output.birth, np.nan))) for t in self.m.tangents(of.birth)]
+        along = [float(np.sum(np.ravel(d) * np.ravel(moved))) for d, moved in moves if moved.size == d.size]
         return -1 if sum(along) < 0 else 1
 
     def _read_with(self, value: Quantity) -> set[int]:

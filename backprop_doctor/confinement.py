@@ -167,6 +167,9 @@ def reason(program: Program, trace: Trace, notes: Sequence[Note], lack: str) -> 
             sentence += f" ({'; '.join(used)})"
     else:
         place, sentence = _untrained(program, trace, notes) or (program.source.path, lack)
+        missing = sorted(getattr(getattr(program.surroundings, "stand_ins", None), "admitted", ()))
+        if trace.ended == "finished" and sentence == lack and missing:
+            sentence = f"the program needs {missing[0]}, which is not there: {where_from(missing[0])}"
         if trace.ended == "stopped" and sentence == lack:
             site = next((program.sites[e.site] for e in reversed(trace.events) if e.object == -1), None)
             place = f"{site.source.name}:{site.line}" if site else place

@@ -386,6 +386,11 @@ def _examined(case: Case, codes: Collection[str] = ()) -> FileReport:
     report = chart.describe(case, findings, wrong)
     unchecked += case.faults
     unchecked += [Unchecked(f"gradient of {p.name}", p.reason) for p in report.parameters if p.verdict == "unknown"]
+    untold = case.roles.untold
+    if untold is not None:
+        unchecked.append(
+            Unchecked(f"gradient of {untold.name}", "training changes it, and it was taken for the inputs")
+        )
     return FileReport(
         path=case.source.path,
         verdict=_verdict(findings, report),

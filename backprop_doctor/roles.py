@@ -79,7 +79,7 @@ class Roles:
     ``on_labels`` say for each event of ``trace`` (by index) whether it depends on any of these; ``reach``
     has one such mask per source; ``apart`` is the same run with all that starts at zero moved off it.
     ``scalars`` says that the network computes with plain numbers; ``unfinished`` are the objects of the step
-    that are but stages of others.
+    that are but stages of others.  ``untold`` is what was taken for the inputs although training changes it.
     """
 
     trace: Trace
@@ -99,6 +99,7 @@ class Roles:
     scalars: bool = False
     meetings: list[Meeting] = field(default_factory=list)
     unfinished: frozenset[int] = frozenset()
+    untold: Quantity | None = None
 
     @property
     def output(self) -> Quantity | None:
@@ -449,6 +450,9 @@ class _Turn:
         )
         roles.meetings = _meetings(program, roles)
         roles.unfinished = _unfinished(program, trace.events[loop.start : loop.middle])
+        # What one-hot samples pick columns of is the first that can be moved a little, and so looks like the inputs.
+        if x in self.carried and masks[y][self.carried[x].index] and not masks[y][first_seen[x].index]:
+            roles.untold = roles.inputs[0]
         return roles
 
     def _constants(self, x: int, y: int, params: list[int]) -> Iterator[int]:
