@@ -378,6 +378,9 @@ class _Judge:
         # Only where the update statement reads no backward array at all (an in-place library call,
         # say) may any other array of the right size be the gradient.
         candidates = direct or [q for q in self.backward if q.index < update]
+        if direct and int(np.prod(parameter.shape)) == 1:
+            # A factor of the step may be the gradient of one number for another loss: the whole comes first.
+            candidates = [max(direct, key=lambda q: q.index), *direct]
         wrong: list[Quantity] = []
         partial: Adjoint | None = None
         for candidate in candidates:
@@ -884,8 +887,15 @@ class _Judge:
                 continue
             found = fit(own, prediction - np.resize(target, prediction.size))
             if found.right:
-                return Adjoint(value, of, found, "canonical", loss="cross-entropy")
+                turned = replace(found, factor=found.factor * self._side(of, meeting.output))
+                return Adjoint(value, of, turned, "canonical", loss="cross-entropy")
         return None
+
+    def _side(self, of: Quantity, output: Quantity) -> int:
+        """Whether an output grows with what it is made from, 1, or falls, -1, as 1 / (1 + exp(u)) does with u."""
+        moves = [(t.direction, np.asarray(t.derivatives.get(output.birth, np.nan))) for t in self.m.tangents(of.birth)]
+        along = [float(np.sum(np.ravel(d) * np.ravel(moved))) for d, moved in moves if moved.size == d.size]
+        return -1 if sum(along) < 0 else 1
 
     def _read_with(self, value: Quantity) -> set[int]:
         """Objects that pass in the statement that makes a value."""

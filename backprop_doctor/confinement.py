@@ -108,7 +108,7 @@ def run(program: Program, probe: Probe) -> tuple[Trace, Sequence[Note]]:
         withdrawn = len(surroundings.stand_ins.withdrawn)
         trace = program.run(probe)
         lacking = MISSING.match(trace.ended)
-        again = lacking is not None and surroundings.stand_ins.retried(lacking[1])
+        again = lacking is not None and surroundings.stand_ins.retried(lacking[1], _raised(program, trace))
         if trace.ended.startswith("IndexError: list index out of range") and not surroundings.arguments:
             surroundings.arguments = made_up_words(program.source)
             again = bool(surroundings.arguments)
@@ -167,6 +167,10 @@ def reason(program: Program, trace: Trace, notes: Sequence[Note], lack: str) -> 
             sentence += f" ({'; '.join(used)})"
     else:
         place, sentence = _untrained(program, trace, notes) or (program.source.path, lack)
+        missing = getattr(getattr(program.surroundings, "stand_ins", None), "admitted", {})
+        if trace.ended == "finished" and sentence == lack and missing:
+            name, place = next(iter(missing.items()))
+            sentence = f"the program needs {name}, which is not there: {where_from(name)}"
         if trace.ended == "stopped" and sentence == lack:
             site = next((program.sites[e.site] for e in reversed(trace.events) if e.object == -1), None)
             place = f"{site.source.name}:{site.line}" if site else place

@@ -408,6 +408,11 @@ def _examined(case: Case, codes: Collection[str] = ()) -> FileReport:
     report = chart.describe(case, findings, wrong)
     unchecked += case.faults
     unchecked += [Unchecked(f"gradient of {p.name}", p.reason) for p in report.parameters if p.verdict == "unknown"]
+    untold = case.roles.untold
+    if untold is not None:
+        unchecked.append(
+            Unchecked(f"gradient of {untold.name}", "training changes it, and it was taken for the inputs")
+        )
     return FileReport(
         path=case.source.path,
         verdict=_verdict(findings, report),
@@ -644,10 +649,11 @@ def examine(case: Case, codes: Collection[str] = ()) -> tuple[list[Finding], dic
     wrong: dict[int, str] = {}
     unchecked: list[Unchecked] = []
     case.errors.clear()
+    is_ours = _has_our_data(case.source)
     loaded = sorted(rules.load(), key=lambda r: (getattr(r, "LAST_RESORT", False), rules.info(r).code))
     for rule in loaded:
         info = rules.info(rule)
-        if codes and info.code not in codes:
+        if (codes and info.code not in codes) or (is_ours and getattr(rule, "ABOUT_DATA", False)):
             continue
         try:
             sightings = list(rule.examine(case))
@@ -669,6 +675,15 @@ def examine(case: Case, codes: Collection[str] = ()) -> tuple[list[Finding], dic
     order = {"error": 0, "warning": 1, "note": 2}
     findings.sort(key=lambda f: (order[f.severity], f.position.line, f.position.column))
     return findings, wrong, unchecked
+
+
+def _has_our_data(source: Project) -> bool:
+    """Whether the program was called with data that it did not choose: then nothing is said of those."""
+    if not source.main[-1].call:
+        return False
+    from backprop_doctor import entry
+
+    return entry.gives_data(source)
 
 
 def _finding(source: Project, rule: ModuleType, sighting: Sighting) -> Finding:

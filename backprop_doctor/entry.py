@@ -17,7 +17,7 @@ from typing import Literal, TypeVar
 
 from backprop_doctor.source import Project
 
-__all__ = ["Entry", "entries", "search"]
+__all__ = ["Entry", "entries", "gives_data", "search"]
 
 Kind = Literal["data", "size", "sizes", "count", "few", "rate", "flag", "text", "unknown"]
 Function = ast.FunctionDef
@@ -119,6 +119,11 @@ def search(source: Project, attempt: Callable[[Project], tuple[float, Outcome] |
         if time.monotonic() > until or (best is not None and best[0] == 1.0):
             break
     return None if best is None else best[1:]
+
+
+def gives_data(source: Project) -> bool:
+    """Whether what a program is called with are inputs and labels that were chosen here."""
+    return source.main[-1].call.startswith(PRELUDE.partition(" load ")[0])
 
 
 def entries(source: Project) -> Iterator[Entry]:

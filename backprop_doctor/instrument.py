@@ -15,13 +15,14 @@ from typing import Any, Literal
 
 from backprop_doctor.source import Project, Source, counts_in
 
-__all__ = ["COUNT", "CURRENT", "PROBE", "TICK", "Instrumented", "Site", "instrument"]
+__all__ = ["COUNT", "CURRENT", "PART", "PROBE", "TICK", "Instrumented", "Site", "instrument"]
 
 # One leading underscore: two would be mangled inside classes.
 PROBE = "_backprop_doctor_probe"
 TICK = "_backprop_doctor_tick"
 CURRENT = "_backprop_doctor_current"
 COUNT = "_backprop_doctor_count"
+PART = "_backprop_doctor_part"
 
 # Names that a module finds, and that say where it is.
 MODULE_NAMES = frozenset({"__name__", "__file__", "__package__", "__path__"})
@@ -278,11 +279,31 @@ class _Rewriter(ast.NodeTransformer):
         return result
 
     def visit_Assign(self, node: ast.Assign) -> list[ast.stmt]:
+        first = len(self.sites)
         node.value = self._bound(node.value, node.targets)
+        parts = self._parts(node, first)
         # An array filled element by element is seen when it is full: to look at each time would take too long.
         stored = [s for t in node.targets for s in self._wholes(t, None)]
         self._visit_indices(node.targets)
-        return [node, *stored]
+        return [node, *parts, *stored]
+
+    def _parts(self, node: ast.Assign, first: int) -> list[ast.stmt]:
+        """Probe the numbers into which an array was taken apart: each has a place of its own from there on."""
+        if len(node.targets) != 1 or not isinstance(node.targets[0], (ast.Tuple, ast.List)):
+            return []
+        whole = [site.id for site in self.sites[first : first + 1] if site.parent is None]
+        found: list[ast.stmt] = []
+        for target in node.targets[0].elts if not isinstance(node.value, ast.Tuple) else ():
+            if not isinstance(target, (ast.Name, ast.Attribute)) or not _is_pure(target):
+                continue
+            site = self._site(target, "load", ast.unparse(target))
+            site.children += whole
+            read = ast.copy_location(ast.parse(ast.unparse(target), mode="eval").body, node)
+            probed = self._wrap(site, read)
+            if probed is not read and isinstance(probed, ast.Call):
+                probed.func = ast.Name(PART, ast.Load())
+                found.append(ast.copy_location(ast.Assign([_stored_copy(target)], probed), node))
+        return found
 
     def _filling(self, index: ast.expr) -> _Loop | None:
         """The innermost loop at each turn of which an index is another one."""

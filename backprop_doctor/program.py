@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from backprop_doctor import libraries
-from backprop_doctor.instrument import COUNT, CURRENT, PROBE, TICK, Instrumented, Site
+from backprop_doctor.instrument import COUNT, CURRENT, PART, PROBE, TICK, Instrumented, Site
 from backprop_doctor.libraries import kind_of
 from backprop_doctor.modules import Modules, package_of
 from backprop_doctor.randomness import frozen_randomness
@@ -288,6 +288,7 @@ class Program:
         builtins.__dict__[PROBE] = run.probe
         builtins.__dict__[TICK] = run.tick
         builtins.__dict__[CURRENT] = run.current
+        builtins.__dict__[PART] = run.part
         builtins.__dict__[COUNT] = probe.count
         modules = self._modules
         modules.loaded = run.make_room
@@ -412,6 +413,10 @@ class _Run:
             if len(self.events) == self._enough:
                 self._stop()
         return value
+
+    def part(self, site: int, value: Any) -> Any:
+        """A value that another was taken apart into: only numbers pass, arrays are known already."""
+        return self.probe(site, value) if isinstance(value, (float, np.floating)) else value
 
     def make_room(self) -> None:
         """Count the sites that have come with a module."""

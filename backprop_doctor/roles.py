@@ -102,6 +102,7 @@ class Roles:
     has one such mask per source; ``apart`` is the same run with all that starts at zero moved off it.
     ``scalars`` says that the network computes with plain numbers; ``unfinished`` are the objects of the step
     that are but stages of others; ``parts`` are what training changes too, and is a part or a table of parameters.
+    ``untold`` is what was taken for the inputs although training changes it.
     """
 
     trace: Trace
@@ -122,6 +123,7 @@ class Roles:
     meetings: list[Meeting] = field(default_factory=list)
     unfinished: frozenset[int] = frozenset()
     parts: frozenset[int] = frozenset()
+    untold: Quantity | None = None
 
     @property
     def output(self) -> Quantity | None:
@@ -300,7 +302,7 @@ class _Search:
         return past if serves and not is_inside_another(turn.trace, loop) else None
 
     def _livelier(self, roles: Roles, mode: _Mode) -> Roles | None:
-        """The same in a later turn, where a sample of zeros, or with whole numbers that are 0, holds back part of this one."""
+        """The same in a later turn, where zeros (a whole sample, or whole numbers) hold back part of this one."""
         trace, step = roles.trace, roles.step
         sites = {data.birth[0] for data in (roles.batch, *roles.inputs)}
         samples = [e for s in sites for e in trace.at(s) if e.index >= step.start]
@@ -353,8 +355,9 @@ class _Mode:
     """What is taken for a source of the data: each kind costs a run for each of its values.
 
     A label may be a whole number (``numbers``), all values may be plain numbers (``scalars``), data may be
-    made anew in each turn (``fresh``), inputs may be their own labels where they are read ``again``, and dead units may hide that the inputs matter unless all is ``positive``.
-    Steps and rounding hide it too, unless values are moved ``far``.
+    made anew in each turn (``fresh``), inputs may be their own labels where they are read ``again``, and dead
+    units may hide that the inputs matter unless all is ``positive``.  Steps and rounding hide it too, unless
+    values are moved ``far``.
     """
 
     numbers: bool = False
@@ -646,6 +649,9 @@ class _Turn:
         )
         roles.meetings = _meetings(program, roles)
         roles.unfinished = _unfinished(program, trace.events[loop.start : loop.middle])
+        # What one-hot samples pick columns of is the first that can be moved a little, and so looks like the inputs.
+        if x in self.carried and masks[y][self.carried[x].index] and not masks[y][first_seen[x].index]:
+            roles.untold = roles.inputs[0]
         return roles
 
     def _counted_once(self, params: list[int]) -> list[int]:

@@ -179,13 +179,16 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         Sentences for the report, in order of first use.
     withdrawn : set of str
         Libraries whose stand-in was not enough; the next run has the real ones.
+    admitted : dict of str to str
+        Modules that are not there, for which empty ones stand in, and where they were missed: whether they are
+        used is seen by running.
     is_asked : bool
         Whether any run was served a number of images: else more of them would change nothing.
     """
 
     def __init__(self, scratch: Path, folder: Path | None = None, helpers: frozenset[str] = frozenset()) -> None:
         self._helpers = helpers - set(PACKAGES)
-        self._admitted: set[str] = set()
+        self.admitted: dict[str, str] = {}
         self._refused: set[str] = {"torch"}  # its randomness is frozen, and that asks for the real one
         self.used: list[str] = []
         self.withdrawn: set[str] = set()
@@ -292,14 +295,14 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             if self._is_ours(module):
                 del sys.modules[name]
 
-    def retried(self, lacking: str) -> bool:
+    def retried(self, lacking: str, place: str) -> bool:
         """Whether another run may get further than to a module that is not there.
 
         Many are imported and never used: an empty module does for them.  Where it does not, the program is left
         with what it was without.
         """
-        if lacking in self._admitted:
-            self._admitted.discard(lacking)
+        if lacking in self.admitted:
+            del self.admitted[lacking]
             self._refused.add(lacking)
             self.used = [sentence for sentence in self.used if not sentence.startswith(f"{lacking} is not there")]
             for name in [name for name in sys.modules if name.partition(".")[0] == lacking]:
@@ -307,7 +310,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return True
         if lacking in self._refused | self._helpers or self._find_real(lacking, None) is not None:
             return False
-        self._admitted.add(lacking)
+        self.admitted[lacking] = place
         return True
 
     def _own(self, split: Literal["train", "test"], count: int | None = None) -> Any:
@@ -326,7 +329,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         top = name.partition(".")[0]
         if self._searching:
             return None
-        if top in self._helpers | self._admitted and top not in self._tops:
+        if top in {*self._helpers, *self.admitted} and top not in self._tops:
             return None if self._find_real(top, None) else importlib.machinery.ModuleSpec(name, self, is_package=True)
         if top not in self._tops:
             return None
@@ -350,7 +353,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Fill a stand-in module."""
         name = module.__name__
-        if name.partition(".")[0] in (self._helpers | self._admitted) - self._tops:
+        if name.partition(".")[0] in {*self._helpers, *self.admitted} - self._tops:
             module.__dict__["__getattr__"] = lambda key: self._help(name, key)
             self._say(f"{name.partition('.')[0]} is not there: an empty module stood in for it")
             return

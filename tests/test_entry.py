@@ -49,6 +49,12 @@ def test_a_healthy_file_is_healthy_when_it_is_called(name: str) -> None:
     assert {p.verdict for p in report.network.parameters} == {"right"}
 
 
+def test_nothing_is_said_of_data_that_the_file_did_not_choose() -> None:
+    report = networks.diagnosed(FOLDER / "one_sigmoid.py")
+    assert report.verdict == "healthy"
+    assert not [finding.code for finding in report.findings if finding.severity != "note"]
+
+
 def test_a_faulty_file_is_faulty_at_its_line_when_it_is_called() -> None:
     report = networks.diagnosed(FOLDER / "wrong_bias_axis.py")
     assert {(f.position.line, f.code[:3]) for f in report.findings if f.severity == "error"} == {(22, "BD3")}

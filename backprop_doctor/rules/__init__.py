@@ -5,7 +5,8 @@ page in ``explain``, and has ``SEVERITY`` and ``examine(case)``, which yields si
 the rules is read with `ast`, so that explaining one imports nothing heavy.
 
 Rules look at a program in the order of their codes.  One with ``LAST_RESORT = 1`` comes after all others, one
-with 2 after those; of what they see, only what no rule before them has explained is reported.
+with 2 after those; of what they see, only what no rule before them has explained is reported.  One with
+``ABOUT_DATA = True`` is silent where the data were chosen here, to call what only defines things.
 
 Rules of other distributions are found by entry points of the group ``backprop_doctor.rules``, each of which names a
 module that is a rule, or a package of such modules.

@@ -181,6 +181,8 @@ def examine(case: Case) -> Iterator[Sighting]:
         ratio = total.factor / usual
         if total.is_meant or abs(ratio - 1) <= SAME_WITHIN or not _is_explained(case, ratio, rates=not inline):
             continue
+        if _alike(ratio, -1.0) and _goes_along(case, total, [t for t in totals if t.gradient in healthy]):
+            continue
         link = _culprit(case, total.gradient, healthy)
         if _holds(case, link):
             found.append((link, ratio, total))
@@ -207,6 +209,16 @@ def examine(case: Case) -> Iterator[Sighting]:
             edits=edits,
             objects=(place.object,),
         )
+
+
+def _goes_along(case: Case, total: _Total, others: list[_Total]) -> bool:
+    """Whether a gradient of the other sign makes a step of the same as others do: a threshold is subtracted, say.
+
+    The sign is turned between the value that stands for the gradient and the update.
+    """
+    own = _step_factor(case, total)
+    steps = [step for other in others if (step := _step_factor(case, other)) is not None]
+    return own is not None and any(step * own > 0 for step in steps)
 
 
 # -- one loss for all ----------------------------------------------------------------------------------

@@ -107,6 +107,7 @@ from backprop_doctor.program import Event
 from backprop_doctor.records import Evidence
 
 SEVERITY = "warning"
+ABOUT_DATA = True
 
 FEW = 20  # so few samples are all there are: a truth table, say
 MANY = 20_000  # rows that are compared

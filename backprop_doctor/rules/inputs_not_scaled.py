@@ -90,6 +90,7 @@ from backprop_doctor.oracles.units import hidden_layers
 from backprop_doctor.records import Evidence
 
 SEVERITY = "warning"
+ABOUT_DATA = True
 
 LARGE = 10.0
 FLAT_SHARE = 0.5

@@ -166,6 +166,7 @@ from backprop_doctor.records import Evidence
 from backprop_doctor.roles import Quantity
 
 SEVERITY = "warning"
+ABOUT_DATA = True
 Array = NDArray[np.float64]
 FAR = 1000.0
 
