@@ -181,6 +181,8 @@ class _Judge:
         self._follow([*self._more, *(g for g in self.result.gradients.values() if g)])
         for number in self._short:
             self._mark_partial(number)
+        for parameter in self.roles.parameters:
+            self._mark_lost(parameter)
         for number, elements in self._elements.items():
             known = [self.result.adjoints[claim.value.object, claim.of.birth] for claim in elements]
             self.result.gradients[number] = min(known, key=self._rests_on_right)
@@ -224,6 +226,34 @@ class _Judge:
         for link in first if not marked else ():
             if link.right and link.through is not None and not self._is_cut(link.of, link.through):
                 self._mark_read(link)
+
+    def _mark_lost(self, parameter: Parameter) -> None:
+        """Of a gradient that follows no loss though each line of it is right, find the line that leaves a path out.
+
+        What is read once has one way to the outputs.
+        """
+        link = self.result.gradients[parameter.object]
+        if link is None or not link.right or link.given != "adjoint":
+            return
+        total = self._on_loss(link.value, parameter)
+        if total is not None and total.right:
+            return
+        seen: set[tuple[int, Key]] = set()
+        while link is not None and link.upstream is not None and link.through is not None:
+            key = link.upstream.object, link.through.birth
+            link = None if key in seen else self.result.adjoints.get(key)
+            seen.add(key)
+            if link is None or not link.right or link.through is None or self._is_read_once(link.of):
+                continue
+            if not self._is_cut(link.of, link.through):
+                self.result.adjoints[key] = replace(link, partial=True)
+                return
+
+    def _is_read_once(self, of: Quantity) -> bool:
+        """Whether one place alone reads a value in the forward pass."""
+        last = max((m.output.index for m in self.roles.meetings), default=self.roles.step.middle)
+        events = self.roles.trace.events[of.index + 1 : last]
+        return len({e.site for e in events if e.object == of.object and self.program.sites[e.site].kind == "load"}) < 2
 
     def _leaves_use_out(self, claim: Adjoint) -> bool:
         """Whether a gradient of one use of a parameter stands for all, and another use moves the outputs too."""

@@ -150,6 +150,25 @@ class Case:
         """The expression that made a value."""
         return self.site(quantity.birth).node
 
+    def place(self, claim: Adjoint) -> ast.AST:
+        """Where a wrong claim comes from: the expression that made its value, or the one that took it for another.
+
+        A value that is right for another forward value, or is made by a function that serves other layers well, is
+        taken wrong where it gets another name or comes back from the call.
+        """
+        value = claim.value
+        right = [a for a in self.judgement.claims if a.right and a.of.birth != claim.of.birth]
+        if not any(a.value.object == value.object or a.value.birth[0] == value.birth[0] for a in right):
+            return self.home(value)
+        scope = self.site(value.birth).scope
+        for event in self.step_events:
+            site = self.program.sites[event.site]
+            is_later = event.object == value.object and event.index > value.index and event.site != value.birth[0]
+            is_named = site.kind == "load" and site.target is not None
+            if is_later and (is_named or (site.kind == "call" and site.scope != scope)):
+                return site.node
+        return self.home(value)
+
     def statement(self, quantity: Quantity) -> ast.stmt:
         """The statement that made a value."""
         return self.site(quantity.birth).statement

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +14,8 @@ from backprop_doctor.program import Event
 from backprop_doctor.roles import Parameter, Quantity
 
 __all__ = ["Untrained", "untrained"]
+
+ROWS = 5
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,38 @@ def untrained(case: Case) -> list[Untrained]:
         assert output is not None
         tangents = case.measurement.tangents(constant.birth)
         moves = max(float(np.abs(t.derivatives.get(output.birth, np.zeros(1))).max()) for t in tangents)
-        if not moves > 1e-9 or _is_updated(case, constant):
+        if not moves > 1e-9 or _is_updated(case, constant) or _is_of_samples(case, constant, output):
             continue
         lost = next((e for e in case.step_events if _is_lost_update(case, e, constant)), None)
         unread = tuple(case.once(_unread)) if lost is None else ()
         found.append(Untrained(constant, moves, lost, () if lost is None else _read_by(case, lost, constant), unread))
     return found
+
+
+def _is_of_samples(case: Case, constant: Quantity, output: Quantity) -> bool:
+    """Whether an array is data: each of its rows (or columns) moves one sample of the output and no other."""
+    axis = case.axes.output_samples
+    sample_axes = [i for i, n in enumerate(constant.shape) if n == case.samples > 1]
+    if axis is None or not sample_axes or len(constant.shape) < 2:
+        return False
+    before, others = case.value(output), tuple(i for i in range(len(output.shape)) if i != axis)
+    seen = set[int]()
+    for row in range(min(ROWS, case.samples)):
+        after = case.changed({constant.birth: _with_moved(sample_axes[0], row)}, output.birth)
+        moved = np.flatnonzero(np.any(after != before, axis=others)) if np.shape(after) == np.shape(before) else [-1]
+        if any(place != row for place in moved):
+            return False
+        seen.update(int(place) for place in moved)
+    return bool(seen)
+
+
+def _with_moved(axis: int, row: int) -> Callable[[Any], Any]:
+    def move(value: Any) -> Any:
+        moved = np.array(value, np.float64)
+        np.moveaxis(moved, axis, 0)[row] += 0.1
+        return moved
+
+    return move
 
 
 def _is_updated(case: Case, constant: Quantity) -> bool:

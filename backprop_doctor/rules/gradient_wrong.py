@@ -146,10 +146,11 @@ def examine(case: Case) -> Iterator[Sighting]:
         if not link.paired:
             # What comes closest by its numbers is not what the line was made from.
             basis = ""
-        better = None if link.shifted else rewritten(line)
+        node = case.place(link)
+        better = None if link.shifted or node is not case.home(b) else rewritten(line)
         scattered = f"{b.name} is another multiple of the gradient at each point: a number that it is made of is wrong"
         yield Sighting(
-            node=case.home(b),
+            node=node,
             message=scattered if link.scattered else f"{b.name} is not the gradient of {of.name}{basis}",
             label=f"not the gradient of {of.name}",
             why=f"along random directions the loss changes by <gradient, direction>; {b.name} gives other numbers",

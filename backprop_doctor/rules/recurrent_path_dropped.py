@@ -123,6 +123,7 @@ from backprop_doctor.roles import Parameter, Quantity
 
 SEVERITY = "error"
 TRIALS = 12
+PATH = "the gradient that comes from the later use, added"
 
 
 def examine(case: Case) -> Iterator[Sighting]:
@@ -131,9 +132,10 @@ def examine(case: Case) -> Iterator[Sighting]:
         if not claim.partial or claim.upstream is None or claim.through is None:
             continue
         b, of, through = claim.value, claim.of, claim.through
-        text, edits = _added(case, b)
+        node = case.place(claim)
+        text, edits = _added(case, b) if node is case.home(b) else (PATH, ())
         yield Sighting(
-            node=case.home(b),
+            node=node,
             message=f"{b.name} is the gradient of {of.name} by way of {through.name} alone; {of.name} reaches the "
             "outputs another way too",
             label="leaves a path out",
@@ -162,7 +164,7 @@ def _added(case: Case, value: Quantity) -> tuple[str, tuple[Edit, ...]]:
             is_whole = node is getattr(statement, "value", None) or (before[-1:] == "(" and after[:1] == ")")
             text = f"{own} + {name}"
             return f"+ {name}", (case.edit(node, text if is_whole else f"({text})"),)
-    return "the gradient that comes from the later use, added", ()
+    return PATH, ()
 
 
 def _coming_back(case: Case, statement: ast.stmt, value: Quantity) -> list[str]:
