@@ -113,7 +113,10 @@ class Modules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return any(full.startswith(place + os.sep) for place in (*self._places, *added))
 
     def _is_mine(self, module: ModuleType) -> bool:
-        places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
+        try:
+            places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
+        except KeyError:
+            return True  # a part of a package without a file of its own, which has been forgotten already
         return any(isinstance(place, str) and place and self._is_users(place) for place in places)
 
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -620,7 +620,8 @@ class _Turn:
         masks[x] = data.on_inputs
         found = [*data.parameters, *self._adrift(x, y)]
         params = self._counted_once(found)
-        if 2 * sum(self._is_stepped(p) for p in params) < len(params):
+        half = (len(params) + 1) // 2
+        if len(list(islice(filter(self._is_stepped, params), half))) < half:
             return None
         names = self.dependence.names
         parameters = [_parameter(program, trace, p, self.carried[p], loop, names) for p in params]

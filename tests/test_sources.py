@@ -85,6 +85,17 @@ def test_nothing_is_written_when_one_of_the_files_has_changed(tmp_path: Path) ->
     assert not list(folder.rglob("*.orig"))
 
 
+def test_folders_without_a_file_of_their_own_are_packages_within_packages(tmp_path: Path) -> None:
+    text = (FIXTURES / "networks" / "forms" / "two_forward_copies.py").read_text(encoding="utf-8")
+    for folder in ("lib", "lib/one", "lib/one/two", "lib/one/two/three"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "lib/settings.py").write_text("STEPS = 12\n", encoding="utf-8")
+    (tmp_path / "lib/one/two/three/rate.py").write_text("RATE = 0.1\n", encoding="utf-8")
+    path = tmp_path / "lib" / "one" / "main.py"
+    path.write_text(f"from lib.one.two.three.rate import RATE\n{text}", encoding="utf-8")
+    assert networks.diagnosed(path).verdict == "healthy"
+
+
 def test_a_file_of_a_package_finds_its_siblings_and_the_folder_above() -> None:
     report = networks.diagnosed(FIXTURES / "projects" / "package" / "net" / "run.py")
     assert report.verdict == "healthy"

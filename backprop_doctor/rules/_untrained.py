@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from backprop_doctor.case import Case
+from backprop_doctor.case import Case, always
 from backprop_doctor.program import Event
 from backprop_doctor.roles import Parameter, Quantity
 
@@ -66,21 +64,14 @@ def _is_of_samples(case: Case, constant: Quantity, output: Quantity) -> bool:
     before, others = case.value(output), tuple(i for i in range(len(output.shape)) if i != axis)
     seen = set[int]()
     for row in range(min(ROWS, case.samples)):
-        after = case.changed({constant.birth: _with_moved(sample_axes[0], row)}, output.birth)
+        array = np.array(case.value(constant), np.float64)
+        np.moveaxis(array, sample_axes[0], 0)[row] += 0.1
+        after = case.changed({constant.birth: always(array)}, output.birth)
         moved = np.flatnonzero(np.any(after != before, axis=others)) if np.shape(after) == np.shape(before) else [-1]
         if any(place != row for place in moved):
             return False
         seen.update(int(place) for place in moved)
     return bool(seen)
-
-
-def _with_moved(axis: int, row: int) -> Callable[[Any], Any]:
-    def move(value: Any) -> Any:
-        moved = np.array(value, np.float64)
-        np.moveaxis(moved, axis, 0)[row] += 0.1
-        return moved
-
-    return move
 
 
 def _is_updated(case: Case, constant: Quantity) -> bool:
