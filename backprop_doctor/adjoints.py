@@ -487,6 +487,7 @@ class _Judge:
         found: dict[int, Quantity] = {}
         reads: set[int] = set()
         known = {q.object: q for q in [*self.backward, *self.numbers]}
+        renewed = [(one, self.roles.trace.by_key[one.updates[-1]]) for one in self.roles.parameters]
         for event in reversed(self.roles.trace.events[self.roles.step.start : update.index + 1]):
             site = self.program.sites[event.site]
             # Earlier the same statement served another parameter, in a loop or a function called for each layer.
@@ -499,11 +500,22 @@ class _Judge:
                 reads.add(event.object)
             if event.object in (parameter.object, parameter.successor):
                 continue
+            # ``w = float(np.mean(w - step))``: the new value on its way is no gradient.
+            if any(is_same(event.value, new.value) and self._reads(event, one) for one, new in renewed):
+                continue
             if event.object in known and site.node is not own:
                 found[event.object] = known[event.object]
             if len(found) > 12:
                 break
         return sorted(found.values(), key=lambda q: (q.object not in reads, q.index))
+
+    def _reads(self, event: Event, parameter: Parameter) -> bool:
+        """Whether an expression reads a parameter."""
+        site = self.program.sites[event.site]
+        if event.object == parameter.object:
+            return True
+        inside = [e for e in self.roles.trace.operands(event, site.children) if e.index < event.index]
+        return any(self._reads(e, parameter) for e in inside)
 
     # -- adjoints ------------------------------------------------------------------------------------
 
