@@ -318,8 +318,10 @@ class _Judge:
         # say) may any other array of the right size be the gradient.
         candidates = direct or [q for q in self.backward if q.index < update]
         if direct and int(np.prod(parameter.shape)) == 1:
-            # A factor of the step may be the gradient of one number for another loss: the whole comes first.
-            candidates = [max(direct, key=lambda q: q.index), *direct]
+            # A factor of the step may be the gradient of one number for another loss: the whole comes first, and
+            # where there are factors of the forward pass, it comes alone.
+            whole = max(direct, key=lambda q: q.index)
+            candidates = [whole] if self._has_slopes(parameter) else [whole, *direct]
         wrong: list[Quantity] = []
         for candidate in candidates:
             if aligned(self.values[candidate.object], parameter.shape) is None:
@@ -335,7 +337,7 @@ class _Judge:
         if step is not None and (step.right or step.scattered):
             return step
         # What is wrong about a velocity or a step is the gradient that it is made from.
-        origins = [self._origin(q) for q in direct]
+        origins = candidates if len(candidates) == 1 < len(direct) else [self._origin(q) for q in direct]
         self.result.operands[parameter.object] = list({q.object: q for q in [*origins, *direct]}.values())
         fitting = [q for q in origins if aligned(self.values[q.object], parameter.shape) is not None]
         return self._adjoint(fitting[0], parameter) if fitting and wrong else None
@@ -508,6 +510,16 @@ class _Judge:
             if len(found) > 12:
                 break
         return sorted(found.values(), key=lambda q: (q.object not in reads, q.index))
+
+    def _has_slopes(self, parameter: Parameter) -> bool:
+        """Whether the statement that updates a number reads inputs, or what the forward pass made of them."""
+        update, roles = self.roles.trace.by_key[parameter.updates[-1]], self.roles
+        statement = self.program.sites[update.site].statement
+        return any(
+            roles.on_inputs[e.index] and not roles.on_labels[e.index] and e.object != parameter.object
+            for e in roles.trace.events[roles.step.start : update.index]
+            if e.object != -1 and self.program.sites[e.site].statement is statement
+        )
 
     def _reads(self, event: Event, parameter: Parameter) -> bool:
         """Whether an expression reads a parameter."""
