@@ -317,10 +317,11 @@ class _Judge:
         # Only where the update statement reads no backward array at all (an in-place library call,
         # say) may any other array of the right size be the gradient.
         candidates = direct or [q for q in self.backward if q.index < update]
-        if direct and int(np.prod(parameter.shape)) == 1:
+        numbers = [q for q in direct if np.size(self.values[q.object]) == 1]
+        if numbers and int(np.prod(parameter.shape)) == 1:
             # A factor of the step may be the gradient of one number for another loss: the whole comes first, and
             # where there are factors of the forward pass, it comes alone.
-            whole = max(direct, key=lambda q: q.index)
+            whole = max(numbers, key=lambda q: q.index)
             candidates = [whole] if self._has_slopes(parameter) else [whole, *direct]
         wrong: list[Quantity] = []
         for candidate in candidates:
