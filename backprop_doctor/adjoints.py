@@ -408,9 +408,12 @@ class _Judge:
         # Only where the update statement reads no backward array at all (an in-place library call,
         # say) may any other array of the right size be the gradient.
         candidates = direct or [q for q in self.backward if q.index < update]
-        if direct and int(np.prod(parameter.shape)) == 1:
-            # A factor of the step may be the gradient of one number for another loss: the whole comes first.
-            candidates = [max(direct, key=lambda q: q.index), *direct]
+        numbers = [q for q in direct if np.size(self.values[q.object]) == 1]
+        if numbers and int(np.prod(parameter.shape)) == 1:
+            # A factor of the step may be the gradient of one number for another loss: the whole comes first, and
+            # where there are factors of the forward pass, it comes alone.
+            whole = max(numbers, key=lambda q: q.index)
+            candidates = [whole] if self._has_slopes(parameter) else [whole, *direct]
         wrong: list[Quantity] = []
         partial: Adjoint | None = None
         for candidate in candidates:
@@ -442,7 +445,7 @@ class _Judge:
         if step is not None and step.scattered:
             return step
         # What is wrong about a velocity or a step is the gradient that it is made from.
-        origins = [self._origin(q) for q in direct]
+        origins = candidates if len(candidates) == 1 < len(direct) else [self._origin(q) for q in direct]
         self.result.operands[parameter.object] = list({q.object: q for q in [*origins, *direct]}.values())
         fitting = [q for q in origins if aligned(self.values[q.object], parameter.shape) is not None]
         return self._adjoint(fitting[0], parameter) if fitting and wrong else None
@@ -621,6 +624,7 @@ class _Judge:
         found: dict[int, Quantity] = {}
         reads: set[int] = set()
         known = {q.object: q for q in [*self.backward, *self.numbers]}
+        renewed = [(one, self.roles.trace.by_key[one.updates[-1]]) for one in self.roles.parameters]
         for event in reversed(self.roles.trace.events[self.roles.step.start : update.index + 1]):
             site = self.program.sites[event.site]
             # Earlier the same statement served another parameter, in a loop or a function called for each layer.
@@ -632,6 +636,9 @@ class _Judge:
             if site.kind == "load":
                 reads.add(event.object)
             if event.object in (parameter.object, parameter.successor):
+                continue
+            # ``w = float(np.mean(w - step))``: the new value on its way is no gradient.
+            if any(is_same(event.value, new.value) and self._reads(event, one) for one, new in renewed):
                 continue
             # Where element by element is made, they must not crowd out the whole.
             whole = np.size(event.value) >= np.prod(parameter.shape)
@@ -665,6 +672,24 @@ class _Judge:
                     claims.append(self._adjoint(value, of))
                     break
         return claims
+
+    def _has_slopes(self, parameter: Parameter) -> bool:
+        """Whether the statement that updates a number reads inputs, or what the forward pass made of them."""
+        update, roles = self.roles.trace.by_key[parameter.updates[-1]], self.roles
+        statement = self.program.sites[update.site].statement
+        return any(
+            roles.on_inputs[e.index] and not roles.on_labels[e.index] and e.object != parameter.object
+            for e in roles.trace.events[roles.step.start : update.index]
+            if e.object != -1 and self.program.sites[e.site].statement is statement
+        )
+
+    def _reads(self, event: Event, parameter: Parameter) -> bool:
+        """Whether an expression reads a parameter."""
+        site = self.program.sites[event.site]
+        if event.object == parameter.object:
+            return True
+        inside = [e for e in self.roles.trace.operands(event, site.children) if e.index < event.index]
+        return any(self._reads(e, parameter) for e in inside)
 
     # -- adjoints ------------------------------------------------------------------------------------
 

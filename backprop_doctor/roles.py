@@ -449,9 +449,9 @@ class _Turn:
         before = {e.storage for _, e in read if self.first_seen[e.object].index < loop.start} - trained
         for _, event in read:
             # A list and what is in it are one, and of a list of lists the whole is the source.
-            if event.object not in self.carried and event.storage != -1:
-                if event.storage in wholly or not (trained | before).isdisjoint(wholes(event.storage)):
-                    continue
+            is_other = event.object not in self.carried and event.storage != -1
+            if is_other and (event.storage in wholly or not (trained | before).isdisjoint(wholes(event.storage))):
+                continue
             birth = self.first_seen[event.object]
             wanted = mode.numbers or is_array(event.value) or (mode.scalars and type(event.value) is float)
             external = birth is event and existed(program, self.trace, event, loop) and wanted
@@ -626,6 +626,10 @@ class _Turn:
         names = self.dependence.names
         parameters = [_parameter(program, trace, p, self.carried[p], loop, names) for p in params]
         parameters.sort(key=lambda p: next(e.index for e in trace.events[loop.start :] if e.object == p.object))
+        # The numbers in a list are changed by what changes the list, and are no parameters beside it.
+        changing = {id(program.sites[key[0]].statement) for p in parameters if p.shape for key in p.updates}
+        single = [p for p in parameters if not p.shape and id(program.sites[p.updates[-1][0]].statement) in changing]
+        parameters = [p for p in parameters if p not in single]
         on_parameters = np.logical_or.reduce([masks[p] for p in params])
         constants = [_quantity(program, first_seen[o], names) for o in self._constants(x, y, params)]
         for constant in constants:
