@@ -26,6 +26,9 @@ COUNT = "_backprop_doctor_count"
 # Names that a module finds, and that say where it is.
 MODULE_NAMES = frozenset({"__name__", "__file__", "__package__", "__path__"})
 
+# What reading a value says that is not there.
+NOT_THERE = ("NameError", "LookupError", "AttributeError", "TypeError")
+
 Kind = Literal["load", "operation", "call", "constant", "store", "loop"]
 
 
@@ -310,8 +313,9 @@ class _Rewriter(ast.NodeTransformer):
     def visit_AugAssign(self, node: ast.AugAssign) -> list[ast.stmt]:
         node.value = self.visit(node.value)
         pristine = node.target
-        is_element = isinstance(pristine, ast.Subscript)
-        wholes = self._wholes(pristine.value, self._filling(pristine.slice)) if is_element else []
+        wholes: list[ast.stmt] = []
+        if isinstance(pristine, ast.Subscript):
+            wholes = self._wholes(pristine.value, self._filling(pristine.slice))
         node.target = ast.parse(f"{ast.unparse(pristine)} += 0").body[0].target  # type: ignore[attr-defined]
         for twin, original in zip(ast.walk(node.target), ast.walk(pristine), strict=True):
             self._originals[id(twin)] = self._originals.get(id(original), original)
@@ -375,8 +379,8 @@ class _Rewriter(ast.NodeTransformer):
         site = self._site(target, "store", ast.unparse(target))
         self._statement = outer
         read = ast.copy_location(ast.parse(ast.unparse(target), mode="eval").body, target)
-        names = [ast.Name(name, ast.Load()) for name in ("NameError", "LookupError", "AttributeError", "TypeError")]
-        nothing = ast.ExceptHandler(ast.Tuple(names, ast.Load()), None, [ast.Pass()])
+        faults: list[ast.expr] = [ast.Name(name, ast.Load()) for name in NOT_THERE]
+        nothing = ast.ExceptHandler(ast.Tuple(faults, ast.Load()), None, [ast.Pass()])
         probed = ast.Expr(self._wrap(site, _places(read)))
         return ast.copy_location(ast.Try([probed], [nothing], [], []), target)
 

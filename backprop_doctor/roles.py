@@ -237,7 +237,6 @@ class _Search:
                 self._barren.add(pair)
         return None
 
-
     def _livelier(self, roles: Roles, mode: _Mode) -> Roles | None:
         """The same in a later turn, where whole numbers that are 0 hold back part of the gradient in this one."""
         trace, step = roles.trace, roles.step
@@ -274,7 +273,11 @@ def _is_whole_picture(roles: Roles, carried: set[int]) -> bool:
     # Numbers that were made before training are another one at each turn where they are read.
     read = next((e for e in trace.events[start : roles.step.middle] if e.object == labels.object), labels)
     fixed = all(e.value == labels.value for e in trace.at(read.site) if e.index >= start and np.ndim(e.value) == 0)
-    if roles.output is None or (type(labels.value) is float and fixed) or roles.is_in_parameter(trace.by_key[roles.output.birth]):
+    if (
+        roles.output is None
+        or (type(labels.value) is float and fixed)
+        or roles.is_in_parameter(trace.by_key[roles.output.birth])
+    ):
         return False
     asked = carried & set(roles.reach)
     on_the_way = {e.object for e in trace.events[start : roles.output.index] if e.object in asked}
@@ -286,8 +289,9 @@ class _Mode:
     """What is taken for a source of the data: each kind costs a run for each of its values.
 
     A label may be a whole number (``numbers``), all values may be plain numbers (``scalars``), data may be
-    made anew in each turn (``fresh``), inputs may be their own labels where they are read ``again``, and dead units may hide that the inputs matter unless all is ``positive``.
-    Steps and rounding hide it too, unless values are moved ``far``.
+    made anew in each turn (``fresh``), inputs may be their own labels where they are read ``again``, and dead units
+    may hide that the inputs matter unless all is ``positive``.  Steps and rounding hide it too, unless values are
+    moved ``far``.
     """
 
     numbers: bool = False
@@ -352,9 +356,9 @@ class _Turn:
         before = {e.storage for _, e in read if self.first_seen[e.object].index < loop.start} - trained
         for _, event in read:
             # A list and what is in it are one, and of a list of lists the whole is the source.
-            if event.object not in self.carried and event.storage != -1:
-                if event.storage in wholly or not (trained | before).isdisjoint(wholes(event.storage)):
-                    continue
+            inside = event.storage in wholly or not (trained | before).isdisjoint(wholes(event.storage))
+            if event.object not in self.carried and event.storage != -1 and inside:
+                continue
             birth = self.first_seen[event.object]
             wanted = mode.numbers or is_array(event.value) or (mode.scalars and type(event.value) is float)
             external = birth is event and existed(program, self.trace, event, loop) and wanted
@@ -813,7 +817,8 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
                 made = [o for o in outputs if _is_difference(site) and _reads(program, o, parameters, latest)]
                 unnamed += [(o.object, _leaf(program, roles, labels[0], latest), event.index) for o in made]
                 named = [n for o in outputs for n in _named_inside(program, o, latest)]
-                met += [(n.object, _leaf(program, roles, labels[0], latest), event.index) for n in named if is_output(n)]
+                leaf = _leaf(program, roles, labels[0], latest)
+                met += [(n.object, leaf, event.index) for n in named if is_output(n)]
                 read = [o for o in operands if isinstance(program.sites[o.site].node, ast.Subscript)]
                 singles |= {n.object for n in named if any(np.size(o.value) == 1 < np.size(n.value) for o in read)}
             before = stored.get(event.storage)
