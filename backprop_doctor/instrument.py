@@ -26,6 +26,8 @@ COUNT = "_backprop_doctor_count"
 # Names that a module finds, and that say where it is.
 MODULE_NAMES = frozenset({"__name__", "__file__", "__package__", "__path__"})
 
+# Calls in targets, such as params["W" + str(l)], that are safe to repeat.
+REPEATABLE = ("str", "len", "int", "globals", "vars")
 # What reading a value says that is not there.
 NOT_THERE = ("NameError", "LookupError", "AttributeError", "TypeError")
 
@@ -287,7 +289,7 @@ class _Rewriter(ast.NodeTransformer):
 
     def _filling(self, index: ast.expr) -> _Loop | None:
         """The innermost loop at each turn of which an index is another one."""
-        names = {n.id for n in ast.walk(index) if isinstance(n, ast.Name)}
+        names = _index_names(index)
         return next((loop for loop in reversed(self._loops) if names & loop.turning), None)
 
     def _wholes(self, target: ast.expr, loop: _Loop | None) -> list[ast.stmt]:
@@ -443,6 +445,14 @@ def _turning(loop: ast.For | ast.While) -> set[str]:
     return {target.id for target in counted if isinstance(target, ast.Name)}
 
 
+def _index_names(index: ast.AST) -> set[str]:
+    """Names that count in an index; in ``row[-1]`` the number is looked up, and not counted."""
+    if isinstance(index, ast.Name):
+        return {index.id}
+    parts = [index.slice] if isinstance(index, ast.Subscript) else ast.iter_child_nodes(index)
+    return set[str]().union(*map(_index_names, parts))
+
+
 def _current(node: ast.expr) -> ast.expr:
     """What stands for an array at present: the place to change in place."""
     return ast.copy_location(ast.Call(ast.Name(CURRENT, ast.Load()), [node], []), node)
@@ -477,10 +487,9 @@ def _is_pure(node: ast.AST) -> bool:
     """Whether reading the expression a second time has no side effects."""
     plain = (ast.Name, ast.Attribute, ast.Subscript, ast.Constant, ast.Tuple, ast.Slice, ast.BinOp, ast.UnaryOp)
     contexts = (ast.expr_context, ast.operator, ast.unaryop)
-    # str(...) builds keys such as params["W" + str(l)] and is safe to repeat.
     return all(
         isinstance(n, plain + contexts)
-        or (isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id in {"str", "len", "int"})
+        or (isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id in REPEATABLE)
         or isinstance(n, (ast.JoinedStr, ast.FormattedValue))
         for n in ast.walk(node)
     )

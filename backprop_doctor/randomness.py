@@ -23,6 +23,8 @@ __all__ = ["frozen_randomness"]
 WORTH_KEEPING = 5_000
 KEPT_NUMBERS = 4_000_000
 FILLING = ("normal", "rand", "randn", "random", "random_sample", "standard_normal", "uniform")
+# Arrays that hold what happens to lie in memory, until they are filled: they hold zeros instead.
+_UNFILLED: dict[str, Any] = {"empty": np.zeros, "empty_like": np.zeros_like}
 # Clocks by the number of their units in a second.
 _CLOCKS: dict[str, Any] = {
     "time": 1.0,
@@ -35,10 +37,11 @@ _CLOCKS: dict[str, Any] = {
 
 @contextmanager
 def frozen_randomness(seed: int) -> Iterator[None]:
-    """Make unseeded generators start at ``seed``, and clocks tick evenly; seeds the program sets stay in force."""
+    """Let unseeded generators start at ``seed`` and clocks tick evenly; seeds that the program sets stay in force."""
     state, numpy_state = random.getstate(), np.random.get_state()
     saved = {name: getattr(np.random, name) for name in ("default_rng", "RandomState", "seed", *FILLING)}
     clocks = {name: getattr(time, name) for name in _CLOCKS}
+    unfilled = {name: getattr(np, name) for name in _UNFILLED}
     made = 0
 
     def fresh(first: Any) -> Any:
@@ -62,6 +65,8 @@ def frozen_randomness(seed: int) -> Iterator[None]:
     stand_ins = {"default_rng": default_rng, "RandomState": RandomState, "seed": reseed, **_drawing}
     for name, function in stand_ins.items():
         setattr(np.random, name, function)
+    for name, filled in _UNFILLED.items():
+        setattr(np, name, filled)
     for name in clocks:
         setattr(time, name, lambda unit=_CLOCKS[name]: 1_700_000_000 * unit + next(ticks) * (unit / 1000))
     random.seed(seed)
@@ -74,6 +79,8 @@ def frozen_randomness(seed: int) -> Iterator[None]:
             setattr(np.random, name, function)
         for name, function in clocks.items():
             setattr(time, name, function)
+        for name, function in unfilled.items():
+            setattr(np, name, function)
         random.setstate(state)
         np.random.set_state(numpy_state)
 

@@ -22,7 +22,7 @@ from backprop_doctor.dependence import Dependence, Mask
 from backprop_doctor.errors import ProgramError
 from backprop_doctor.instrument import Site
 from backprop_doctor.loops import Iteration, Turns, carried_by, existed, loads, loops_of
-from backprop_doctor.program import Event, Key, Once, Probe, Program, Trace
+from backprop_doctor.program import Action, Event, Key, Once, Probe, Program, Trace
 from backprop_doctor.values import is_array, is_real, is_same
 
 __all__ = ["Element", "Meeting", "Parameter", "Quantity", "Roles", "Use", "assign_roles"]
@@ -33,6 +33,7 @@ FEW_MODES = 2
 FRESH_LIMIT = 40
 ZEROS_SOUGHT = 10_000
 NUMBERS_JUDGED = 500
+LATER_SOUGHT = 5_000
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,7 @@ class _Search:
         self.partly: Roles | None = None
         self._dependence = dependence
         self._barren = barren
+        self._idle: set[int] = set()
 
     def within(self, outer: Iteration, carried: set[int]) -> Roles | None:
         """The roles in one turn of a loop that carries these objects, or in a shorter turn inside it."""
@@ -222,13 +224,16 @@ class _Search:
         for loop in [*reversed(inside), outer]:
             own = set(carried_by(program, trace, loop))
             pair = replace(loop, finish=-1), replace(outer, finish=-1)
-            if len(carried & own) * 2 < len(carried) or pair in self._barren:
+            if len(carried & own) * 2 < len(carried) or pair in self._barren or loop.loop in self._idle:
                 continue
             fruitless = True
             for mode in self.modes:
                 found = _Turn(self._dependence, loop, outer, mode).roles()
                 if found is not None and _is_whole_picture(found, own):
-                    return self._livelier(found, mode) or found
+                    if self._goes_on(found):
+                        return self._livelier(found, mode) or found
+                    self._idle.add(loop.loop)
+                    break
                 fruitless = fruitless and found is None
                 if self.partly is None or (found and not self.partly.meetings):
                     self.partly = found
@@ -236,6 +241,21 @@ class _Search:
             if fruitless and loop.end < len(trace.events):
                 self._barren.add(pair)
         return None
+
+    def _goes_on(self, roles: Roles) -> bool:
+        """Whether later outputs are others when the step is taken back; what is done to each row once is no training."""
+        output, trace = roles.output, roles.trace
+        assert output is not None
+        actions: dict[Key, Action] = {}
+        for parameter in roles.parameters:
+            kept = _Held()
+            actions |= {parameter.birth: kept.keep, **dict.fromkeys(parameter.updates, kept.recall)}
+        later = [e for e in trace.at(output.birth[0]) if roles.step.middle <= e.index < roles.step.end + LATER_SOUGHT]
+        if not later:
+            return True
+        probe = replace(self._dependence.probe, actions=actions, last=later[-1].index)
+        same, broke = self._dependence.program.compared(probe, trace)
+        return broke or any(e.key not in same for e in later)
 
     def _livelier(self, roles: Roles, mode: _Mode) -> Roles | None:
         """The same in a later turn, where whole numbers that are 0 hold back part of the gradient in this one."""
@@ -256,6 +276,20 @@ class _Search:
         if found is None or found.output is None or len(found.parameters) < len(roles.parameters):
             return None
         return found
+
+
+class _Held:
+    """The value that passes at one event, handed out again at others."""
+
+    def __init__(self) -> None:
+        self._value: Any = None
+
+    def keep(self, value: Any) -> Any:
+        self._value = np.array(value)
+        return value
+
+    def recall(self, value: Any) -> Any:
+        return value if np.shape(value) != np.shape(self._value) else np.array(self._value)
 
 
 def _is_fraction(value: Any) -> bool:
@@ -438,7 +472,8 @@ class _Turn:
     def _data(self) -> _Data | None:
         """The two sources that are most like inputs and labels, and the parameters that both of them meet."""
         steered = [y for y in self.masks if any(self.masks[y][later.index] for later in self.carried.values())]
-        pairs = [(x, y) for y in steered if y not in self.carried for x in self.masks if x != y]
+        inputs = [x for x in self.masks if x not in self.again]
+        pairs = [(x, y) for y in steered if y not in self.carried for x in inputs if x != y]
         found = [data for x, y in pairs if (data := self._as_data(x, y)) is not None]
         return max(found, key=lambda data: data.rank, default=None)
 
@@ -547,8 +582,17 @@ class _Turn:
                 and existed(self.program, self.trace, self.first_seen[o], self.loop)
                 and np.asarray(self.first_seen[o].value).dtype.kind == "f"
                 and self._joins_both(o, x, y)
+                and not self._is_another_next(o)
             ):
                 yield o
+
+    def _is_another_next(self, o: int) -> bool:
+        """Whether the place where a number is read has another one in the next turn: then that is data."""
+        event = self.entries.get(o)
+        if event is None or np.ndim(event.value):
+            return False
+        later = next((e for e in self.trace.at(event.site) if e.index >= self.loop.middle), event)
+        return bool(later.value != event.value)
 
     def _joins_both(self, o: int, x: int, y: int) -> bool:
         """Whether a source that is none of the inputs meets them ahead of the labels, and the labels then."""
