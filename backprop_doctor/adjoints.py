@@ -167,6 +167,7 @@ class _Judge:
         self._more: list[Adjoint] = []
         self._short: list[int] = []
         self._elements: dict[int, list[Adjoint]] = {}
+        self._known_ancestries: dict[int, set[int]] = {}
 
     def run(self) -> Judgement:
         for parameter in self.roles.parameters:
@@ -392,7 +393,7 @@ class _Judge:
             return partial
         if step is not None and step.scattered and not self.roles.scalars:
             return step
-        pieces = self._in_pieces(parameter, wrong[0]) if wrong else []
+        pieces = self._in_pieces(parameter, wrong[0]) if wrong and not self.roles.scalars else []
         if pieces:
             self.result.adjoints |= {(c.value.object, c.of.birth): c for c in pieces}
             self._more += [claim for claim in pieces if claim.right]
@@ -670,9 +671,27 @@ class _Judge:
                 if np.size(number) == 1 and abs(abs(float(number)) - abs(step)) <= ADDED_WITHIN * abs(old[place]):
                     name = self.program.sites[event.site].target or f"{parameter.name}, number {place}"
                     of = Element(parameter.object, parameter.birth, parameter.index, name, parameter.line, (), place)
-                    claims.append(self._adjoint(value, of))
+                    claim = self._adjoint(value, of)
+                    claims.append(claim if claim.right else self._without_rate(claim))
                     break
         return claims
+
+    def _without_rate(self, claim: Adjoint) -> Adjoint:
+        """A failed claim, made of the number that an update reads where it reads no other that the data has a part in."""
+        roles, value = self.roles, claim.value
+        statement, read = self.program.sites[value.birth[0]].statement, dict[int, Event]()
+        for event in reversed(roles.trace.events[roles.step.start : value.index]):
+            site = self.program.sites[event.site]
+            if event.site == value.birth[0]:
+                break
+            if site.statement is statement and type(event.value) is float and site.kind == "load":
+                read[event.object] = event
+        made = {q.object: q for q in self.backward}
+        numbers = [o for o, e in read.items() if roles.on_inputs[e.index] or roles.on_labels[e.index]]
+        source = made.get(numbers[0]) if len(numbers) == 1 else None
+        if source is None or not self._is_multiple(value, source):
+            return claim
+        return self._adjoint(source, claim.of)
 
     # -- adjoints ------------------------------------------------------------------------------------
 
@@ -767,6 +786,10 @@ class _Judge:
         # The gradient of one weight is a multiple of the delta it is made from, as inputs stay what they are.
         copies = self._made_with(value) if isinstance(of, Element) else self._copies_of(value)
         allowed = np.array([u.index < value.index and u.object not in copies for u, _ in pairs.pairs], bool)
+        if self.roles.scalars:
+            # Among hundreds of numbers many are multiples of one another: what a number is made from counts alone.
+            given = self._ancestry(value)
+            allowed &= np.array([u.object in given for u, _ in pairs.pairs], bool)
         residuals = np.where(allowed, residuals, np.inf)
 
         def claim(i: Any) -> Adjoint:
@@ -928,6 +951,25 @@ class _Judge:
             for e in self.roles.trace.events[self.roles.step.start : value.index]
             if self.program.sites[e.site].statement is statement
         }
+
+    def _ancestry(self, value: Quantity) -> set[int]:
+        """The backward values that a value is made from, statement by statement."""
+        if value.object not in self._known_ancestries:
+            known = {q.object: q for q in [*self.backward, *self.numbers]}
+            found: set[int] = set()
+            pending = [value]
+            while pending:
+                made = pending.pop()
+                statement = self.program.sites[made.birth[0]].statement
+                for event in reversed(self.roles.trace.events[self.roles.step.start : made.index]):
+                    if event.site == made.birth[0]:
+                        break
+                    if event.object in known and self.program.sites[event.site].statement is statement:
+                        if event.object not in found:
+                            pending.append(known[event.object])
+                        found.add(event.object)
+            self._known_ancestries[value.object] = found
+        return self._known_ancestries[value.object]
 
     def _made_with(self, value: Quantity) -> set[int]:
         """What the statement that makes a value has computed on the way to it."""
