@@ -677,7 +677,7 @@ class _Judge:
         return claims
 
     def _without_rate(self, claim: Adjoint) -> Adjoint:
-        """A failed claim, made of the number that an update reads where it reads no other that the data has a part in."""
+        """A failed claim, made of the number that an update reads where it reads no other that comes from data."""
         roles, value = self.roles, claim.value
         statement, read = self.program.sites[value.birth[0]].statement, dict[int, Event]()
         for event in reversed(roles.trace.events[roles.step.start : value.index]):

@@ -243,7 +243,7 @@ class _Search:
         return None
 
     def _goes_on(self, roles: Roles) -> bool:
-        """Whether later outputs are others when the step is taken back; what is done to each row once is no training."""
+        """Whether later outputs are others when the step is taken back: to do something to each row is no training."""
         output, trace = roles.output, roles.trace
         assert output is not None
         actions: dict[Key, Action] = {}
