@@ -245,7 +245,8 @@ class _Search:
     def _goes_on(self, roles: Roles) -> bool:
         """Whether later outputs are others when the step is taken back: to do something to each row is no training."""
         output, trace = roles.output, roles.trace
-        assert output is not None
+        if output is None or not roles.scalars or len(roles.parameters) > 1:
+            return True  # steps that go nowhere are a fault, where there is more than a list that is worked through
         actions: dict[Key, Action] = {}
         for parameter in roles.parameters:
             kept = _Held()
