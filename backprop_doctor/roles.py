@@ -259,10 +259,13 @@ class _Search:
         return broke or any(e.key not in same for e in later)
 
     def _livelier(self, roles: Roles, mode: _Mode) -> Roles | None:
-        """The same in a later turn, where whole numbers that are 0 hold back part of the gradient in this one."""
+        """The same in a later turn, where inputs that are 0 hold back part of the gradient in this one."""
         trace, step = roles.trace, roles.step
-        sites = {data.birth[0] for data in (roles.batch, *roles.inputs)}
-        samples = [e for s in sites for e in trace.at(s) if e.index >= step.start and not _is_fraction(e.value)]
+        own = [data.birth[0] for data in roles.inputs if data.index >= step.start] or [roles.batch.birth[0]]
+        samples = [e for site in own for e in trace.at(site) if e.index >= step.start and np.size(e.value)]
+        # Real numbers are moved off zero later; only where all of them are, training may leave everything as it is.
+        if any(_is_fraction(e.value) and np.any(e.value) for e in samples if e.index < step.middle):
+            return None
         starts = sorted({start for turns in self.loops if turns.loop == step.loop for start in turns.starts})
         starts = [start for start in starts if step.start <= start < roles.training.end]
         alive = [
