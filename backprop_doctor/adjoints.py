@@ -101,7 +101,8 @@ class Judgement:
     claim that fails whether nothing else could make it true.  ``gradients`` has one entry
     a parameter (None: no value with its elements was found); ``adjoints`` maps a backward object and what
     it is used as adjoint of to the best that can be said of that; ``parts`` has for a gradient that is gathered
-    over samples or time all that it is the sum of; ``declared`` is the loss the program computes, if any.
+    over samples or time all that it is the sum of, ``pieces`` for one that is put together what that is put together
+    from; ``declared`` is the loss the program computes, if any.
     """
 
     gradients: dict[int, Adjoint | None] = field(default_factory=dict)
@@ -116,6 +117,7 @@ class Judgement:
     claim: Callable[[Quantity, Quantity], Adjoint] = field(default=lambda value, of: NO_CLAIM)
     losses: list[Quantity] = field(default_factory=list)
     parts: dict[int, list[Quantity]] = field(default_factory=dict)
+    pieces: dict[int, list[Adjoint]] = field(default_factory=dict)
     is_definite: Callable[[Adjoint], bool] = field(default=lambda claim: False)
 
     @property
@@ -166,6 +168,7 @@ class _Judge:
         self._more: list[Adjoint] = []
         self._short: list[int] = []
         self._elements: dict[int, list[Adjoint]] = {}
+        self._known_ancestries: dict[int, set[int]] = {}
 
     def run(self) -> Judgement:
         for parameter in self.roles.parameters:
@@ -436,6 +439,12 @@ class _Judge:
             return partial
         if step is not None and step.scattered and not self.roles.scalars:
             return step
+        pieces = self._in_pieces(parameter, wrong[0]) if wrong and not self.roles.scalars else []
+        if pieces:
+            self.result.adjoints |= {(c.value.object, c.of.birth): c for c in pieces}
+            self._more += [claim for claim in pieces if claim.right]
+            self._elements[parameter.object] = self.result.pieces[parameter.object] = pieces
+            return min(pieces, key=lambda claim: claim.right)
         elements = self._in_elements(parameter) if self.roles.scalars else []
         if elements:
             self.result.adjoints |= {(c.value.object, c.of.birth): c for c in elements}
@@ -481,9 +490,8 @@ class _Judge:
     def _is_multiple(self, whole: Quantity, part: Quantity) -> bool:
         """Whether a value is another one times a number; one number has to be so at several points."""
         others = self._others if np.size(self.values[whole.object]) < DIRECTIONS else []
-        pairs = [
-            (p.values.get(whole.object), p.values.get(part.object)) for p in (_Point(self.m, self.values), *others)
-        ]
+        points = [_Point(self.m, self.values), *others]
+        pairs: list[tuple[Any, Any]] = [(p.values.get(whole.object), p.values.get(part.object)) for p in points]
         try:
             spread = [np.broadcast_to(np.asarray(b, np.float64), np.shape(a)).ravel() for a, b in pairs]
         except (TypeError, ValueError):
@@ -514,7 +522,7 @@ class _Judge:
             point.values[number] = np.asarray(after, np.float64) - before
         return self._on_loss(value, parameter)
 
-    def _made_of(self, candidate: Quantity, parameter: Parameter) -> Adjoint | None:
+    def _made_of(self, candidate: Quantity, parameter: Quantity) -> Adjoint | None:
         """A gradient gathered over samples taken one by one, or with weight decay added: its part is judged.
 
         The candidate has to be a multiple of the sum of all values made at one place, plus a multiple of
@@ -548,7 +556,7 @@ class _Judge:
         found = [np.ravel(a) for a in arrays if a is not None]
         return np.concatenate(found) if len(found) == len(arrays) else None
 
-    def _decay(self, candidate: Quantity, parts: list[Quantity], parameter: Parameter) -> float | None:
+    def _decay(self, candidate: Quantity, parts: list[Quantity], parameter: Quantity) -> float | None:
         """How much of a value is a multiple of the parameter, if the rest is one of the sum of others."""
         size = int(np.prod(parameter.shape))
         points = [_Point(self.m, self.values), *(self._others if size < FEW else ())]
@@ -568,14 +576,14 @@ class _Judge:
                 best, least = share / fitted if share > RIGHT_BELOW * fitted else 0.0, rest / fitted
         return best
 
-    def _claims_of(self, parts: list[Quantity], parameter: Parameter) -> list[Adjoint]:
+    def _claims_of(self, parts: list[Quantity], parameter: Quantity) -> list[Adjoint]:
         """The parts of a gradient as gradients; the first stands for all, unless they come from one another."""
         claims = [self._adjoint(part, parameter) for part in {id(p): p for p in (parts[0], parts[-1])}.values()]
         if all(claim.right for claim in claims):
             return claims
         return self._by_use(parts, parameter)
 
-    def _by_use(self, parts: list[Quantity], parameter: Parameter) -> list[Adjoint]:
+    def _by_use(self, parts: list[Quantity], parameter: Quantity) -> list[Adjoint]:
         """Where a parameter is used several times (in time, say), each part of its gradient belongs to one use."""
         reads = self._uses(parameter.object, parameter.name, parameter.shape, parts[0].index)
         if len(reads) < 2:
@@ -646,6 +654,50 @@ class _Judge:
                 found[event.object] = known[event.object]
         return sorted(found.values(), key=lambda q: (q.object not in reads, q.index))
 
+    def _in_pieces(self, parameter: Parameter, whole: Quantity) -> list[Adjoint]:
+        """The pieces of a gradient that is put together, as gradients of the pieces that a parameter is cut into."""
+        roles, own = self.roles, np.ravel(self.m.value(parameter.birth))
+        gradient = np.ravel(self.values[whole.object])
+        found: dict[tuple[int, int], tuple[Quantity, Quantity]] = {}
+        for event in roles.trace.events[roles.step.start : whole.index]:
+            apart = roles.on_inputs[event.index] or roles.on_labels[event.index]
+            if event.object == -1 or apart or not roles.reach[parameter.object][event.index]:
+                continue
+            piece = self.m.value(event.key)
+            start = _place_of(piece, own) if is_array(piece) and np.size(piece) < own.size == gradient.size else None
+            if start is None:
+                continue
+            of = self._quantity(roles.trace.first_seen[event.object])
+            shape, part = _squeezed(np.shape(piece)), gradient[start : start + np.size(piece)]
+            made = [q for q in self.backward if q.index < whole.index and _has(self.values[q.object], shape)]
+            made = [q for q in made if np.array_equal(np.ravel(self.values[q.object]), part)]
+            # The last form a piece is brought into is the one that is used, the first of its gradient the one made.
+            if made and of.index >= roles.step.start:
+                found[start, np.size(piece)] = made[0], of
+        claims = [self._piece(value, of) for value, of in found.values()]
+        return self._odd_first(claims) if all(claim.right for claim in claims) else claims
+
+    def _piece(self, value: Quantity, of: Quantity) -> Adjoint:
+        """A piece of a gradient, or what it was before something was added in its place, such as weight decay."""
+        claim = self._adjoint(value, of)
+        if claim.right:
+            return claim
+        part = self._made_of(value, of)
+        if part is not None:
+            return part
+        storage = self.roles.trace.by_key[value.birth].storage
+        before = [q for q in self.backward if q.index < value.index and q.shape == value.shape]
+        same = [q for q in before if self.roles.trace.by_key[q.birth].storage == storage]
+        decaying = bool(same) and self._decay(value, same[:1], of) is not None
+        return self._adjoint(same[0], of) if decaying else claim
+
+    def _odd_first(self, claims: list[Adjoint]) -> list[Adjoint]:
+        """Pieces of a gradient, the one first that has another factor over the loss than is plain."""
+        totals = [self._on_loss(claim.value, claim.of) for claim in claims]
+        factors = [total.fit.factor if total is not None and total.right else 1.0 for total in totals]
+        order = sorted(range(len(claims)), key=lambda k: -abs(np.log(abs(factors[k]))))
+        return [claims[k] for k in order]
+
     def _in_elements(self, parameter: Parameter) -> list[Adjoint]:
         """What moves single elements of a parameter that is updated number by number, as gradients of them."""
         live, trace = self.m.moved(frozen=False), self.roles.trace
@@ -669,7 +721,8 @@ class _Judge:
                 if np.size(number) == 1 and abs(abs(float(number)) - abs(step)) <= ADDED_WITHIN * abs(old[place]):
                     name = self.program.sites[event.site].target or f"{parameter.name}, number {place}"
                     of = Element(parameter.object, parameter.birth, parameter.index, name, parameter.line, (), place)
-                    claims.append(self._adjoint(value, of))
+                    claim = self._adjoint(value, of)
+                    claims.append(claim if claim.right else self._without_rate(claim))
                     break
         return claims
 
@@ -690,6 +743,23 @@ class _Judge:
             return True
         inside = [e for e in self.roles.trace.operands(event, site.children) if e.index < event.index]
         return any(self._reads(e, parameter) for e in inside)
+
+    def _without_rate(self, claim: Adjoint) -> Adjoint:
+        """A failed claim, made of the number that an update reads where it reads no other that comes from data."""
+        roles, value = self.roles, claim.value
+        statement, read = self.program.sites[value.birth[0]].statement, dict[int, Event]()
+        for event in reversed(roles.trace.events[roles.step.start : value.index]):
+            site = self.program.sites[event.site]
+            if event.site == value.birth[0]:
+                break
+            if site.statement is statement and type(event.value) is float and site.kind == "load":
+                read[event.object] = event
+        made = {q.object: q for q in self.backward}
+        numbers = [o for o, e in read.items() if roles.on_inputs[e.index] or roles.on_labels[e.index]]
+        source = made.get(numbers[0]) if len(numbers) == 1 else None
+        if source is None or not self._is_multiple(value, source):
+            return claim
+        return self._adjoint(source, claim.of)
 
     # -- adjoints ------------------------------------------------------------------------------------
 
@@ -790,6 +860,10 @@ class _Judge:
         # The gradient of one weight is a multiple of the delta it is made from, as inputs stay what they are.
         copies = self._made_with(value) if isinstance(of, Element) else self._copies_of(value)
         allowed = np.array([u.index < value.index and u.object not in copies for u, _ in pairs.pairs], bool)
+        if self.roles.scalars:
+            # Among hundreds of numbers many are multiples of one another: what a number is made from counts alone.
+            given = self._ancestry(value)
+            allowed &= np.array([u.object in given for u, _ in pairs.pairs], bool)
         residuals = np.where(allowed, residuals, np.inf)
 
         def claim(i: Any) -> Adjoint:
@@ -960,6 +1034,25 @@ class _Judge:
             for e in self.roles.trace.events[self.roles.step.start : value.index]
             if self.program.sites[e.site].statement is statement
         }
+
+    def _ancestry(self, value: Quantity) -> set[int]:
+        """The backward values that a value is made from, statement by statement."""
+        if value.object not in self._known_ancestries:
+            known = {q.object: q for q in [*self.backward, *self.numbers]}
+            found: set[int] = set()
+            pending = [value]
+            while pending:
+                made = pending.pop()
+                statement = self.program.sites[made.birth[0]].statement
+                for event in reversed(self.roles.trace.events[self.roles.step.start : made.index]):
+                    if event.site == made.birth[0]:
+                        break
+                    if event.object in known and self.program.sites[event.site].statement is statement:
+                        if event.object not in found:
+                            pending.append(known[event.object])
+                        found.add(event.object)
+            self._known_ancestries[value.object] = found
+        return self._known_ancestries[value.object]
 
     def _made_with(self, value: Quantity) -> set[int]:
         """What the statement that makes a value has computed on the way to it."""
@@ -1240,6 +1333,13 @@ class _Pairs:
             pairs += [(u, e) for u in ups for e in ends]
             blocks.append(np.stack(columns, axis=-1).reshape(-1, len(tangents)))
         return cls(pairs, np.concatenate(blocks) if blocks else np.zeros((0, len(tangents))))
+
+
+def _place_of(piece: Any, whole: Array) -> int | None:
+    """Where a vector holds the numbers of another array, one after the other."""
+    numbers = np.ravel(piece)
+    starts = np.flatnonzero(whole[: len(whole) - len(numbers) + 1] == numbers[0])
+    return next((int(k) for k in starts if np.array_equal(whole[k : k + len(numbers)], numbers)), None)
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,8 @@ class Dependence:
         Weights that start at zero hide what passes through them, and so do dead units.  Sources are disturbed a
         little, or ``far``: what passes thresholds or is rounded is only seen then.
         """
-        return Point(self, {e.key: disturbed for e in zeros} | {e.key: _positive for e in alive}, last, far=far)
+        off_zero: dict[Key, Action] = {e.key: _Then(None, disturbed) for e in zeros}
+        return Point(self, off_zero | {e.key: _Then(None, _positive) for e in alive}, last, far=far)
 
 
 class Point:
@@ -210,6 +211,7 @@ class _Then:
 
     first: Callable[[Any], Any] | None
     second: Callable[[Any], Any]
+    spares_whole_numbers: ClassVar[bool] = True
 
     def __call__(self, value: Any) -> Any:
         return self.second(self.first(value) if self.first else value)

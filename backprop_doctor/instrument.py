@@ -27,6 +27,11 @@ PART = "_backprop_doctor_part"
 # Names that a module finds, and that say where it is.
 MODULE_NAMES = frozenset({"__name__", "__file__", "__package__", "__path__"})
 
+# Calls in targets, such as params["W" + str(l)], that are safe to repeat.
+REPEATABLE = ("str", "len", "int", "globals", "vars")
+# What reading a value says that is not there.
+NOT_THERE = ("NameError", "LookupError", "AttributeError", "TypeError")
+
 Kind = Literal["load", "operation", "call", "constant", "store", "loop"]
 
 
@@ -307,7 +312,7 @@ class _Rewriter(ast.NodeTransformer):
 
     def _filling(self, index: ast.expr) -> _Loop | None:
         """The innermost loop at each turn of which an index is another one."""
-        names = {n.id for n in ast.walk(index) if isinstance(n, ast.Name)}
+        names = _index_names(index)
         return next((loop for loop in reversed(self._loops) if names & loop.turning), None)
 
     def _wholes(self, target: ast.expr, loop: _Loop | None) -> list[ast.stmt]:
@@ -333,8 +338,9 @@ class _Rewriter(ast.NodeTransformer):
     def visit_AugAssign(self, node: ast.AugAssign) -> list[ast.stmt]:
         node.value = self.visit(node.value)
         pristine = node.target
-        is_element = isinstance(pristine, ast.Subscript)
-        wholes = self._wholes(pristine.value, self._filling(pristine.slice)) if is_element else []
+        wholes: list[ast.stmt] = []
+        if isinstance(pristine, ast.Subscript):
+            wholes = self._wholes(pristine.value, self._filling(pristine.slice))
         node.target = ast.parse(f"{ast.unparse(pristine)} += 0").body[0].target  # type: ignore[attr-defined]
         for twin, original in zip(ast.walk(node.target), ast.walk(pristine), strict=True):
             self._originals[id(twin)] = self._originals.get(id(original), original)
@@ -402,8 +408,8 @@ class _Rewriter(ast.NodeTransformer):
         site = self._site(target, "store", ast.unparse(target))
         self._statement = outer
         read = ast.copy_location(ast.parse(ast.unparse(target), mode="eval").body, target)
-        names = [ast.Name(name, ast.Load()) for name in ("NameError", "LookupError", "AttributeError", "TypeError")]
-        nothing = ast.ExceptHandler(ast.Tuple(names, ast.Load()), None, [ast.Pass()])
+        faults: list[ast.expr] = [ast.Name(name, ast.Load()) for name in NOT_THERE]
+        nothing = ast.ExceptHandler(ast.Tuple(faults, ast.Load()), None, [ast.Pass()])
         probed = ast.Expr(self._wrap(site, _places(read)))
         return ast.copy_location(ast.Try([probed], [nothing], [], []), target)
 
@@ -466,6 +472,14 @@ def _turning(loop: ast.For | ast.While) -> set[str]:
     return {target.id for target in counted if isinstance(target, ast.Name)}
 
 
+def _index_names(index: ast.AST) -> set[str]:
+    """Names that count in an index; in ``row[-1]`` the number is looked up, and not counted."""
+    if isinstance(index, ast.Name):
+        return {index.id}
+    parts = [index.slice] if isinstance(index, ast.Subscript) else ast.iter_child_nodes(index)
+    return set[str]().union(*map(_index_names, parts))
+
+
 def _current(node: ast.expr) -> ast.expr:
     """What stands for an array at present: the place to change in place."""
     return ast.copy_location(ast.Call(ast.Name(CURRENT, ast.Load()), [node], []), node)
@@ -500,10 +514,9 @@ def _is_pure(node: ast.AST) -> bool:
     """Whether reading the expression a second time has no side effects."""
     plain = (ast.Name, ast.Attribute, ast.Subscript, ast.Constant, ast.Tuple, ast.Slice, ast.BinOp, ast.UnaryOp)
     contexts = (ast.expr_context, ast.operator, ast.unaryop)
-    # str(...) builds keys such as params["W" + str(l)] and is safe to repeat.
     return all(
         isinstance(n, plain + contexts)
-        or (isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id in {"str", "len", "int"})
+        or (isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id in REPEATABLE)
         or isinstance(n, (ast.JoinedStr, ast.FormattedValue))
         for n in ast.walk(node)
     )

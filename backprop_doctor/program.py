@@ -384,7 +384,7 @@ class _Run:
             elif kind is list:
                 value = self.current(value)
                 # An empty list that is made here to be filled is known from here on.
-                if not _is_numbers(value) and (value or self._sites[site].kind != "operation"):
+                if not _is_numbers(value) and (value or self._sites[site].kind not in ("operation", "call")):
                     return value
             elif isinstance(value, _SCALARS):
                 value = np.float64(value) if isinstance(value, (np.float32, np.float16)) else value
@@ -476,6 +476,8 @@ class _Run:
             return np.asarray(new).tolist() if isinstance(value, list) else _like(value, new)
         if isinstance(value, list):
             numbers: list[Any] = np.asarray(action(np.array(value))).tolist()
+            if getattr(action, "spares_whole_numbers", False):
+                numbers = _with_whole_numbers(value, numbers)
             if np.shape(numbers) != np.shape(value):
                 return self._substitute(value, numbers)
             _fill(value, numbers)
@@ -641,6 +643,17 @@ def _fill(old: list[Any], new: list[Any]) -> None:
             _fill(old[i], number)
         else:
             old[i] = number
+
+
+def _with_whole_numbers(old: list[Any], new: list[Any]) -> list[Any]:
+    """A changed list with the whole numbers that stand among real ones in it as they were: a class, say."""
+    if len(new) != len(old):
+        return new
+    if old and type(old[0]) is list:
+        return [_with_whole_numbers(*rows) for rows in zip(old, new, strict=True)]
+    if {int, float} - set(map(type, old)):
+        return new
+    return [before if type(before) is int else after for before, after in zip(old, new, strict=True)]
 
 
 class _Known:

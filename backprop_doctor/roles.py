@@ -32,7 +32,7 @@ from backprop_doctor.loops import (
     loads,
     loops_of,
 )
-from backprop_doctor.program import Event, Key, Once, Probe, Program, Trace
+from backprop_doctor.program import Action, Event, Key, Once, Probe, Program, Trace
 from backprop_doctor.values import is_array, is_real, is_same
 
 __all__ = ["Element", "Meeting", "Parameter", "Quantity", "Roles", "Use", "assign_roles", "is_made_of_itself"]
@@ -46,6 +46,7 @@ FRESH_LIMIT = 40
 ZEROS_SOUGHT = 10_000
 LITTLE = 0.2
 NUMBERS_JUDGED = 500
+LATER_SOUGHT = 5_000
 
 
 @dataclass(frozen=True)
@@ -243,6 +244,7 @@ class _Search:
         self.partly: Roles | None = None
         self._dependence = dependence
         self._barren = barren
+        self._idle: set[int] = set()
 
     def within(self, outer: Iteration, carried: set[int]) -> Roles | None:
         """The roles in one turn of a loop that carries these objects, or in a shorter turn inside it."""
@@ -257,7 +259,7 @@ class _Search:
 
     def _in_turn(self, loop: Iteration, outer: Iteration, own: set[int]) -> Roles | None:
         pair = replace(loop, finish=-1), replace(outer, finish=-1)
-        if pair in self._barren:
+        if pair in self._barren or loop.loop in self._idle:
             return None
         fruitless = True
         for mode in self.modes:
@@ -270,7 +272,10 @@ class _Search:
             if past is not None and len(past.parameters) >= len(other):
                 return past
             if found is not None and is_whole:
-                return self._livelier(found, mode) or found
+                if self._goes_on(found):
+                    return self._livelier(found, mode) or found
+                self._idle.add(loop.loop)
+                return None
             fruitless = fruitless and found is None
             if self.partly is None or (found and not self.partly.meetings):
                 self.partly = found
@@ -301,11 +306,30 @@ class _Search:
         serves = first is not None and second is not None and is_same(first.value, second.value)
         return past if serves and not is_inside_another(turn.trace, loop) else None
 
+    def _goes_on(self, roles: Roles) -> bool:
+        """Whether later outputs are others when the step is taken back: to do something to each row is no training."""
+        output, trace = roles.output, roles.trace
+        if output is None or not roles.scalars or len(roles.parameters) > 1:
+            return True  # steps that go nowhere are a fault, where there is more than a list that is worked through
+        actions: dict[Key, Action] = {}
+        for parameter in roles.parameters:
+            kept = _Held()
+            actions |= {parameter.birth: kept.keep, **dict.fromkeys(parameter.updates, kept.recall)}
+        later = [e for e in trace.at(output.birth[0]) if roles.step.middle <= e.index < roles.step.end + LATER_SOUGHT]
+        if not later:
+            return True
+        probe = replace(self._dependence.probe, actions=actions, last=later[-1].index)
+        same, broke = self._dependence.program.compared(probe, trace)
+        return broke or any(e.key not in same for e in later)
+
     def _livelier(self, roles: Roles, mode: _Mode) -> Roles | None:
-        """The same in a later turn, where zeros (a whole sample, or whole numbers) hold back part of this one."""
+        """The same in a later turn, where inputs that are 0 hold back part of the gradient in this one."""
         trace, step = roles.trace, roles.step
-        sites = {data.birth[0] for data in (roles.batch, *roles.inputs)}
-        samples = [e for s in sites for e in trace.at(s) if e.index >= step.start]
+        own = [data.birth[0] for data in roles.inputs if data.index >= step.start] or [roles.batch.birth[0]]
+        samples = [e for site in own for e in trace.at(site) if e.index >= step.start and np.size(e.value)]
+        # Real numbers are moved off zero later; only where all of them are, training may leave everything as it is.
+        if any(_is_fraction(e.value) and np.any(e.value) for e in samples if e.index < step.middle):
+            return None
         starts = sorted({start for turns in self.loops if turns.loop == step.loop for start in turns.starts})
         starts = [start for start in starts if step.start <= start < roles.training.end]
         alive = [
@@ -322,6 +346,20 @@ class _Search:
         if found is None or found.output is None or len(found.parameters) < len(roles.parameters):
             return None
         return found
+
+
+class _Held:
+    """The value that passes at one event, handed out again at others."""
+
+    def __init__(self) -> None:
+        self._value: Any = None
+
+    def keep(self, value: Any) -> Any:
+        self._value = np.array(value)
+        return value
+
+    def recall(self, value: Any) -> Any:
+        return value if np.shape(value) != np.shape(self._value) else np.array(self._value)
 
 
 def _is_fraction(value: Any) -> bool:
@@ -449,8 +487,8 @@ class _Turn:
         before = {e.storage for _, e in read if self.first_seen[e.object].index < loop.start} - trained
         for _, event in read:
             # A list and what is in it are one, and of a list of lists the whole is the source.
-            is_other = event.object not in self.carried and event.storage != -1
-            if is_other and (event.storage in wholly or not (trained | before).isdisjoint(wholes(event.storage))):
+            inside = event.storage in wholly or not (trained | before).isdisjoint(wholes(event.storage))
+            if event.object not in self.carried and event.storage != -1 and inside:
                 continue
             birth = self.first_seen[event.object]
             wanted = mode.numbers or is_array(event.value) or (mode.scalars and type(event.value) is float)
@@ -537,7 +575,8 @@ class _Turn:
     def _data(self) -> _Data | None:
         """The two sources that are most like inputs and labels, and the parameters that both of them meet."""
         steered = [y for y in self.masks if any(self.masks[y][later.index] for later in self.carried.values())]
-        pairs = [(x, y) for y in steered if y not in self.carried for x in self.masks if x != y]
+        inputs = [x for x in self.masks if x not in self.again]
+        pairs = [(x, y) for y in steered if y not in self.carried for x in inputs if x != y]
         found = [data for x, y in pairs if (data := self._as_data(x, y)) is not None]
         return max(found, key=lambda data: data.rank, default=None)
 
@@ -688,8 +727,17 @@ class _Turn:
                 and existed(self.program, self.trace, self.first_seen[o], self.loop)
                 and np.asarray(self.first_seen[o].value).dtype.kind == "f"
                 and self._joins_both(o, x, y)
+                and not self._is_another_next(o)
             ):
                 yield o
+
+    def _is_another_next(self, o: int) -> bool:
+        """Whether the place where a number is read has another one in the next turn: then that is data."""
+        event = self.entries.get(o)
+        if event is None or np.ndim(event.value):
+            return False
+        later = next((e for e in self.trace.at(event.site) if e.index >= self.loop.middle), event)
+        return bool(later.value != event.value)
 
     def _joins_both(self, o: int, x: int, y: int) -> bool:
         """Whether a source that is none of the inputs meets them ahead of the labels, and the labels then."""
@@ -966,9 +1014,8 @@ def _meetings(program: Program, roles: Roles) -> list[Meeting]:
                 made = [o for o in outputs if _is_difference(site) and _reads(program, o, parameters, latest)]
                 unnamed += [(o.object, _leaf(program, roles, labels[0], latest), event.index) for o in made]
                 named = [n for o in outputs for n in _named_inside(program, trace, o, latest)]
-                met += [
-                    (n.object, _leaf(program, roles, labels[0], latest), event.index) for n in named if is_output(n)
-                ]
+                leaf = _leaf(program, roles, labels[0], latest)
+                met += [(n.object, leaf, event.index) for n in named if is_output(n)]
                 read = [o for o in outputs if isinstance(program.sites[o.site].node, ast.Subscript)]
                 for n, o in ((n, o) for n in named for o in read if np.size(o.value) == 1 < np.size(n.value)):
                     singles.setdefault(n.object, {}).setdefault(_place(program, o, latest), (o, labels[0]))

@@ -315,7 +315,7 @@ def _totals(case: Case) -> tuple[list[_Total], bool]:
     Where a gradient is written into an update, its factors may stand anywhere in the step: then the steps
     stand for the gradients, and the answer comes with True.
     """
-    pairs = [(p, case.gradient(p)) for p in case.roles.parameters]
+    pairs = [pair for p in case.roles.parameters for pair in _in_pieces(case, p)]
     right = [(p, g) for p, g in pairs if g is not None and g.right]
     meant = case.once(_meant) if right and len(right) < len(pairs) else []
     best, name = list[_Total](), ""
@@ -339,6 +339,18 @@ def _totals(case: Case) -> tuple[list[_Total], bool]:
     if steps and all(factor is not None for _, factor in steps):
         return [replace(t, factor=factor) for t, factor in steps if factor is not None], True
     return [t for t in best if t.parameter.object not in inline or not _is_in_update(case, t)], False
+
+
+def _in_pieces(case: Case, parameter: Parameter) -> list[tuple[Parameter, Adjoint | None]]:
+    """A parameter with its gradient, or piece by piece what both are put together from."""
+    pieces = case.judgement.pieces.get(parameter.object, [])
+    if not pieces:
+        return [(parameter, case.gradient(parameter))]
+    ofs = (claim.of for claim in pieces)
+    return [
+        (Parameter(q.object, q.birth, q.index, q.name, q.line, q.shape, parameter.updates, parameter.successor), claim)
+        for q, claim in zip(ofs, pieces, strict=True)
+    ]
 
 
 def _is_in_update(case: Case, total: _Total) -> bool:
