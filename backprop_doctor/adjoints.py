@@ -616,7 +616,7 @@ class _Judge:
             if array is not None and fit(array, last).right:
                 claim = self._adjoint(value, parameter)
                 # Where one unit alone is alive, other layers' gradients are multiples by chance.
-                if claim.right and (self._is_plain(claim.fit.factor) or not self._is_plain(found.fit.factor)):
+                if claim.right and (self._is_plain(claim.fit.factor) or not self._is_plain(same[-1].fit.factor)):
                     same.append(claim)
         self.result.adjoints |= {(claim.value.object, claim.of.birth): claim for claim in same[:-1]}
         return same[-1]

@@ -692,6 +692,9 @@ class _Turn:
             parts=frozenset(found) - set(params),
         )
         roles.meetings = _meetings(program, roles)
+        # What moves no output may be what another output is compared with.
+        outputs = [meeting.output.index for meeting in roles.meetings]
+        roles.constants = [c for c in constants if not outputs or any(masks[c.object][outputs])]
         roles.unfinished = _unfinished(program, trace.events[loop.start : loop.middle])
         # What one-hot samples pick columns of is the first that can be moved a little, and so looks like the inputs.
         if x in self.carried and masks[y][self.carried[x].index] and not masks[y][first_seen[x].index]:

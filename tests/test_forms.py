@@ -85,8 +85,9 @@ def test_lists_of_what_is_not_met_name_programs_that_are_there() -> None:
     assert {path.stem for path in networks.programs("forms")} >= NOT_YET | TOO_SLOW
 
 
-def test_what_training_changes_is_spoken_of_though_it_was_taken_for_the_inputs(tmp_path: Path) -> None:
+def test_weights_that_one_hot_words_pick_from_are_judged(tmp_path: Path) -> None:
     path = tmp_path / "words.py"
     path.write_text(WORDS_AROUND_A_WORD)
-    told = {one.what: one.why for one in networks.diagnosed(path).unchecked}
-    assert told == {"gradient of vectors": "training changes it, and it was taken for the inputs"}
+    report = networks.diagnosed(path)
+    assert report.network is not None
+    assert {p.name: p.verdict for p in report.network.parameters} == {"vectors": "right", "weights": "right"}

@@ -176,6 +176,9 @@ def examine(case: Case) -> Iterator[Sighting]:
     output, target = case.roles.output, case.judgement.target
     if output is None or target is None or not np.any(target):
         return
+    # Where no gradient follows a loss, what was taken for targets may be none.
+    if not any(gradient is not None and gradient.right for gradient in case.judgement.gradients.values()):
+        return
     p = np.asarray(case.value(output), np.float64)
     # Only where a target lies outside of what the output happens to be is there anything to ask.
     if p.size == 0 or not np.all(np.isfinite(p)) or (target.min() >= p.min() and target.max() <= p.max()):
