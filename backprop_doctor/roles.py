@@ -343,9 +343,11 @@ class _Search:
             return None
         later = replace(step, start=starts[best], middle=starts[best + 1], end=starts[best + 2])
         found = _Turn(self._dependence, later, roles.training, mode).roles()
-        if found is None or found.output is None or len(found.parameters) < len(roles.parameters):
+        if found is None or found.output is None:
             return None
-        return found
+        # The memory of an optimiser is best seen before it holds anything: one number more is no reason to go on.
+        more = len(found.parameters) - len(roles.parameters)
+        return found if more > 0 or (more == 0 and roles.scalars) else None
 
 
 class _Held:
