@@ -457,12 +457,23 @@ class _Turn:
     def start_of_past(self) -> int | None:
         """Where a turn begins that makes what this one reads ready made, of what it changes; None if it reads none."""
         self.ready |= self._ready_unread()
-        if not self.ready:
+        if not self.ready or not self._meets_data():
             return None
         births = [self.first_seen[o].index for o in (*self.carried, *self.changed)]
         first = min(self.trace.by_key[key].index for key in self.ready)
         start = 1 + max((birth for birth in births if birth < first), default=self.loop.start)
         return start if start < self.loop.start else None
+
+    def _meets_data(self) -> bool:
+        """Whether something that is read ready made meets what training leaves alone, as outputs meet labels."""
+        ready = {self.trace.by_key[key].object for key in self.ready}
+        data = {e.object for e in self.sources if e.object not in self.carried} - ready
+        for event in self.trace.events[self.loop.start : self.loop.middle]:
+            children = self.program.sites[event.site].children if event.object != -1 else []
+            operands = {operand.object for operand in self.trace.operands(event, children)}
+            if operands & ready and operands & data:
+                return True
+        return False
 
     def _ready_unread(self) -> set[Key]:
         """What is handed on and made of parameters that the turn changes in place and does not read before."""
