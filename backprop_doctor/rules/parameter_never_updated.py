@@ -263,11 +263,21 @@ def _gradient(case: Case, constant: Quantity) -> str:
         if value.object not in case.binding or aligned(case.value(value), constant.shape) is None:
             continue
         # Of one sample the delta itself is the gradient of a bias: it is there for others, unless it has a name for it.
-        if value.object in deltas and len(_names(case, value)) < 2:
+        is_delta = value.object in deltas or (constant.shape == () and _feeds(case, value))
+        if is_delta and len(_names(case, value)) < 2:
             continue
         if case.judgement.claim(value, constant).right:
             return value.name
     return ""
+
+
+def _feeds(case: Case, value: Quantity) -> bool:
+    """Whether another value of the backward pass is computed from a value, as gradients are from a delta."""
+    return any(
+        case.roles.backward(event) and any(operand.object == value.object for operand in case.children(event))
+        for event in case.step_events
+        if isinstance(case.program.sites[event.site].node, ast.BinOp)
+    )
 
 
 def _names(case: Case, value: Quantity) -> set[str]:
