@@ -325,8 +325,13 @@ class _Search:
     def _livelier(self, roles: Roles, mode: _Mode) -> Roles | None:
         """The same in a later turn, where inputs that are 0 hold back part of the gradient in this one."""
         trace, step = roles.trace, roles.step
-        own = [data.birth[0] for data in roles.inputs if data.index >= step.start] or [roles.batch.birth[0]]
-        samples = [e for site in own for e in trace.at(site) if e.index >= step.start and np.size(e.value)]
+        inside = {data.birth[0] for data in roles.inputs if data.index >= step.start}
+        samples = [
+            e
+            for site in _blank(roles) or inside or {roles.batch.birth[0]}
+            for e in trace.at(site)
+            if e.index >= step.start and np.size(e.value)
+        ]
         # Real numbers are moved off zero later; only where all of them are, training may leave everything as it is.
         if any(_is_fraction(e.value) and np.any(e.value) for e in samples if e.index < step.middle):
             return None
@@ -337,8 +342,6 @@ class _Search:
             for start, end in pairwise(starts)
         ]
         best = int(np.argmax(alive)) if alive else 0
-        if alive and alive[0] and any(_is_fraction(e.value) for e in samples):
-            return None
         if not best or alive[best] <= alive[0] or best + 2 >= len(starts):
             return None
         later = replace(step, start=starts[best], middle=starts[best + 1], end=starts[best + 2])
@@ -362,6 +365,17 @@ class _Held:
 
     def recall(self, value: Any) -> Any:
         return value if np.shape(value) != np.shape(self._value) else np.array(self._value)
+
+
+def _blank(roles: Roles) -> set[int]:
+    """Where a sample that is nothing but zeros passes: what it meets then is moved by no weight, and looks like it."""
+    turn = roles.trace.events[roles.step.start : roles.step.middle]
+    given = {quantity.object for quantity in roles.inputs}
+    data = [e for e in turn if roles.on_inputs[e.index] and not roles.on_parameters[e.index] and e.object not in given]
+    arrays = [e for e in data if is_array(e.value)]
+    largest = max((e.value.size for e in arrays), default=0)
+    alive = {e.site for e in turn if e.object != -1 and np.any(e.value)}
+    return {e.site for e in arrays if 2 * e.value.size >= largest} - alive
 
 
 def _is_fraction(value: Any) -> bool:
