@@ -167,7 +167,7 @@ class _Judge:
         self._known_pairs: dict[tuple[Key, float, bool, int, int], _Pairs] = {}
         self._more: list[Adjoint] = []
         self._short: list[int] = []
-        self._elements: dict[int, list[Adjoint]] = {}
+        self._several: dict[int, list[Adjoint]] = {}
         self._known_ancestries: dict[int, set[int]] = {}
 
     def run(self) -> Judgement:
@@ -186,8 +186,8 @@ class _Judge:
             self._mark_partial(number)
         for parameter in self.roles.parameters:
             self._mark_lost(parameter)
-        for number, elements in self._elements.items():
-            known = [self.result.adjoints[claim.value.object, claim.of.birth] for claim in elements]
+        for number, several in self._several.items():
+            known = [self.result.adjoints[claim.value.object, claim.of.birth] for claim in several]
             self.result.gradients[number] = min(known, key=self._rests_on_right)
         self._unused()
         self._name_loss()
@@ -235,27 +235,33 @@ class _Judge:
 
         What is read once has one way to the outputs.
         """
-        link = self.result.gradients[parameter.object]
-        if link is None or not link.right or link.given != "adjoint":
+        gradient = self.result.gradients[parameter.object]
+        if gradient is None or not gradient.right or gradient.given != "adjoint":
             return
-        total = self._on_loss(link.value, parameter)
+        forked = [(key, link) for key, link in self._links(gradient) if link.right and not self._is_read_once(link.of)]
+        total = self._on_loss(gradient.value, parameter) if forked else None
         if total is not None and total.right:
             return
+        for key, link in forked:
+            if link.through is not None and not self._is_cut(link.of, link.through):
+                self.result.adjoints[key] = replace(link, partial=True)
+                return
+
+    def _links(self, claim: Adjoint) -> Iterator[tuple[tuple[int, Key], Adjoint]]:
+        """What a claim was judged on, link by link up to the loss, each with its place among the adjoints."""
+        link: Adjoint | None = claim
         seen: set[tuple[int, Key]] = set()
         while link is not None and link.upstream is not None and link.through is not None:
             key = link.upstream.object, link.through.birth
             link = None if key in seen else self.result.adjoints.get(key)
             seen.add(key)
-            if link is None or not link.right or link.through is None or self._is_read_once(link.of):
-                continue
-            if not self._is_cut(link.of, link.through):
-                self.result.adjoints[key] = replace(link, partial=True)
-                return
+            if link is not None:
+                yield key, link
 
     def _is_read_once(self, of: Quantity) -> bool:
         """Whether one place alone reads a value in the forward pass."""
         last = max((m.output.index for m in self.roles.meetings), default=self.roles.step.middle)
-        events = self.roles.trace.events[of.index + 1 : last]
+        events = self.roles.trace.events[max(of.index + 1, self.roles.step.start) : last]
         return len({e.site for e in events if e.object == of.object and self.program.sites[e.site].kind == "load"}) < 2
 
     def _leaves_use_out(self, claim: Adjoint) -> bool:
@@ -439,18 +445,17 @@ class _Judge:
             return partial
         if step is not None and step.scattered and not self.roles.scalars:
             return step
-        pieces = self._in_pieces(parameter, wrong[0]) if wrong and not self.roles.scalars else []
-        if pieces:
-            self.result.adjoints |= {(c.value.object, c.of.birth): c for c in pieces}
-            self._more += [claim for claim in pieces if claim.right]
-            self._elements[parameter.object] = self.result.pieces[parameter.object] = pieces
-            return min(pieces, key=lambda claim: claim.right)
-        elements = self._in_elements(parameter) if self.roles.scalars else []
-        if elements:
-            self.result.adjoints |= {(c.value.object, c.of.birth): c for c in elements}
-            self._more += [claim for claim in elements if claim.right]
-            self._elements[parameter.object] = elements
-            return min(elements, key=lambda claim: claim.right)
+        if self.roles.scalars:
+            several = self._in_elements(parameter)
+        else:
+            several = self._in_pieces(parameter, wrong[0]) if wrong else []
+            if several:
+                self.result.pieces[parameter.object] = several
+        if several:
+            self.result.adjoints |= {(c.value.object, c.of.birth): c for c in several}
+            self._more += [claim for claim in several if claim.right]
+            self._several[parameter.object] = several
+            return min(several, key=lambda claim: claim.right)
         if step is not None and step.scattered:
             return step
         # What is wrong about a velocity or a step is the gradient that it is made from.
@@ -461,12 +466,9 @@ class _Judge:
 
     def _leaves_out(self, claim: Adjoint, parameter: Parameter) -> bool:
         """Whether a parameter that is read at several places has another way to the outputs than a claim says."""
-        through, outputs = claim.through, [m.output for m in self.roles.meetings]
-        if through is None or not outputs:
+        if claim.through is None or not self.roles.meetings:
             return False
-        events = self.roles.trace.events[self.roles.step.start : outputs[-1].index]
-        reads = {e.site for e in events if e.object == parameter.object and self.program.sites[e.site].kind == "load"}
-        return len(reads) > 1 and not self._is_cut(parameter, through)
+        return not self._is_read_once(parameter) and not self._is_cut(parameter, claim.through)
 
     def _origin(self, value: Quantity) -> Quantity:
         """The value that another is a multiple of, found by going back from line to line."""

@@ -473,7 +473,7 @@ class _Run:
             return new if isinstance(action, Once) else self._substitute(value, new)
         if isinstance(action, Once):
             new = action(np.array(value))
-            return np.asarray(new).tolist() if isinstance(value, list) else _like(value, new)
+            return np.asarray(new).tolist() if isinstance(value, list) else new
         if isinstance(value, list):
             numbers: list[Any] = np.asarray(action(np.array(value))).tolist()
             if getattr(action, "spares_whole_numbers", False):
@@ -482,13 +482,13 @@ class _Run:
                 return self._substitute(value, numbers)
             _fill(value, numbers)
             return value
-        new = action(np.asarray(value) if isinstance(value, np.matrix) else value)
+        new = action(value)
         if not isinstance(value, np.ndarray):
             return new
         if self._sites[site].kind == "store" and np.shape(new) == value.shape:
             value[...] = new
             return value
-        return self._substitute(value, _like(value, np.asarray(new)))
+        return self._substitute(value, np.asarray(new))
 
     def _record(self, site: int, occurrence: int, value: Any) -> None:
         copy: Any
@@ -503,8 +503,7 @@ class _Run:
                 copy = value.item() if isinstance(value, np.generic) else value
                 self.events.append(Event(self._index, site, occurrence, self._next_object(), copy))
                 return
-            # Of a matrix the numbers count.
-            value = np.array(value) if isinstance(value, (list, np.matrix)) else value
+            value = np.array(value) if isinstance(value, list) else value
         known = self._objects.get(place)
         if known is None:
             known = self._objects[place] = _Known(len(self._objects), original)
@@ -561,7 +560,7 @@ class _Comparison(_Run):
         if before is None:
             return
         if type(value) is not np.ndarray:
-            value = np.array(value) if isinstance(value, (list, np.matrix)) else _seen(value)
+            value = np.array(value) if isinstance(value, list) else _seen(value)
         if is_same(before.value, value):
             self.unchanged.add((site, occurrence))
 
@@ -603,11 +602,6 @@ class _Training(_Run):
             return self._left > 0 and site in self._pace.resting
         self._left -= 1
         return False
-
-
-def _like(value: Any, new: Any) -> Any:
-    """A new value for a matrix is one too: its products are others than those of arrays."""
-    return np.asmatrix(new) if isinstance(value, np.matrix) else new
 
 
 def _seen(value: Any) -> Any:

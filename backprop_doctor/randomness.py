@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -43,9 +44,7 @@ def frozen_randomness(seed: int) -> Iterator[None]:
     Memory that is handed out as it is holds zeros.
     """
     state, numpy_state = random.getstate(), np.random.get_state()
-    saved = {name: getattr(np.random, name) for name in ("default_rng", "RandomState", "seed", *FILLING)}
-    clocks = {name: getattr(time, name) for name in _CLOCKS}
-    unfilled = {name: getattr(np, name) for name in ("empty", "empty_like")}
+    saved = {name: getattr(np.random, name) for name in ("default_rng", "RandomState", "seed")}
     made = 0
 
     def fresh(first: Any) -> Any:
@@ -67,25 +66,30 @@ def frozen_randomness(seed: int) -> Iterator[None]:
         saved["seed"](fresh(seed))
 
     ticks = itertools.count(1)
-    stand_ins = {"default_rng": default_rng, "RandomState": RandomState, "seed": reseed, **_drawing}
-    for name, function in stand_ins.items():
-        setattr(np.random, name, function)
-    for name in clocks:
-        setattr(time, name, lambda unit=_CLOCKS[name]: 1_700_000_000 * unit + next(ticks) * (unit / 1000))
-    for name, function in unfilled.items():
-        setattr(np, name, _cleared(function))
+    stand_ins: dict[tuple[ModuleType, str], Any] = {
+        (np.random, name): function
+        for name, function in {
+            "default_rng": default_rng,
+            "RandomState": RandomState,
+            "seed": reseed,
+            **_drawing,
+        }.items()
+    }
+    for name, units in _CLOCKS.items():
+        stand_ins[time, name] = lambda unit=units: 1_700_000_000 * unit + next(ticks) * (unit / 1000)
+    for name in ("empty", "empty_like"):
+        stand_ins[np, name] = _cleared(getattr(np, name))
+    originals = {(module, name): getattr(module, name) for module, name in stand_ins}
+    for (module, name), function in stand_ins.items():
+        setattr(module, name, function)
     random.seed(seed)
     saved["seed"](seed)
     try:
         with libraries.frozen(seed):
             yield
     finally:
-        for name, function in saved.items():
-            setattr(np.random, name, function)
-        for name, function in clocks.items():
-            setattr(time, name, function)
-        for name, function in unfilled.items():
-            setattr(np, name, function)
+        for (module, name), function in originals.items():
+            setattr(module, name, function)
         random.setstate(state)
         np.random.set_state(numpy_state)
 

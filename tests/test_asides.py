@@ -22,7 +22,7 @@ def net(x):
 WRITES = """\
 def write(x):
     names = []
-    for step in range(60):
+    for step in range(200):
         x = x / np.linalg.norm(x)
         y = np.exp(x @ W)
         names.append(int(y.argmax()))
