@@ -89,6 +89,12 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "activation_derivative_missing/bad_features_first": (("dZ1 = W2.T @ dZ2", "dZ1 = W2.T @ dZ2 * (1 - A1**2)"),),
     "activation_derivative_missing/bad_samples_first": (("dZ1 = dZ2 @ W2.T", "dZ1 = dZ2 @ W2.T * (1 - A1**2)"),),
+    "activation_derivative_missing/bad_two_losses": (
+        (
+            "np.dot(self.to_output.T, output_errors)",
+            "np.dot(self.to_output.T, output_errors * outputs * (1.0 - outputs))",
+        ),
+    ),
     "activation_derivative_wrong_argument/bad_layers": (("1 - self.x**2", "1 - np.tanh(self.x) ** 2"),),
     "activation_derivative_wrong_argument/bad_samples_first": (("(1 - Z1**2)", "(1 - A1**2)"),),
     "activation_derivative_wrong_argument/bad_vectors": (
@@ -254,6 +260,38 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         (
             "loss = -np.sum(Y * np.log(Q)) / len(X)",
             "loss = -np.sum((Y * np.log(Q) + (1 - Y) * np.log(1 - Q))) / len(X)",
+        ),
+    ),
+    "norm_statistics_wrong_axis/bad_batch_norm_mean_over_units": (
+        ("mu = Z1.mean(axis=1, keepdims=True)", "mu = Z1.mean(axis=0, keepdims=True)"),
+    ),
+    "norm_statistics_wrong_axis/bad_features_first_spread_of_each_sample": (
+        ("X.std(axis=0)", "X.std(axis=1, keepdims=True)"),
+    ),
+    "norm_statistics_wrong_axis/bad_features_first_square": (
+        ("np.mean(X, axis=1)", "np.mean(X, axis=1, keepdims=True)"),
+        ("np.std(X, axis=1)", "np.std(X, axis=1, keepdims=True)"),
+    ),
+    "norm_statistics_wrong_axis/bad_layer_norm_square": (("Z1.mean(axis=1)", "Z1.mean(axis=1, keepdims=True)"),),
+    "norm_statistics_wrong_axis/bad_layer_norm_variance_over_samples": (
+        ("Z1.var(axis=0)", "Z1.var(axis=1, keepdims=True)"),
+    ),
+    "norm_statistics_wrong_axis/bad_maps_of_pixels": (
+        ("mu = Z.mean(axis=0, keepdims=True)", "mu = Z.mean(axis=(0, 2, 3), keepdims=True)"),
+        ("var = Z.var(axis=0, keepdims=True)", "var = Z.var(axis=(0, 2, 3), keepdims=True)"),
+    ),
+    "norm_statistics_wrong_axis/bad_running_mean_grows": (
+        ("mu = Z1.mean(axis=1, keepdims=True)", "mu = Z1.mean(axis=0, keepdims=True)"),
+        ("var = Z1.var(axis=1, keepdims=True)", "var = Z1.var(axis=0, keepdims=True)"),
+    ),
+    "norm_statistics_wrong_axis/bad_spread_of_each_sample": (("X.std(axis=1, keepdims=True)", "X.std(axis=0)"),),
+    "norm_statistics_wrong_axis/bad_square_without_keepdims": (
+        ("(X - X.mean(axis=1)) / X.std(axis=1)", "(X - X.mean(axis=1, keepdims=True)) / X.std(axis=1, keepdims=True)"),
+    ),
+    "norm_statistics_wrong_axis/bad_training_statistics_of_each_sample": (
+        (
+            "X_train.mean(axis=1, keepdims=True), X_train.std(axis=1, keepdims=True)",
+            "X_train.mean(axis=0, keepdims=True), X_train.std(axis=0, keepdims=True)",
         ),
     ),
     "one_dim_transpose/bad_matrix_product": (("U -= eta * (d @ x.T)", "U -= eta * (np.outer(d, x))"),),
@@ -427,6 +465,25 @@ CORRECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "softmax_over_whole_array/bad_samples_first": (("A2 = E / E.sum()", "A2 = E / E.sum(axis=1, keepdims=True)"),),
     "softmax_shift_wrong/bad_over_samples": (
         ("e = np.exp(z - np.max(z, axis=0, keepdims=True))", "e = np.exp(z - np.max(z, axis=1, keepdims=True))"),
+    ),
+    "stale_forward/bad_class": (
+        ("net.feed(inputs)\nfor epoch in range(50):\n", "for epoch in range(50):\n    net.feed(inputs)\n"),
+    ),
+    "stale_forward/bad_features_first": (
+        (
+            "hidden, out = forward(X)\nfor epoch in range(60):\n",
+            "for epoch in range(60):\n    hidden, out = forward(X)\n",
+        ),
+    ),
+    "stale_forward/bad_samples_first": (
+        ("Z1 = X @ W1 + b1\nA1 = np.tanh(Z1)\nZ2 = A1 @ W2 + b2\n", ""),
+        ("E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))\nA2 = E / E.sum(axis=1, keepdims=True)\n", ""),
+        (
+            "for step in range(20):\n",
+            "for step in range(20):\n"
+            "    Z1 = X @ W1 + b1\n    A1 = np.tanh(Z1)\n    Z2 = A1 @ W2 + b2\n"
+            "    E = np.exp(Z2 - Z2.max(axis=1, keepdims=True))\n    A2 = E / E.sum(axis=1, keepdims=True)\n",
+        ),
     ),
     "update_before_backprop/bad_class": (
         ("        self.W2 -= rate * np.dot(self.h.T, d2)\n", ""),

@@ -25,6 +25,7 @@ DESCRIBED = {
     "gradient_wrong/bad_class_weights",
     "gradient_wrong/bad_cut_off_delta",
     "gradient_wrong/bad_noise",
+    "norm_statistics_wrong_axis/bad_running_mean_of_each_sample",
     "optimizer_formula/bad_adam_by_name",
     "shuffle_breaks_pairs/bad_with_weights",
 }

@@ -46,34 +46,6 @@ The forward pass stands above the loop::
         b2 = b2 - 0.5 * db2
         print(step, -np.mean(np.log(np.sum(Y * A2, axis=1))))
 
-Use instead (samples first)
----------------------------
-Each step begins with a forward pass of its own::
-
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(200, 20))
-    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
-    Y = np.eye(3)[labels]
-    W1, b1 = 0.3 * rng.normal(size=(20, 16)), np.zeros((1, 16))
-    W2, b2 = 0.3 * rng.normal(size=(16, 3)), np.zeros((1, 3))
-    for step in range(12):
-        A1 = np.tanh(X @ W1 + b1)
-        E = np.exp(A1 @ W2 + b2)
-        A2 = E / E.sum(axis=1, keepdims=True)
-        dZ2 = (A2 - Y) / len(X)
-        dW2 = A1.T @ dZ2
-        db2 = dZ2.sum(axis=0, keepdims=True)
-        dZ1 = (dZ2 @ W2.T) * (1 - A1**2)
-        dW1 = X.T @ dZ1
-        db1 = dZ1.sum(axis=0, keepdims=True)
-        W1 = W1 - 0.5 * dW1
-        b1 = b1 - 0.5 * db1
-        W2 = W2 - 0.5 * dW2
-        b2 = b2 - 0.5 * db2
-        print(step, -np.mean(np.log(np.sum(Y * A2, axis=1))))
-
 Example (features first)
 ------------------------
 ::
@@ -101,6 +73,34 @@ Example (features first)
         W2 = W2 - 0.5 * dW2
         b2 = b2 - 0.5 * db2
         print(step, -np.mean(np.log(np.sum(Y * A2, axis=0))))
+
+Use instead (samples first)
+---------------------------
+Each step begins with a forward pass of its own::
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))
+    labels = (X @ rng.normal(size=(20, 3))).argmax(axis=1)
+    Y = np.eye(3)[labels]
+    W1, b1 = 0.3 * rng.normal(size=(20, 16)), np.zeros((1, 16))
+    W2, b2 = 0.3 * rng.normal(size=(16, 3)), np.zeros((1, 3))
+    for step in range(12):
+        A1 = np.tanh(X @ W1 + b1)
+        E = np.exp(A1 @ W2 + b2)
+        A2 = E / E.sum(axis=1, keepdims=True)
+        dZ2 = (A2 - Y) / len(X)
+        dW2 = A1.T @ dZ2
+        db2 = dZ2.sum(axis=0, keepdims=True)
+        dZ1 = (dZ2 @ W2.T) * (1 - A1**2)
+        dW1 = X.T @ dZ1
+        db1 = dZ1.sum(axis=0, keepdims=True)
+        W1 = W1 - 0.5 * dW1
+        b1 = b1 - 0.5 * db1
+        W2 = W2 - 0.5 * dW2
+        b2 = b2 - 0.5 * db2
+        print(step, -np.mean(np.log(np.sum(Y * A2, axis=1))))
 
 Use instead (features first)
 ----------------------------
